@@ -1,0 +1,67 @@
+# Everything runs from .venv, which `install` makes. Needed beforehand: make and Python 3.11 or newer.
+#   make PYTHON=python3.13 install     picks another interpreter for .venv
+#   make test ARGS='-k retry -x'       hands options to pytest; demo, serve and bench take ARGS too
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test lint format protos bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with the server, the command and the development tools
+
+# constraints.txt pins what was tested together, so that every clone installs the same versions.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or newer is needed, '$(PYTHON)' is missing or older; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: '$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[gcp]' --group dev
+	@touch $@
+
+demo: $(STAMP) ## one task from subscribe to its last event, on a server of its own
+	$(BIN)/kuueri demo $(ARGS)
+
+serve: $(STAMP) ## run the server until Ctrl-C
+	$(BIN)/kuueri serve $(ARGS)
+
+test: $(STAMP) ## run all tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP) ## check style, types, layers, protos, generated code and file lengths
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+	$(PY) scripts/gen_protos.py --check
+	$(PY) scripts/check_file_length.py
+
+format: $(STAMP) ## apply the formatter and the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: $(STAMP) ## regenerate kuueri_grpc/pb from protos/
+	$(PY) scripts/gen_protos.py
+
+bench: $(STAMP) ## measure lateness, throughput and idle cost
+	$(PY) -m benchmarks $(ARGS)
+
+lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
+	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev
+	$(PY) -m pip freeze --exclude-editable > constraints.txt
+	@touch $(STAMP)
+
+clean: ## remove .venv, caches and build output
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
