@@ -1,0 +1,128 @@
+"""The errors of the project, as one tree. The gRPC edge maps them to status codes in one place.
+
+    KuueriError
+    |- NotFound            TaskNotFound, ProjectNotFound
+    |- Conflict            TaskExists, RequestIdReused, EmailExists
+    |- WrongState          TaskEnded, TaskRunning
+    |- QuotaExceeded
+    |- Unauthenticated
+    |- CursorInvalid
+    |- CursorTooOld
+    `- StoreUnavailable
+"""
+
+from kuueri_grpc.domain.state import TaskState
+
+
+class KuueriError(Exception):
+    """Any error that a caller can be told about. Its text is fit to be shown to them."""
+
+
+class NotFound(KuueriError):
+    """There is no such thing, or it belongs to another project."""
+
+
+class TaskNotFound(NotFound):
+    """No task of this project has that id (or its history has expired)."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"no task {task_id!r} in this project; it was never subscribed, was purged, "
+            "or its history has expired"
+        )
+        self.task_id = task_id
+
+
+class ProjectNotFound(NotFound):
+    """The project does not exist (any more)."""
+
+    def __init__(self, project_id: str) -> None:
+        super().__init__(f"no project {project_id!r}; it was deleted")
+        self.project_id = project_id
+
+
+class Conflict(KuueriError):
+    """What should be made exists already."""
+
+
+class TaskExists(Conflict):
+    """The caller's task_id is taken."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"task_id {task_id!r} is taken in this project until its history expires; "
+            "choose another one, leave it empty to get one, or Purge the ended task"
+        )
+        self.task_id = task_id
+
+
+class RequestIdReused(Conflict):
+    """The request_id was used before, for a different task."""
+
+    def __init__(self, request_id: str, task_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} was used before with a different task (it made {task_id!r}); "
+            "a repeated call must carry the same task"
+        )
+        self.request_id = request_id
+        self.task_id = task_id
+
+
+class EmailExists(Conflict):
+    """The e-mail address has a project already."""
+
+    def __init__(self, email: str) -> None:
+        super().__init__(f"a project is registered for {email!r} already; use its token, or another address")
+        self.email = email
+
+
+class WrongState(KuueriError):
+    """The task is not in a state that allows this."""
+
+    def __init__(self, task_id: str, state: TaskState, message: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.state = state
+
+
+class TaskEnded(WrongState):
+    """The task has ended: nothing more can happen to it."""
+
+    def __init__(self, task_id: str, state: TaskState, action: str) -> None:
+        super().__init__(task_id, state, f"cannot {action} task {task_id!r}: it has ended as {state}")
+
+
+class TaskRunning(WrongState):
+    """The task is live where it may not be."""
+
+    def __init__(self, task_id: str, state: TaskState, action: str) -> None:
+        hint = "Cancel or Pause it first" if action == "purge" else "an attempt is in flight"
+        super().__init__(task_id, state, f"cannot {action} task {task_id!r} while it is {state}; {hint}")
+
+
+class QuotaExceeded(KuueriError):
+    """The project has as many live tasks as it may."""
+
+    def __init__(self, project_id: str, limit: int) -> None:
+        super().__init__(
+            f"project {project_id!r} has reached its limit of {limit} tasks in queue; "
+            "try again when some have ended"
+        )
+        self.project_id = project_id
+        self.limit = limit
+
+
+class Unauthenticated(KuueriError):
+    """No credentials, or none that count."""
+
+
+class CursorInvalid(KuueriError):
+    """A page or resume token that this service did not give for this call."""
+
+
+class CursorTooOld(KuueriError):
+    """A resume token whose position is no longer kept."""
+
+
+class StoreUnavailable(KuueriError):
+    """The store does not answer, or answers that it cannot serve now."""
