@@ -91,9 +91,10 @@ class Growth(_Growth, metaclass=_GrowthEnumTypeWrapper):
 
         n                                    1   2   3   4   5   6
         CONSTANT                             1   1   1   1   1   1
-        LINEAR                               1   2   3   4   5   6   (10 from n = 10)
+        LINEAR                               1   2   3   4   5   6
         EXPONENTIAL                          1   2   4   8  10  10
 
+    where LINEAR stays at 10 from n = 10 on.
     A number that is not listed here: INVALID_ARGUMENT.
     """
 
@@ -227,11 +228,11 @@ class Task(_message.Message):
     attempt that is sent again because its worker was lost counts once.
     """
     retry_count: _builtins.int
-    """Output only. Number of retries begun in the current run; back to 0 when a
-    repetition starts.
+    """Output only. Number of retries in the current run, with the one that the task
+    waits for; back to 0 when a repetition is scheduled.
     """
     repeat_count: _builtins.int
-    """Output only. Number of repetitions begun."""
+    """Output only. Number of repetitions, with the one that the task waits for."""
     @_builtins.property
     def http_target(self) -> Global___HttpTarget:
         """Required. The request to make."""
@@ -279,7 +280,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def last_attempt(self) -> Global___Attempt:
-        """Output only. The latest attempt, in flight or over. Unset before the first."""
+        """Output only. The latest attempt that has ended. Unset before that."""
 
     def __init__(
         self,
@@ -618,13 +619,12 @@ Global___RepeatPolicy: _TypeAlias = RepeatPolicy  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
-    """One delivery of the request to the target. Every field is set by the server."""
+    """One attempt that has ended. Every field is set by the server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTEMPT_FIELD_NUMBER: _builtins.int
     DISPATCH_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
     STATUS_CODE_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
@@ -633,25 +633,21 @@ class Attempt(_message.Message):
     task; the value that the target sees in `x-kuueri-tasks-attempt`.
     """
     status_code: _builtins.int
-    """Output only. HTTP status code of the answer, 100 to 599. Unset while it is in
-    flight and when there was no answer.
+    """Output only. HTTP status code of the answer, 100 to 599. Unset when there was
+    none: `reason` then says why.
     """
     reason: _timeline_pb2.Reason.ValueType
-    """Output only. Why there was no success answer; REASON_UNSPECIFIED while it is in
-    flight and after a success.
+    """Output only. Why there was no success answer; REASON_UNSPECIFIED after a
+    success.
     """
     @_builtins.property
     def dispatch_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When a worker claimed it and sent it out."""
 
     @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When its outcome was recorded. Unset while it is in flight."""
-
-    @_builtins.property
     def latency(self) -> _duration_pb2.Duration:
         """Output only. Time from the start to the outcome, over connect, headers and the
-        whole body. Unset while it is in flight.
+        whole body.
         """
 
     def __init__(
@@ -659,14 +655,13 @@ class Attempt(_message.Message):
         *,
         attempt: _builtins.int = ...,
         dispatch_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
         status_code: _builtins.int | None = ...,
         latency: _duration_pb2.Duration | None = ...,
         reason: _timeline_pb2.Reason.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "dispatch_time", b"dispatch_time", "end_time", b"end_time", "latency", b"latency", "status_code", b"status_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "dispatch_time", b"dispatch_time", "latency", b"latency", "status_code", b"status_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "attempt", b"attempt", "dispatch_time", b"dispatch_time", "end_time", b"end_time", "latency", b"latency", "reason", b"reason", "status_code", b"status_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status_code", b"_status_code", "attempt", b"attempt", "dispatch_time", b"dispatch_time", "latency", b"latency", "reason", b"reason", "status_code", b"status_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__status_code: _TypeAlias = _typing.Literal["status_code"]  # noqa: Y015
     _WhichOneofArgType__status_code: _TypeAlias = _typing.Literal["_status_code", b"_status_code"]  # noqa: Y015

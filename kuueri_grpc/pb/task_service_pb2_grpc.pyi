@@ -113,8 +113,8 @@ class TaskServiceStub:
 
      1. `snapshot`: the task as it is now (for one task alone).
      2. `event`: each event that the client has not had yet: those after
-        `resume_token`; without one, for a single task its whole timeline, for a
-        queue or all tasks none.
+        `resume_token`; without one, for a single task its timeline from the first
+        event, for a queue or all tasks none.
      3. `synced`: from here on events are live.
      4. `event` as things happen; `heartbeat` after every 15 s without a message.
 
@@ -211,8 +211,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
      1. `snapshot`: the task as it is now (for one task alone).
      2. `event`: each event that the client has not had yet: those after
-        `resume_token`; without one, for a single task its whole timeline, for a
-        queue or all tasks none.
+        `resume_token`; without one, for a single task its timeline from the first
+        event, for a queue or all tasks none.
      3. `synced`: from here on events are live.
      4. `event` as things happen; `heartbeat` after every 15 s without a message.
 
@@ -372,8 +372,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
 
          1. `snapshot`: the task as it is now (for one task alone).
          2. `event`: each event that the client has not had yet: those after
-            `resume_token`; without one, for a single task its whole timeline, for a
-            queue or all tasks none.
+            `resume_token`; without one, for a single task its timeline from the first
+            event, for a queue or all tasks none.
          3. `synced`: from here on events are live.
          4. `event` as things happen; `heartbeat` after every 15 s without a message.
 

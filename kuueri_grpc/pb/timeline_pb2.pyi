@@ -48,7 +48,9 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_PAUSED: _EventType.ValueType  # 7
     """The task is held; it is not due until it is resumed."""
     EVENT_TYPE_RESUMED: _EventType.ValueType  # 8
-    """The task is no longer held; `next_time` is now plus the delay that remained."""
+    """The task is no longer held; `next_time` is now plus the delay that remained, or
+    now with reason RUN_NOW.
+    """
     EVENT_TYPE_RECOVERED: _EventType.ValueType  # 9
     """The worker that ran the attempt was lost. The same attempt, under the same
     number, will go out again at `next_time`; no retry is used up, and the target
@@ -91,7 +93,9 @@ EVENT_TYPE_REPEAT_SCHEDULED: EventType.ValueType  # 6
 EVENT_TYPE_PAUSED: EventType.ValueType  # 7
 """The task is held; it is not due until it is resumed."""
 EVENT_TYPE_RESUMED: EventType.ValueType  # 8
-"""The task is no longer held; `next_time` is now plus the delay that remained."""
+"""The task is no longer held; `next_time` is now plus the delay that remained, or
+now with reason RUN_NOW.
+"""
 EVENT_TYPE_RECOVERED: EventType.ValueType  # 9
 """The worker that ran the attempt was lost. The same attempt, under the same
 number, will go out again at `next_time`; no retry is used up, and the target
@@ -156,7 +160,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_POISON: _Reason.ValueType  # 17
     """FAILED: the task took its worker down too often and was parked."""
     REASON_RUN_NOW: _Reason.ValueType  # 18
-    """DISPATCHED: before its time, because of `RunTask`."""
+    """DISPATCHED, or RESUMED where the task was paused: before its time, because of
+    `RunTask`.
+    """
     REASON_BY_REQUEST: _Reason.ValueType  # 19
     """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
 
@@ -206,7 +212,9 @@ REASON_NOT_RETRYABLE: Reason.ValueType  # 16
 REASON_POISON: Reason.ValueType  # 17
 """FAILED: the task took its worker down too often and was parked."""
 REASON_RUN_NOW: Reason.ValueType  # 18
-"""DISPATCHED: before its time, because of `RunTask`."""
+"""DISPATCHED, or RESUMED where the task was paused: before its time, because of
+`RunTask`.
+"""
 REASON_BY_REQUEST: Reason.ValueType  # 19
 """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
