@@ -1,0 +1,213 @@
+"""The settings model: every key, its unit, its bounds and its default.
+
+A setting has one name in three spellings: `DATABASE.REDIS.HOST` in the JSON file,
+`TASKS_DATABASE__REDIS__HOST` in the environment, `settings.database.redis.host` in the code.
+"""
+
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_PREFIX = "TASKS_"
+ENV_DELIMITER = "__"
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+def default_data_dir() -> Path:
+    """`kuueri` in the user's data directory, as the XDG Base Directory Specification has it."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    # The specification has relative paths ignored.
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "kuueri"
+
+
+def _parse_network(network: object) -> IPv4Network | IPv6Network:
+    if isinstance(network, IPv4Network | IPv6Network):
+        return network
+    if not isinstance(network, str):
+        # An integer would be taken as an address.
+        raise ValueError(f"expected networks such as 10.0.0.0/8, one is {network!r}")  # noqa: TRY004  pydantic's
+    try:
+        return ip_network(network.strip())
+    except ValueError as error:
+        raise ValueError(f"expected networks such as 10.0.0.0/8: {error}") from None
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class HttpSettings(_Section):
+    """Limits on what a task sends."""
+
+    max_body_length: int = Field(1_048_576, ge=1)
+    """Largest body of a task, in bytes."""
+
+
+class ThrottlerSettings(_Section):
+    """Calls that one client may make."""
+
+    ttl: int = Field(60, ge=1)
+    """Length of the window, in seconds."""
+    limit: int = Field(0, ge=0)
+    """Calls per client in a window; 0 sets no limit."""
+
+
+class ModuleSettings(_Section):
+    """Settings of the edge."""
+
+    http: HttpSettings = HttpSettings()
+    throttler: ThrottlerSettings = ThrottlerSettings()
+
+
+class QueueSettings(_Section):
+    """Limits of a project."""
+
+    limit: int = Field(1000, ge=1)
+    """Tasks of one project that have not ended."""
+
+
+class CryptoSettings(_Section):
+    """Encryption at rest."""
+
+    key: SecretStr | None = None
+    """Key that tasks' requests are encrypted with; unset stores them as they are."""
+
+
+class ServiceSettings(_Section):
+    """Settings of the engine."""
+
+    queue: QueueSettings = QueueSettings()
+    crypto: CryptoSettings = CryptoSettings()
+    history: int | None = Field(None, ge=1)
+    """Seconds that an ended task and its timeline are kept; unset takes DATABASE.REDIS.EXPIRATION_KEY."""
+    lease_ms: int = Field(5000, ge=500, le=600_000)
+    """Milliseconds after which an attempt whose worker went silent is taken over."""
+    max_in_flight: int = Field(1000, ge=1)
+    """Attempts that one process runs at a time."""
+    max_per_host: int = Field(256, ge=1)
+    """Attempts that one process runs at a time against one host."""
+
+
+class RedisSettings(_Section):
+    """An external Redis or Valkey. Without URL and HOST the server runs its own in DATA_DIR."""
+
+    url: SecretStr | None = None
+    """redis://, rediss:// (TLS) or unix:// address; the other address keys are ignored beside it."""
+    host: str | None = Field(None, min_length=1)
+    port: int = Field(6379, ge=1, le=65535)
+    username: str | None = None
+    password: SecretStr | None = None
+    expiration_key: int = Field(259_200, ge=1)
+    """Seconds that an ended task is kept, under its older name; SERVICE.HISTORY comes first."""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url.get_secret_value())
+            parts.port  # noqa: B018  the attribute parses, and raises
+        except ValueError:
+            raise ValueError("expected a URL, host or port do not parse") from None
+        if parts.scheme not in _REDIS_SCHEMES:
+            raise ValueError(
+                f"expected a URL that starts with {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}"
+            )
+        if parts.scheme != "unix" and not parts.hostname:
+            raise ValueError("expected a URL with a host")
+        if (parts.scheme != "unix" and parts.path not in ("", "/", "/0")) or "db=" in parts.query:
+            raise ValueError("expected a URL without a database number: databases 0 to 3 are used")
+        return url
+
+    @model_validator(mode="after")
+    def _check_credentials_have_a_host(self) -> Self:
+        if self.url is None and self.host is None and (self.username or self.password):
+            raise ValueError("USERNAME and PASSWORD are set, expected HOST or URL beside them")
+        return self
+
+
+class DatabaseSettings(_Section):
+    """Where tasks are kept."""
+
+    redis: RedisSettings = RedisSettings()
+    partitions: int = Field(256, ge=1, le=65_536)
+    """Parts that projects are spread over; fixed by the first start on an empty store."""
+
+
+class Settings(BaseSettings):
+    """All settings. Made by `load_settings`; constructed directly, it reads nothing from outside."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        env_ignore_empty=True,
+    )
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address that gRPC listens on."""
+    port: int = Field(8202, ge=0, le=65535)
+    """Port that gRPC listens on; 0 picks a free one."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe log lines that are written."""
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Directory of the embedded store."""
+    allow_target: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    """Networks that tasks may be sent to although they are refused by default (private, loopback ...)."""
+    module: ModuleSettings = ModuleSettings()
+    service: ServiceSettings = ServiceSettings()
+    database: DatabaseSettings = DatabaseSettings()
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand_home(cls, data_dir: Path) -> Path:
+        return data_dir.expanduser()
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _upper_level(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
+
+    @field_validator("allow_target", mode="before")
+    @classmethod
+    def _parse_networks(cls, networks: object) -> object:
+        # The environment has no lists: networks are separated by commas there.
+        parts = networks.split(",") if isinstance(networks, str) else networks
+        return tuple(_parse_network(part) for part in parts) if isinstance(parts, list | tuple) else networks
+
+    @property
+    def history_ms(self) -> int:
+        """Milliseconds that an ended task and its timeline are kept."""
+        seconds = self.service.history
+        return 1000 * (self.database.redis.expiration_key if seconds is None else seconds)
+
+    @property
+    def redis_url(self) -> SecretStr | None:
+        """Address of the external store, credentials included; None means the embedded one."""
+        redis = self.database.redis
+        if redis.url is not None or redis.host is None:
+            return redis.url
+        user = quote(redis.username or "", safe="")
+        password = "" if redis.password is None else ":" + quote(redis.password.get_secret_value(), safe="")
+        host = f"[{redis.host}]" if ":" in redis.host else redis.host
+        return SecretStr(f"redis://{user}{password}{'@' if user or password else ''}{host}:{redis.port}")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is passed and nothing else: `load_settings` merges, so that a fault names its source."""
+        return (init_settings,)

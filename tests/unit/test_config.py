@@ -1,0 +1,291 @@
+"""Where settings come from, which source wins, and what a person is told when one does not fit."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import traceback
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from kuueri_grpc.config import ConfigError, Settings, load_settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _bare_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no file of the developer's own reaches a test."""
+    for variable in [name for name in os.environ if name.startswith("TASKS_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def write(document: object, name: str = "resource/config/config.json") -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def fault(config_file: Path | None = None, **command_line: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(command_line, config_file)
+    assert "hidden" not in "".join(traceback.format_exception(caught.value)), "a secret is in the traceback"
+    return str(caught.value)
+
+
+# --- sources ----------------------------------------------------------------------------------
+
+
+def test_defaults_need_no_source(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.level) == ("127.0.0.1", 8202, "INFO")
+    assert settings.data_dir == tmp_path / ".local/share/kuueri"
+    assert settings.allow_target == ()
+    assert settings.redis_url is None
+    assert settings.history_ms == 3 * 24 * 3600 * 1000
+    assert settings.service.queue.limit == 1000
+    assert settings.service.lease_ms == 5000
+    assert settings.database.partitions == 256
+
+
+def test_data_dir_follows_xdg_unless_relative(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
+    assert load_settings().data_dir == Path("/srv/data/kuueri")
+    monkeypatch.setenv("XDG_DATA_HOME", "data")
+    assert load_settings().data_dir == tmp_path / ".local/share/kuueri"
+
+
+def test_each_source_beats_the_ones_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    write({"PORT": 1, "HOST": "file", "SERVICE": {"LEASE_MS": 1000, "MAX_IN_FLIGHT": 1, "MAX_PER_HOST": 1}})
+    monkeypatch.setenv("TASKS_PORT", "2")
+    monkeypatch.setenv("TASKS_SERVICE__LEASE_MS", "2000")
+    monkeypatch.setenv("TASKS_SERVICE__MAX_IN_FLIGHT", "2")
+    settings = load_settings({"port": 3, "service.max_in_flight": 3})
+    assert (settings.port, settings.service.max_in_flight) == (3, 3)
+    assert settings.service.lease_ms == 2000
+    assert (settings.host, settings.service.max_per_host) == ("file", 1)
+    assert settings.service.queue.limit == 1000
+
+
+def test_an_option_that_is_none_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_DATABASE__REDIS__URL", "redis://environment")
+    settings = load_settings({"port": None, "database.redis.url": None})
+    assert settings.port == 8202
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://environment"
+
+
+def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_PORT", "")
+    assert load_settings().port == 8202
+
+
+def test_the_file_is_named_by_option_then_variable_then_custom(monkeypatch: pytest.MonkeyPatch) -> None:
+    write({"PORT": 1})
+    assert load_settings().port == 1
+    monkeypatch.setenv("TASKS_CONFIG", str(write({"PORT": 2}, "by-variable.json")))
+    assert load_settings().port == 2
+    assert load_settings(config_file=write({"PORT": 3}, "by-option.json")).port == 3
+
+
+def test_keys_of_the_file_are_read_in_either_case() -> None:
+    write({"port": 1, "Database": {"REDIS": {"host": "store"}}})
+    settings = load_settings()
+    assert (settings.port, settings.database.redis.host) == (1, "store")
+
+
+def test_the_example_names_every_key_and_loads() -> None:
+    example = REPOSITORY / "resource/config/config.example.json"
+    load_settings(config_file=example)
+
+    def keys(section: type[BaseModel]) -> dict[str, object]:
+        below = {name: field.annotation for name, field in section.model_fields.items()}
+        return {
+            name.upper(): keys(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+            for name, kind in below.items()
+        }
+
+    def shape(node: object) -> object:
+        return {key: shape(value) for key, value in node.items()} if isinstance(node, dict) else None
+
+    assert shape(json.loads(example.read_text())) == keys(Settings)
+
+
+def test_settings_made_directly_read_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_PORT", "1")
+    write({"PORT": 2})
+    assert Settings().port == 8202
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+def test_networks_come_as_list_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    assert load_settings({"allow_target": ["127.0.0.0/8", "::1"]}).allow_target == expected
+    monkeypatch.setenv("TASKS_ALLOW_TARGET", "127.0.0.0/8, ::1/128")
+    assert load_settings().allow_target == expected
+
+
+@pytest.mark.parametrize(
+    ("redis", "url"),
+    [
+        ({"HOST": "store"}, "redis://store:6379"),
+        ({"HOST": "store", "PORT": 1, "PASSWORD": "p@ss/word"}, "redis://:p%40ss%2Fword@store:1"),
+        ({"HOST": "::1", "USERNAME": "a:b", "PASSWORD": "c"}, "redis://a%3Ab:c@[::1]:6379"),
+        ({"HOST": "store", "URL": "rediss://other:1/0"}, "rediss://other:1/0"),
+        ({"URL": "unix:///run/valkey.sock"}, "unix:///run/valkey.sock"),
+    ],
+)
+def test_store_address(redis: dict[str, object], url: str) -> None:
+    write({"DATABASE": {"REDIS": redis}})
+    address = load_settings().redis_url
+    assert address is not None
+    assert address.get_secret_value() == url
+
+
+def test_history_comes_before_its_older_name() -> None:
+    write({"DATABASE": {"REDIS": {"EXPIRATION_KEY": 10}}})
+    assert load_settings().history_ms == 10_000
+    assert load_settings({"service.history": 20}).history_ms == 20_000
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = Settings.model_validate(
+        {
+            "service": {"crypto": {"key": "hidden"}},
+            "database": {"redis": {"url": "redis://:hidden@h", "password": "hidden"}},
+        }
+    )
+    assert "hidden" not in f"{settings!r} {settings} {settings.redis_url!r} {settings.model_dump_json()}"
+
+
+# --- faults -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "line"),
+    [
+        ({"PROT": 1}, "PROT in FILE: unknown key; did you mean PORT?"),
+        (
+            {"X": 1},
+            (
+                "X in FILE: unknown key; expected one of ALLOW_TARGET, DATABASE, DATA_DIR, HOST, LEVEL, "
+                "MODULE, PORT, SERVICE"
+            ),
+        ),
+        (
+            {"DATABASE": {"REDIS": {"HOTS": "x"}}},
+            "DATABASE.REDIS.HOTS in FILE: unknown key; did you mean HOST?",
+        ),
+        ({"PORT": 65536}, "PORT in FILE: expected a number less than or equal to 65535, found 65536"),
+        (
+            {"PORT": "high"},
+            "PORT in FILE: expected a valid integer, unable to parse string as an integer, found 'high'",
+        ),
+        ({"HOST": ""}, "HOST in FILE: expected to have at least 1 character, found ''"),
+        ({"LEVEL": "loud"}, "LEVEL in FILE: expected 'DEBUG', 'INFO', 'WARNING' or 'ERROR', found 'LOUD'"),
+        ({"MODULE": 1}, "MODULE in FILE: expected an object with keys of HTTP, THROTTLER"),
+        (
+            {"ALLOW_TARGET": ["10.0.0.1/8"]},
+            "ALLOW_TARGET in FILE: expected networks such as 10.0.0.0/8: 10.0.0.1/8 has host bits set",
+        ),
+        (
+            {"ALLOW_TARGET": [7]},
+            "ALLOW_TARGET in FILE: expected networks such as 10.0.0.0/8, one is 7",
+        ),
+        (
+            {"SERVICE": {"LEASE_MS": 1}},
+            "SERVICE.LEASE_MS in FILE: expected a number greater than or equal to 500, found 1",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "http://:hidden@h"}}},
+            "DATABASE.REDIS.URL in FILE: expected a URL that starts with redis://, rediss://, unix://",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis://:hidden@h/5"}}},
+            "DATABASE.REDIS.URL in FILE: expected a URL without a database number: databases 0 to 3 are used",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis://:hidden@h:x"}}},
+            "DATABASE.REDIS.URL in FILE: expected a URL, host or port do not parse",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis://"}}},
+            "DATABASE.REDIS.URL in FILE: expected a URL with a host",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"PASSWORD": "hidden"}}},
+            "DATABASE.REDIS in FILE: USERNAME and PASSWORD are set, expected HOST or URL beside them",
+        ),
+        ({"SERVICE": {"CRYPTO": {"KEY": 5}}}, "SERVICE.CRYPTO.KEY in FILE: expected a valid string"),
+        ({"SERVICE": {"CRYPTO": "hidden"}}, "SERVICE.CRYPTO in FILE: expected an object with keys of KEY"),
+    ],
+)
+def test_a_fault_names_key_file_and_expectation(document: object, line: str) -> None:
+    message = fault(write(document, "it.json"))
+    assert message == "the configuration is not valid:\n  " + line.replace("FILE", "it.json")
+
+
+def test_every_fault_is_named_with_its_own_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    write({"PORT": -1, "LEVEL": "loud"})
+    monkeypatch.setenv("TASKS_DATABASE__PARTITIONS", "none")
+    monkeypatch.setenv("TASKS_DATABASE__REDIS__HOTS", "x")
+    heading, *lines = fault(host="").splitlines()
+    assert heading == "the configuration is not valid:"
+    assert sorted(line.split(":")[0].strip() for line in lines) == [
+        "DATABASE.PARTITIONS in the environment (TASKS_DATABASE__PARTITIONS)",
+        "DATABASE.REDIS.HOTS in the environment (TASKS_DATABASE__REDIS__HOTS)",
+        "HOST on the command line",
+        "LEVEL in resource/config/config.json",
+        "PORT in resource/config/config.json",
+    ]
+
+
+def test_an_unknown_variable_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_DATABSE__PARTITIONS", "1")
+    assert fault().startswith("unknown variable TASKS_DATABSE__PARTITIONS in the environment; ")
+
+
+def test_a_section_in_one_variable_must_be_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_DATABASE", "hidden")
+    message = fault()
+    assert '"database"' in message
+    assert "expected JSON" in message
+    assert "hidden" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"PORT": 1,}', r"it\.json: not JSON at line 1, column 1\d: .+"),
+        ("[]", r"it\.json: expected a JSON object"),
+        ('{"PORT": 1, "port": 2}', r"it\.json: the key PORT is there twice in one object"),
+    ],
+)
+def test_a_file_that_is_no_document(text: str, message: str) -> None:
+    assert re.fullmatch(message, fault(write(text, "it.json")))
+
+
+def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fault(Path("no.json")) == "the configuration file no.json does not exist"
+    monkeypatch.setenv("TASKS_CONFIG", "not-here.json")
+    assert fault() == "the configuration file not-here.json does not exist"
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    Path("folder.json").mkdir()
+    assert "folder.json cannot be read" in fault(Path("folder.json"))
+
+
+def test_loading_costs_no_cloud_import() -> None:
+    code = "import sys, kuueri_grpc.config as c; c.load_settings(); sys.exit('google.cloud' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
