@@ -43,7 +43,7 @@ lint: $(STAMP) ## check style, types, layers, protos, generated code and file le
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/buf lint protos
+	$(BIN)/buf lint
 	$(PY) scripts/gen_protos.py --check
 	$(PY) scripts/check_file_length.py
 
