@@ -61,10 +61,13 @@ def connect(key_filename: Path | None) -> SecretManagerServiceClient:
     try:
         if key_filename is None:
             return SecretManagerServiceClient()
-        return SecretManagerServiceClient.from_service_account_file(str(key_filename))
+        # Annotated, since the library's own method says Any.
+        client: SecretManagerServiceClient
+        client = SecretManagerServiceClient.from_service_account_file(str(key_filename))
     except OSError as error:
         raise SecretError(f"cannot read the service account key {key_filename}: {error.strerror}") from error
     except (GoogleAuthError, ValueError):
         source = "the surroundings" if key_filename is None else str(key_filename)
         # Not chained: what does not parse may still be part of a key.
         raise SecretError(f"no usable Google Cloud credentials in {source}") from None
+    return client
