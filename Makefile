@@ -59,7 +59,7 @@ bench: $(STAMP) ## measure lateness, throughput and idle cost
 
 lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev
-	$(PY) -m pip freeze --exclude-editable > constraints.txt
+	$(PY) -m pip freeze --all --exclude-editable | grep -v '^pip==' > constraints.txt
 	@touch $(STAMP)
 
 clean: ## remove .venv, caches and build output
