@@ -1,0 +1,146 @@
+"""Writes answers: domain values to messages, exact to the millisecond."""
+
+from kuueri_grpc.domain.task import (
+    Attempt,
+    Backoff,
+    HttpTarget,
+    RepeatPolicy,
+    RetryPolicy,
+    Schedule,
+    Task,
+)
+from kuueri_grpc.domain.timeline import Reason, TimelineEvent, describe
+from kuueri_grpc.pb import project_pb2, task_pb2, timeline_pb2
+from kuueri_grpc.ports import Project
+from kuueri_grpc.service.enums import EVENT_TYPES, GROWTHS, HTTP_METHODS, REASONS, TASK_STATES
+from kuueri_grpc.service.times import to_duration, to_timestamp
+
+_NO_SCHEDULE = Schedule()
+_NO_RETRY = RetryPolicy()
+_NO_REPEAT = RepeatPolicy()
+
+
+def to_task(task: Task) -> task_pb2.Task:
+    """Return a task with what its owner chose, the defaults filled in, and what the store knows of it."""
+    spec = task.spec
+    message = task_pb2.Task(
+        task_id=spec.task_id,
+        queue=spec.queue,
+        http_target=_to_target(spec.target),
+        attempt_timeout=to_duration(spec.attempt_timeout_ms),
+        labels=spec.labels,
+        state=TASK_STATES.number(task.state),
+        create_time=to_timestamp(task.create_time_ms),
+        attempt_count=task.attempt_count,
+        retry_count=task.retry_count,
+        repeat_count=task.repeat_count,
+    )
+    if spec.schedule != _NO_SCHEDULE:
+        message.schedule.CopyFrom(_to_schedule(spec.schedule))
+    if spec.retry != _NO_RETRY:
+        message.retry_policy.CopyFrom(_to_retry(spec.retry))
+    if spec.repeat != _NO_REPEAT:
+        message.repeat_policy.CopyFrom(_to_repeat(spec.repeat))
+    if task.schedule_time_ms is not None:
+        message.schedule_time.CopyFrom(to_timestamp(task.schedule_time_ms))
+    if task.end_time_ms is not None:
+        message.end_time.CopyFrom(to_timestamp(task.end_time_ms))
+    if task.last_attempt is not None:
+        message.last_attempt.CopyFrom(_to_attempt(task.last_attempt))
+    return message
+
+
+def _to_target(target: HttpTarget) -> task_pb2.HttpTarget:
+    return task_pb2.HttpTarget(
+        url=target.url,
+        method=HTTP_METHODS.number(target.method),
+        headers=target.headers,
+        query_params=target.query_params,
+        body=target.body,
+        follow_redirects=target.follow_redirects,
+    )
+
+
+def _to_schedule(schedule: Schedule) -> task_pb2.Schedule:
+    message = task_pb2.Schedule()
+    if schedule.at_ms is not None:
+        message.at.CopyFrom(to_timestamp(schedule.at_ms))
+    elif schedule.delay_ms is not None:
+        message.delay.CopyFrom(to_duration(schedule.delay_ms))
+    if schedule.start_deadline_ms is not None:
+        message.start_deadline.CopyFrom(to_duration(schedule.start_deadline_ms))
+    return message
+
+
+def _to_backoff(backoff: Backoff) -> task_pb2.Backoff:
+    message = task_pb2.Backoff(
+        interval=to_duration(backoff.interval_ms),
+        growth=GROWTHS.number(backoff.growth),
+        jitter=backoff.jitter,
+    )
+    if backoff.max_interval_ms is not None:
+        message.max_interval.CopyFrom(to_duration(backoff.max_interval_ms))
+    return message
+
+
+def _to_retry(retry: RetryPolicy) -> task_pb2.RetryPolicy:
+    message = task_pb2.RetryPolicy(
+        max_retries=retry.max_retries, retryable_status_codes=retry.retryable_status_codes
+    )
+    if retry.retry_at_ms is not None:
+        message.retry_at.CopyFrom(to_timestamp(retry.retry_at_ms))
+    else:
+        message.backoff.CopyFrom(_to_backoff(retry.backoff))
+    if retry.max_duration_ms is not None:
+        message.max_duration.CopyFrom(to_duration(retry.max_duration_ms))
+    return message
+
+
+def _to_repeat(repeat: RepeatPolicy) -> task_pb2.RepeatPolicy:
+    message = task_pb2.RepeatPolicy(max_repeats=repeat.max_repeats)
+    if repeat.repeat_at_ms is not None:
+        message.repeat_at.CopyFrom(to_timestamp(repeat.repeat_at_ms))
+    else:
+        message.backoff.CopyFrom(_to_backoff(repeat.backoff))
+    return message
+
+
+def _to_attempt(attempt: Attempt) -> task_pb2.Attempt:
+    return task_pb2.Attempt(
+        attempt=attempt.attempt,
+        dispatch_time=to_timestamp(attempt.dispatch_time_ms),
+        status_code=attempt.status_code,
+        latency=to_duration(attempt.latency_ms),
+        reason=_to_reason(attempt.reason),
+    )
+
+
+def _to_reason(reason: Reason | None) -> timeline_pb2.Reason.ValueType:
+    return timeline_pb2.REASON_UNSPECIFIED if reason is None else REASONS.number(reason)
+
+
+def to_event(event: TimelineEvent) -> timeline_pb2.TimelineEvent:
+    """Return an event with the sentence that describes it."""
+    return timeline_pb2.TimelineEvent(
+        sequence=event.sequence,
+        task_id=event.task_id,
+        create_time=to_timestamp(event.create_time_ms),
+        type=EVENT_TYPES.number(event.type),
+        description=describe(event),
+        attempt=event.attempt,
+        status_code=event.status_code,
+        latency=None if event.latency_ms is None else to_duration(event.latency_ms),
+        reason=_to_reason(event.reason),
+        next_time=None if event.next_time_ms is None else to_timestamp(event.next_time_ms),
+    )
+
+
+def to_project(project: Project) -> project_pb2.Project:
+    """Return a project."""
+    return project_pb2.Project(
+        project_id=project.project_id,
+        email=project.email,
+        create_time=to_timestamp(project.create_time_ms),
+        task_in_queue=project.task_in_queue,
+        task_in_queue_limit=project.task_in_queue_limit,
+    )

@@ -1,0 +1,97 @@
+"""What happens around every call of this API: admission before its method, a status when it raises.
+
+An interceptor, so that a service added later is protected without anyone thinking of it: whatever is not
+listed as open needs a token. Health and reflection are not of this API and pass through.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Never
+
+import grpc
+import grpc.aio
+from grpc_status.rpc_status import to_status as to_grpc_status
+
+from kuueri_grpc.service.auth import admit, bearer_token
+from kuueri_grpc.service.errors import to_status
+
+API_PREFIX = "/kuueri.tasks.v1."
+#: Methods that need no token.
+OPEN_METHODS = frozenset({"/kuueri.tasks.v1.ProjectService/Register"})
+
+#: Tells whose a token is: project id of a token. Raises `Unauthenticated`, `StoreUnavailable`.
+Authenticate = Callable[[str], Awaitable[str]]
+# An interceptor sees the handlers of all methods: their message types differ.
+Handler = grpc.RpcMethodHandler[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Admits the caller, and ends a call that raised with the status for what it raised."""
+
+    def __init__(self, authenticate: Authenticate) -> None:
+        self._authenticate = authenticate
+        self._guarded: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Return the guarded handler of the method; None, which means UNIMPLEMENTED, if there is none."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(API_PREFIX):
+            return handler
+        guarded = self._guarded.get(method)
+        if guarded is None:
+            guarded = self._guarded[method] = self._guard(handler, is_open=method in OPEN_METHODS)
+        return guarded
+
+    def _guard(self, handler: Handler, *, is_open: bool) -> Handler:
+        if handler.request_streaming:
+            raise NotImplementedError("no method of the API streams requests")
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._guard_stream(handler.unary_stream, is_open=is_open),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._guard_unary(handler.unary_unary, is_open=is_open),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _guard_unary(self, method: Any, *, is_open: bool) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            try:
+                if not is_open:
+                    await self._admit(context)
+                return await method(request, context)
+            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
+                await _abort(context, error)
+
+        return call
+
+    def _guard_stream(self, method: Any, *, is_open: bool) -> Any:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                if not is_open:
+                    await self._admit(context)
+                # A client that goes away cancels this call: the method's own clean-up runs then.
+                async with aclosing(method(request, context)) as messages:
+                    async for message in messages:
+                        yield message
+            except Exception as error:  # noqa: BLE001  as above
+                await _abort(context, error)
+
+        return call
+
+    async def _admit(self, context: Context) -> None:
+        token = bearer_token(tuple(context.invocation_metadata() or ()))
+        admit(await self._authenticate(token))
+
+
+async def _abort(context: Context, error: Exception) -> Never:
+    await context.abort_with_status(to_grpc_status(to_status(error)))

@@ -1,0 +1,176 @@
+"""Reads requests: messages to domain values. Each function raises `InvalidFields` with every fault."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from google.api.field_behavior_pb2 import (  # type: ignore[import-untyped]
+    OUTPUT_ONLY,
+    field_behavior,
+)
+from google.protobuf.duration_pb2 import Duration
+
+from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.pb import project_service_pb2, task_pb2, task_service_pb2
+from kuueri_grpc.ports import NewTask, TaskFilter
+from kuueri_grpc.service.enums import TASK_STATES
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.read_task import check_identifier, check_label_key, read_task
+from kuueri_grpc.service.times import DAY_MS, Span, read_duration
+from kuueri_grpc.service.violations import InvalidFields, Violations, shown
+
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1_000
+GRACE = Span(0, 30 * DAY_MS, "0 to 30 days")
+MAX_EMAIL_LENGTH = 254
+#: One @ between a local part and a host: whether it exists is for the mail to find out.
+_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[\w-]+(?:\.[\w-]+)*")
+
+_OUTPUT_ONLY = frozenset(
+    field.name
+    for field in task_pb2.Task.DESCRIPTOR.fields
+    if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
+)
+
+
+def read_subscribe(request: task_service_pb2.SubscribeRequest, limits: Limits, now_ms: int) -> NewTask:
+    """Return the task to subscribe."""
+    violations = Violations()
+    if not request.HasField("task"):
+        violations.add("task", "is required; expected the task to subscribe")
+        raise violations.error()
+    spec = read_task(request.task, "task", limits, now_ms, violations)
+    request_id = request.request_id
+    if request_id:
+        check_identifier(request_id, "request_id", violations)
+    violations.raise_if_any()
+    return NewTask(spec, request_id, fingerprint(request.task) if request_id else "")
+
+
+def read_batch(
+    request: task_service_pb2.BatchSubscribeRequest, limits: Limits, now_ms: int
+) -> list[NewTask | InvalidFields]:
+    """Return, in order, each task to subscribe, or what is wrong with it.
+
+    Raises:
+        InvalidFields: The number of tasks is outside the limits.
+    """
+    count = len(request.tasks)
+    if not 1 <= count <= limits.max_batch:
+        violations = Violations()
+        violations.add("tasks", f"are {count:,}; expected 1 to {limits.max_batch:,}")
+        raise violations.error()
+    return [_read_item(task, f"tasks[{i}]", limits, now_ms) for i, task in enumerate(request.tasks)]
+
+
+def _read_item(task: task_pb2.Task, field: str, limits: Limits, now_ms: int) -> NewTask | InvalidFields:
+    violations = Violations()
+    spec = read_task(task, field, limits, now_ms, violations)
+    return violations.error() if violations else NewTask(spec)
+
+
+def fingerprint(task: task_pb2.Task) -> str:
+    """Return what two calls with the same `request_id` must have in common: a digest of the task's input."""
+    if any(field.name in _OUTPUT_ONLY for field, _ in task.ListFields()):
+        chosen = task_pb2.Task()
+        chosen.CopyFrom(task)
+        for name in _OUTPUT_ONLY:
+            chosen.ClearField(name)  # type: ignore[arg-type]  # names of the message's own descriptor
+        task = chosen
+    return hashlib.sha256(task.SerializeToString(deterministic=True)).hexdigest()
+
+
+def read_task_id(task_id: str) -> str:
+    """Return the id in a request on one task."""
+    violations = Violations()
+    check_identifier(task_id, "task_id", violations)
+    violations.raise_if_any()
+    return task_id
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What ListTasks asks for; the page token is read by `tokens`."""
+
+    where: TaskFilter
+    page_size: int
+
+
+def read_list(request: task_service_pb2.ListTasksRequest) -> ListQuery:
+    """Return the filter and the page size."""
+    violations = Violations()
+    page_size = _read_page_size(request.page_size, violations)
+    state: TaskState | None = None
+    if request.state:
+        state = TASK_STATES.read(request.state, TaskState.SCHEDULED, "state", violations)
+    queue: str | None = None
+    if request.queue:
+        queue = check_identifier(request.queue, "queue", violations)
+    labels = dict(request.labels)
+    for key in labels:
+        check_label_key(key, "labels", violations)
+    violations.raise_if_any()
+    return ListQuery(TaskFilter(state, queue, labels), page_size)
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineQuery:
+    """What GetTimeline asks for; the page token is read by `tokens`."""
+
+    task_id: str
+    page_size: int
+
+
+def read_timeline(request: task_service_pb2.GetTimelineRequest) -> TimelineQuery:
+    """Return the task and the page size."""
+    violations = Violations()
+    task_id = check_identifier(request.task_id, "task_id", violations)
+    page_size = _read_page_size(request.page_size, violations)
+    violations.raise_if_any()
+    return TimelineQuery(task_id, page_size)
+
+
+def _read_page_size(page_size: int, violations: Violations) -> int:
+    if page_size < 0:
+        violations.add("page_size", f"is {page_size:,}; expected 0 (for {DEFAULT_PAGE_SIZE}) or more")
+    return min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def read_watch(request: task_service_pb2.WatchRequest) -> str | None:
+    """Return the id of the task to watch; None for a queue, or for all tasks."""
+    violations = Violations()
+    scope = request.WhichOneof("scope")
+    if scope is None:
+        violations.add("scope", "is required; expected one of task_id, queue and all")
+    elif scope == "task_id":
+        check_identifier(request.task_id, "task_id", violations)
+    elif scope == "queue":
+        check_identifier(request.queue, "queue", violations)
+    elif not request.all:
+        violations.add("all", "is false; expected true, or task_id or queue instead")
+    violations.raise_if_any()
+    return request.task_id if scope == "task_id" else None
+
+
+def read_email(request: project_service_pb2.RegisterRequest) -> str:
+    """Return the address to register."""
+    violations = Violations()
+    email = request.email
+    if not email:
+        violations.add("email", "is required; expected an address such as ops@example.com")
+    elif len(email) > MAX_EMAIL_LENGTH:
+        violations.add("email", f"has {len(email):,} characters; at most {MAX_EMAIL_LENGTH} are allowed")
+    elif not _EMAIL.fullmatch(email):
+        violations.add("email", f"is {shown(email)}; expected an address such as ops@example.com")
+    violations.raise_if_any()
+    return email
+
+
+def read_grace(grace: Duration | None, default_ms: int) -> int:
+    """Return how long what is rotated out stays valid, in ms; `default_ms` where the field is unset."""
+    if grace is None:
+        return default_ms
+    violations = Violations()
+    grace_ms = read_duration(grace, "grace", GRACE, violations)
+    violations.raise_if_any()
+    return grace_ms

@@ -1,0 +1,131 @@
+"""The gRPC server: its services, its options, its life."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from kuueri_grpc.engine.commands import Commands
+from kuueri_grpc.engine.projects import Projects
+from kuueri_grpc.engine.watch import WatchHub
+from kuueri_grpc.pb import project_service_pb2, task_service_pb2
+from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
+from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
+from kuueri_grpc.ports import Clock
+from kuueri_grpc.service.interceptor import CallInterceptor
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.projects import ProjectService
+from kuueri_grpc.service.reflection import add_reflection
+from kuueri_grpc.service.tasks import TaskService
+
+SERVICES = (
+    task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
+    project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"].full_name,
+)
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+#: A client that vanished without a word is noticed after these two, and its watches end.
+_KEEPALIVE_MS = 60_000
+_KEEPALIVE_TIMEOUT_MS = 20_000
+#: How often a client may ping, whether it has calls open or not.
+_CLIENT_PING_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the services call."""
+
+    commands: Commands
+    watches: WatchHub
+    projects: Projects
+    clock: Clock
+
+
+class GrpcServer:
+    """The server of one process. `port` is the bound one; it is served from `start` to `stop`.
+
+    Health: NOT_SERVING until `start`, and again from `drain` on.
+    """
+
+    def __init__(self, server: grpc.aio.Server, health: health_aio.HealthServicer, port: int) -> None:
+        self._server = server
+        self._health = health
+        self.port = port
+
+    async def start(self) -> Self:
+        """Take calls from now on."""
+        await self._server.start()
+        await self.set_serving(serving=True)
+        return self
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """Tell health checks whether the service works, of the server ("") and of each service."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else _NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)
+
+    async def drain(self) -> None:
+        """Tell health checks, for good, that the server is stopping. Calls are still taken."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, give those under way `grace_s` seconds, then cancel them."""
+        await self._server.stop(grace_s)
+
+    async def wait_closed(self) -> None:
+        """Return when the server has stopped."""
+        await self._server.wait_for_termination()
+
+
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def build_server(
+    engine: Engine,
+    limits: Limits,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    reuse_port: bool = False,
+) -> GrpcServer:
+    """Return a server, bound but not started. Port 0 picks a free one.
+
+    `reuse_port` lets other processes bind the same port; the kernel spreads the connections.
+
+    Raises:
+        OSError: The address cannot be bound.
+    """
+    server = grpc.aio.server(
+        interceptors=[CallInterceptor(engine.projects.authenticate)], options=_options(limits, reuse_port)
+    )
+    add_TaskServiceServicer_to_server(
+        TaskService(engine.commands, engine.watches, engine.projects, engine.clock, limits), server
+    )
+    add_ProjectServiceServicer_to_server(ProjectService(engine.projects, engine.clock), server)
+    health = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    add_reflection(server, [*SERVICES, HEALTH])
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}; is another server using it? ({error})") from error
+    grpc_server = GrpcServer(server, health, bound)
+    await grpc_server.set_serving(serving=False)
+    return grpc_server
+
+
+def _options(limits: Limits, reuse_port: bool) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", int(reuse_port)),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        # What a client takes is for it to say.
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _CLIENT_PING_MS),
+    ]

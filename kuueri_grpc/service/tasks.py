@@ -1,0 +1,201 @@
+"""`TaskService`: one method per call, each reading its request, running a command, writing the answer."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+import grpc.aio
+
+from kuueri_grpc.domain.errors import CursorTooOld, KuueriError
+from kuueri_grpc.domain.task import Task
+from kuueri_grpc.engine.commands import Commands
+from kuueri_grpc.engine.projects import Projects
+from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub, WatchItem
+from kuueri_grpc.pb import task_service_pb2 as pb
+from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceServicer
+from kuueri_grpc.ports import Clock, NewTask, TaskPage
+from kuueri_grpc.service import requests, tokens
+from kuueri_grpc.service.auth import caller
+from kuueri_grpc.service.convert import to_event, to_task
+from kuueri_grpc.service.errors import NotImplementedYet, to_status
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.times import to_timestamp
+from kuueri_grpc.service.violations import InvalidFields
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+#: What a client takes in one message unless it was told otherwise: 4 MiB, less some for the rest.
+CLIENT_MESSAGE_BYTES = 4_000_000
+
+
+class TaskService(TaskServiceServicer):
+    """Tasks of the project that calls. Errors are those that the contract names at each call."""
+
+    def __init__(
+        self, commands: Commands, watches: WatchHub, projects: Projects, clock: Clock, limits: Limits
+    ) -> None:
+        self._commands = commands
+        self._watches = watches
+        self._projects = projects
+        self._clock = clock
+        self._limits = limits
+
+    async def Subscribe(  # noqa: N802  the names of methods are the contract's, here and below
+        self, request: pb.SubscribeRequest, context: Context
+    ) -> pb.SubscribeResponse:
+        """Accept a task."""
+        new = requests.read_subscribe(request, self._limits, self._clock.now_ms())
+        (result,) = await self._commands.subscribe(caller(), [new])
+        if isinstance(result, KuueriError):
+            raise result
+        return pb.SubscribeResponse(task=to_task(result))
+
+    async def BatchSubscribe(  # noqa: N802
+        self, request: pb.BatchSubscribeRequest, context: Context
+    ) -> pb.BatchSubscribeResponse:
+        """Accept tasks, each on its own."""
+        items = requests.read_batch(request, self._limits, self._clock.now_ms())
+        valid = [item for item in items if isinstance(item, NewTask)]
+        accepted = iter(await self._commands.subscribe(caller(), valid) if valid else ())
+        results = [item if isinstance(item, InvalidFields) else next(accepted) for item in items]
+        return _batch_response(results)
+
+    async def GetTask(  # noqa: N802
+        self, request: pb.GetTaskRequest, context: Context
+    ) -> pb.GetTaskResponse:
+        """Read a task."""
+        task = await self._commands.get(caller(), requests.read_task_id(request.task_id))
+        return pb.GetTaskResponse(task=to_task(task))
+
+    async def ListTasks(  # noqa: N802
+        self, request: pb.ListTasksRequest, context: Context
+    ) -> pb.ListTasksResponse:
+        """List tasks, the newest first, no more of them than a client takes in one message."""
+        query = requests.read_list(request)
+        project_id, where, page_size = caller(), query.where, query.page_size
+        cursor = tokens.read_list_token(request.page_token, project_id, where)
+        while True:
+            page = await self._commands.list(project_id, where, page_size, cursor)
+            response = _list_response(page)
+            fitting = _fitting(response)
+            if fitting == len(response.tasks):
+                break
+            page_size = fitting  # for a cursor that continues after the last one that fits
+        if page.cursor is not None:
+            response.next_page_token = tokens.list_token(project_id, where, page.cursor)
+        return response
+
+    async def Cancel(  # noqa: N802
+        self, request: pb.CancelRequest, context: Context
+    ) -> pb.CancelResponse:
+        """End a task."""
+        task = await self._commands.cancel(caller(), requests.read_task_id(request.task_id))
+        return pb.CancelResponse(task=to_task(task))
+
+    async def Pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:  # noqa: N802
+        """Hold a task."""
+        task = await self._commands.pause(caller(), requests.read_task_id(request.task_id))
+        return pb.PauseResponse(task=to_task(task))
+
+    async def Resume(  # noqa: N802
+        self, request: pb.ResumeRequest, context: Context
+    ) -> pb.ResumeResponse:
+        """Let a held task go on."""
+        task = await self._commands.resume(caller(), requests.read_task_id(request.task_id))
+        return pb.ResumeResponse(task=to_task(task))
+
+    async def Purge(self, request: pb.PurgeRequest, context: Context) -> pb.PurgeResponse:  # noqa: N802
+        """Delete a task that is not running."""
+        await self._commands.purge(caller(), requests.read_task_id(request.task_id))
+        return pb.PurgeResponse()
+
+    async def RunTask(  # noqa: N802
+        self, request: pb.RunTaskRequest, context: Context
+    ) -> pb.RunTaskResponse:
+        """Make a task due now."""
+        task = await self._commands.run(caller(), requests.read_task_id(request.task_id))
+        return pb.RunTaskResponse(task=to_task(task))
+
+    async def GetTimeline(  # noqa: N802
+        self, request: pb.GetTimelineRequest, context: Context
+    ) -> pb.GetTimelineResponse:
+        """Read a page of a task's events."""
+        query, project_id = requests.read_timeline(request), caller()
+        position = tokens.read_timeline_token(request.page_token, project_id, query.task_id)
+        after = position.sequence if position else 0
+        try:
+            page = await self._commands.timeline(project_id, query.task_id, after, query.page_size)
+        except CursorTooOld as error:
+            raise tokens.PageTokenInvalid(str(error)) from error
+        if position and not position.is_of(page.task):
+            raise tokens.PageTokenInvalid(str(tokens.replaced(query.task_id)))
+        response = pb.GetTimelineResponse(events=[to_event(event) for event in page.events])
+        if page.events and page.events[-1].sequence < page.last_sequence:
+            last = page.events[-1].sequence
+            response.next_page_token = tokens.timeline_token(project_id, page.task, last)
+        return response
+
+    async def Watch(  # noqa: N802
+        self, request: pb.WatchRequest, context: Context
+    ) -> AsyncIterator[pb.WatchResponse]:
+        """Follow a task."""
+        task_id = requests.read_watch(request)
+        if task_id is None:
+            raise NotImplementedYet(
+                "this version watches single tasks; set task_id, or poll ListTasks for a queue or for all"
+            )
+        sealer = tokens.WatchTokens(caller(), task_id, await self._projects.epoch())
+        position = sealer.read(request.resume_token)
+        after = position.sequence if position else None
+        create_time_ms = 0
+        watch = cast("AsyncGenerator[WatchItem, None]", self._watches.watch(caller(), task_id, after))
+        async with aclosing(watch) as items:
+            async for item in items:
+                if isinstance(item, Snapshot):
+                    if position and not position.is_of(item.task):
+                        raise tokens.replaced(task_id)
+                    create_time_ms = item.task.create_time_ms
+                response = self._watch_response(item)
+                response.resume_token = sealer.seal(create_time_ms, item.sequence)
+                yield response
+
+    def _watch_response(self, item: WatchItem) -> pb.WatchResponse:
+        match item:
+            case Snapshot():
+                return pb.WatchResponse(snapshot=to_task(item.task))
+            case TaskEvent():
+                return pb.WatchResponse(event=to_event(item.event))
+            case Synced():
+                return pb.WatchResponse(synced=pb.Synced())
+            case Heartbeat():
+                beat = pb.Heartbeat(server_time=to_timestamp(self._clock.now_ms()))
+                return pb.WatchResponse(heartbeat=beat)
+
+
+def _batch_response(results: Sequence[Task | KuueriError]) -> pb.BatchSubscribeResponse:
+    response = pb.BatchSubscribeResponse()
+    for result in results:
+        if isinstance(result, KuueriError):
+            response.results.add(error=to_status(result))
+        else:
+            response.results.add(task=to_task(result))
+    if response.ByteSize() > CLIENT_MESSAGE_BYTES:
+        # Most clients would fail the call, with every task accepted: they have the bodies, leave them out.
+        for item in response.results:
+            if item.HasField("task"):
+                item.task.http_target.ClearField("body")
+    return response
+
+
+def _list_response(page: TaskPage) -> pb.ListTasksResponse:
+    return pb.ListTasksResponse(tasks=[to_task(task) for task in page.tasks])
+
+
+def _fitting(response: pb.ListTasksResponse) -> int:
+    """Return how many of the tasks fit into a client's message; one always does."""
+    size = 0
+    for i, task in enumerate(response.tasks):
+        size += task.ByteSize()
+        if size > CLIENT_MESSAGE_BYTES and i > 0:
+            return i
+    return len(response.tasks)

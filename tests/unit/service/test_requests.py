@@ -1,0 +1,234 @@
+"""Requests other than the task itself: ids, batches, filters, pages, e-mail addresses, grace times."""
+
+import hashlib
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.pb import project_service_pb2, task_pb2
+from kuueri_grpc.pb import task_service_pb2 as pb
+from kuueri_grpc.ports import NewTask, TaskFilter
+from kuueri_grpc.service import requests
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.times import DAY_MS, to_duration, to_timestamp
+from kuueri_grpc.service.violations import InvalidFields, Violation
+
+NOW_MS = 1_700_000_000_000
+LIMITS = Limits()
+ID_EXPECTED = "expected 1 to 128 characters of [A-Za-z0-9_-]"
+
+
+def good_task(**fields: str) -> task_pb2.Task:
+    return task_pb2.Task(http_target=task_pb2.HttpTarget(url="https://example.com/"), **fields)  # type: ignore[arg-type]
+
+
+class TestSubscribe:
+    def read(self, request: pb.SubscribeRequest) -> NewTask:
+        return requests.read_subscribe(request, LIMITS, NOW_MS)
+
+    def test_a_call_without_request_id_has_no_fingerprint(self) -> None:
+        new = self.read(pb.SubscribeRequest(task=good_task(task_id="a")))
+        assert (new.spec.task_id, new.request_id, new.fingerprint) == ("a", "", "")
+
+    def test_a_request_id_comes_with_the_fingerprint_of_the_task(self) -> None:
+        request = pb.SubscribeRequest(task=good_task(), request_id="r-1")
+        assert self.read(request).request_id == "r-1"
+        assert self.read(request).fingerprint == requests.fingerprint(request.task)
+
+    def test_refuses_a_request_without_task(self) -> None:
+        with pytest.raises(InvalidFields, match=r"^task is required; expected the task to subscribe$"):
+            self.read(pb.SubscribeRequest())
+
+    def test_refuses_a_request_id_together_with_what_is_wrong_with_the_task(self) -> None:
+        with pytest.raises(InvalidFields) as caught:
+            self.read(pb.SubscribeRequest(task=task_pb2.Task(), request_id="a b"))
+        assert caught.value.violations == (
+            Violation("task.http_target", "is required; expected the HTTP request to make"),
+            Violation("request_id", f"is 'a b'; {ID_EXPECTED}"),
+        )
+
+
+class TestFingerprint:
+    def test_is_the_same_for_maps_in_another_order(self) -> None:
+        one, other = good_task(), good_task()
+        names = [f"k{i}" for i in range(20)]
+        for name in names:
+            one.labels[name] = one.http_target.headers[name] = "v"
+        for name in reversed(names):
+            other.labels[name] = other.http_target.headers[name] = "v"
+        assert requests.fingerprint(one) == requests.fingerprint(other)
+
+    def test_differs_when_the_task_does(self) -> None:
+        assert requests.fingerprint(good_task()) != requests.fingerprint(good_task(queue="q"))
+
+    def test_ignores_what_only_the_server_sets(self) -> None:
+        answered = good_task(task_id="a")
+        answered.state = task_pb2.TASK_STATE_SCHEDULED
+        answered.create_time.CopyFrom(to_timestamp(1))
+        answered.attempt_count = 3
+        assert requests.fingerprint(answered) == requests.fingerprint(good_task(task_id="a"))
+        assert answered.attempt_count == 3  # the request itself is left alone
+
+    def test_is_the_digest_of_the_bytes_on_the_wire(self) -> None:
+        # It is kept for a day: a repeated call may meet another version of the server.
+        wire = b"\x1a\x16\x0a\x14https://example.com/"
+        assert requests.fingerprint(good_task()) == hashlib.sha256(wire).hexdigest()
+
+
+class TestBatch:
+    def test_reads_each_task_on_its_own(self) -> None:
+        tasks = [good_task(task_id="a"), good_task(queue="a b"), good_task(task_id="c")]
+        first, second, third = requests.read_batch(pb.BatchSubscribeRequest(tasks=tasks), LIMITS, NOW_MS)
+        assert isinstance(first, NewTask)
+        assert isinstance(third, NewTask)
+        assert (first.spec.task_id, third.spec.task_id) == ("a", "c")
+        assert isinstance(second, InvalidFields)
+        assert second.violations == (Violation("tasks[1].queue", f"is 'a b'; {ID_EXPECTED}"),)
+
+    @pytest.mark.parametrize(("count", "came"), [(0, "0"), (1_001, "1,001")])
+    def test_refuses_a_number_outside_the_limits(self, count: int, came: str) -> None:
+        request = pb.BatchSubscribeRequest(tasks=[good_task()] * count)
+        with pytest.raises(InvalidFields, match=f"^tasks are {came}; expected 1 to 1,000$"):
+            requests.read_batch(request, LIMITS, NOW_MS)
+
+    def test_takes_as_many_as_the_limit_allows(self) -> None:
+        request = pb.BatchSubscribeRequest(tasks=[good_task()] * 1_000)
+        assert len(requests.read_batch(request, LIMITS, NOW_MS)) == 1_000
+
+
+class TestTaskId:
+    def test_reads_an_id(self) -> None:
+        assert requests.read_task_id("order_1-A") == "order_1-A"
+
+    @pytest.mark.parametrize(
+        ("task_id", "came"),
+        [
+            ("", "is required"),
+            ("a/b", "is 'a/b'"),
+            ("ä", "is '\\xe4'"),
+            ("a" * 129, f"is '{'a' * 61}...'"),
+            ("a\r\nb", "is 'a\\r\\nb'"),
+        ],
+    )
+    def test_refuses(self, task_id: str, came: str) -> None:
+        with pytest.raises(InvalidFields) as caught:
+            requests.read_task_id(task_id)
+        assert caught.value.violations == (Violation("task_id", f"{came}; {ID_EXPECTED}"),)
+
+
+class TestList:
+    def test_an_empty_request_lists_everything(self) -> None:
+        assert requests.read_list(pb.ListTasksRequest()) == requests.ListQuery(TaskFilter(), 50)
+
+    def test_reads_every_filter(self) -> None:
+        request = pb.ListTasksRequest(
+            page_size=7, state=task_pb2.TASK_STATE_PAUSED, queue="orders", labels={"team": "billing"}
+        )
+        where = TaskFilter(TaskState.PAUSED, "orders", {"team": "billing"})
+        assert requests.read_list(request) == requests.ListQuery(where, 7)
+
+    @pytest.mark.parametrize(("asked", "given"), [(0, 50), (1, 1), (1_000, 1_000), (1_001, 1_000)])
+    def test_page_sizes(self, asked: int, given: int) -> None:
+        assert requests.read_list(pb.ListTasksRequest(page_size=asked)).page_size == given
+
+    def test_refuses_every_bad_field_at_once(self) -> None:
+        request = pb.ListTasksRequest(page_size=-1, state=99, queue="a b", labels={"A": ""})  # type: ignore[arg-type]
+        with pytest.raises(InvalidFields) as caught:
+            requests.read_list(request)
+        assert caught.value.violations == (
+            Violation("page_size", "is -1; expected 0 (for 50) or more"),
+            Violation(
+                "state",
+                "is 99, which is no TaskState; expected one of SCHEDULED, DISPATCHING, RETRYING, REPEATING, "
+                "PAUSED, COMPLETED, CANCELED, FAILED, EXPIRED",
+            ),
+            Violation("queue", f"is 'a b'; {ID_EXPECTED}"),
+            Violation('labels["A"]', "is no label key; expected 1 to 63 characters of [a-z0-9_.-]"),
+        )
+
+
+class TestTimeline:
+    def test_reads_the_task_and_the_page_size(self) -> None:
+        request = pb.GetTimelineRequest(task_id="a", page_size=2_000)
+        assert requests.read_timeline(request) == requests.TimelineQuery("a", 1_000)
+
+    def test_refuses_every_bad_field_at_once(self) -> None:
+        with pytest.raises(InvalidFields) as caught:
+            requests.read_timeline(pb.GetTimelineRequest(page_size=-5))
+        assert caught.value.violations == (
+            Violation("task_id", f"is required; {ID_EXPECTED}"),
+            Violation("page_size", "is -5; expected 0 (for 50) or more"),
+        )
+
+
+class TestWatch:
+    def test_reads_the_scope(self) -> None:
+        assert requests.read_watch(pb.WatchRequest(task_id="a")) == "a"
+        assert requests.read_watch(pb.WatchRequest(queue="orders")) is None
+        assert requests.read_watch(pb.WatchRequest(all=True)) is None
+
+    @pytest.mark.parametrize(
+        ("request_", "violation"),
+        [
+            (pb.WatchRequest(), Violation("scope", "is required; expected one of task_id, queue and all")),
+            (
+                pb.WatchRequest(all=False),
+                Violation("all", "is false; expected true, or task_id or queue instead"),
+            ),
+            (pb.WatchRequest(task_id=""), Violation("task_id", f"is required; {ID_EXPECTED}")),
+            (pb.WatchRequest(queue="a b"), Violation("queue", f"is 'a b'; {ID_EXPECTED}")),
+        ],
+    )
+    def test_refuses(self, request_: pb.WatchRequest, violation: Violation) -> None:
+        with pytest.raises(InvalidFields) as caught:
+            requests.read_watch(request_)
+        assert caught.value.violations == (violation,)
+
+
+class TestEmail:
+    @pytest.mark.parametrize(
+        "email", ["ops@example.com", "a.b+c@sub.example.co.id", "root@localhost", "ü@bücher.example"]
+    )
+    def test_accepts(self, email: str) -> None:
+        assert requests.read_email(project_service_pb2.RegisterRequest(email=email)) == email
+
+    @pytest.mark.parametrize(
+        ("email", "fault"),
+        [
+            ("", "is required; expected an address such as ops@example.com"),
+            ("ops", "is 'ops'; expected an address such as ops@example.com"),
+            ("@example.com", "is '@example.com'; expected an address such as ops@example.com"),
+            ("ops@", "is 'ops@'; expected an address such as ops@example.com"),
+            ("a@b@c", "is 'a@b@c'; expected an address such as ops@example.com"),
+            ("a b@c", "is 'a b@c'; expected an address such as ops@example.com"),
+            ("a@c\r\nx: y", "is 'a@c\\r\\nx: y'; expected an address such as ops@example.com"),
+            ("a@b..c", "is 'a@b..c'; expected an address such as ops@example.com"),
+            ("a" * 250 + "@b.cd", "has 255 characters; at most 254 are allowed"),
+        ],
+    )
+    def test_refuses(self, email: str, fault: str) -> None:
+        with pytest.raises(InvalidFields) as caught:
+            requests.read_email(project_service_pb2.RegisterRequest(email=email))
+        assert caught.value.violations == (Violation("email", fault),)
+
+
+class TestGrace:
+    def test_unset_is_the_default(self) -> None:
+        assert requests.read_grace(None, 7) == 7
+
+    @pytest.mark.parametrize("grace_ms", [0, 1, 30 * DAY_MS])
+    def test_reads(self, grace_ms: int) -> None:
+        assert requests.read_grace(to_duration(grace_ms), 7) == grace_ms
+
+    @pytest.mark.parametrize(
+        ("grace", "fault"),
+        [
+            (Duration(seconds=-1), "is negative; expected 0 to 30 days"),
+            (to_duration(30 * DAY_MS + 1), "is 2,592,000,001 ms; expected 0 to 30 days"),
+        ],
+    )
+    def test_refuses(self, grace: Duration, fault: str) -> None:
+        with pytest.raises(InvalidFields) as caught:
+            requests.read_grace(grace, 7)
+        assert caught.value.violations == (Violation("grace", fault),)
