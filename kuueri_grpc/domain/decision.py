@@ -56,13 +56,12 @@ def decide(
 
 
 def _after_success(repeat: RepeatPolicy, progress: Progress, draw: float) -> Decision:
+    if progress.repeat_count >= repeat.budget:
+        return Decision(Trigger.COMPLETE)
     if repeat.repeat_at_ms is not None:
-        if progress.repeat_count == 0:
-            return Decision(Trigger.REPEAT, at_ms=repeat.repeat_at_ms)
-    elif progress.repeat_count < repeat.max_repeats:
-        wait = backoff.delay_ms(repeat.backoff, progress.repeat_count + 1, draw)
-        return Decision(Trigger.REPEAT, delay_ms=wait)
-    return Decision(Trigger.COMPLETE)
+        return Decision(Trigger.REPEAT, at_ms=repeat.repeat_at_ms)
+    wait = backoff.delay_ms(repeat.backoff, progress.repeat_count + 1, draw)
+    return Decision(Trigger.REPEAT, delay_ms=wait)
 
 
 def _after_error(
@@ -70,12 +69,11 @@ def _after_error(
 ) -> Decision:
     if not _retryable(retry, outcome):
         return Decision(Trigger.FAIL, reason=Reason.NOT_RETRYABLE)
-    budget = 1 if retry.retry_at_ms is not None else retry.max_retries
-    if progress.retry_count >= budget:
+    if progress.retry_count >= retry.budget:
         return Decision(Trigger.FAIL, reason=Reason.RETRIES_EXHAUSTED)
     if retry.retry_at_ms is not None:
         chosen = Decision(Trigger.RETRY, at_ms=retry.retry_at_ms)
-        starts_at = retry.retry_at_ms
+        starts_at = max(now_ms, retry.retry_at_ms)  # an instant that has passed means at once
     else:
         wait = backoff.delay_ms(retry.backoff, progress.retry_count + 1, draw)
         if outcome.retry_after_ms is not None:

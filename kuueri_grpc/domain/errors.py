@@ -1,14 +1,14 @@
 """The errors of the project, as one tree. The gRPC edge maps them to status codes in one place.
 
-    KuueriError
-    |- NotFound            TaskNotFound, ProjectNotFound
-    |- Conflict            TaskExists, RequestIdReused, EmailExists
-    |- WrongState          TaskEnded, TaskRunning
-    |- QuotaExceeded
-    |- Unauthenticated
-    |- CursorInvalid
-    |- CursorTooOld
-    `- StoreUnavailable
+KuueriError
+|- NotFound            TaskNotFound, ProjectNotFound
+|- Conflict            TaskExists, RequestIdReused, EmailExists
+|- WrongState          TaskEnded, TaskRunning
+|- QuotaExceeded
+|- Unauthenticated
+|- CursorInvalid
+|- CursorTooOld
+`- StoreUnavailable
 """
 
 from kuueri_grpc.domain.state import TaskState
@@ -126,3 +126,10 @@ class CursorTooOld(KuueriError):
 
 class StoreUnavailable(KuueriError):
     """The store does not answer, or answers that it cannot serve now."""
+
+
+class Draining(KuueriError):
+    """This server is shutting down; another one, or the same after its restart, can go on."""
+
+    def __init__(self) -> None:
+        super().__init__("this server is shutting down; connect again and resume with the last token")

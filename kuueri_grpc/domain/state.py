@@ -22,9 +22,7 @@ class TaskState(StrEnum):
 
 
 WAITING_STATES = frozenset({TaskState.SCHEDULED, TaskState.RETRYING, TaskState.REPEATING})
-TERMINAL_STATES = frozenset(
-    {TaskState.COMPLETED, TaskState.CANCELED, TaskState.FAILED, TaskState.EXPIRED}
-)
+TERMINAL_STATES = frozenset({TaskState.COMPLETED, TaskState.CANCELED, TaskState.FAILED, TaskState.EXPIRED})
 
 
 class Trigger(StrEnum):
@@ -73,10 +71,7 @@ TRANSITIONS: dict[tuple[TaskState, Trigger], TaskState | Origin] = {
     (_S.DISPATCHING, _T.FAIL): _S.FAILED,
     (_S.DISPATCHING, _T.RECOVER): ORIGIN,
     (_S.DISPATCHING, _T.POISON): _S.FAILED,
-    **{
-        (live, _T.CANCEL): _S.CANCELED
-        for live in (*WAITING_STATES, _S.DISPATCHING, _S.PAUSED, _S.CANCELED)
-    },
+    **{(live, _T.CANCEL): _S.CANCELED for live in (*WAITING_STATES, _S.DISPATCHING, _S.PAUSED, _S.CANCELED)},
     **{(waiting, _T.PAUSE): _S.PAUSED for waiting in (*WAITING_STATES, _S.PAUSED)},
     # The attempt in flight goes on; the task is held instead of its next wait.
     (_S.DISPATCHING, _T.PAUSE): _S.DISPATCHING,
@@ -94,13 +89,13 @@ def next_state(state: TaskState, trigger: Trigger, origin: TaskState | None = No
 
     Raises:
         Refused: the table has no such transition.
-        ValueError: the transition leads back to the origin and none was given.
+        ValueError: the transition leads back to the origin, and none or no waiting state was given.
     """
     target = TRANSITIONS.get((state, trigger))
     if target is None:
         raise Refused(state, trigger)
     if isinstance(target, TaskState):
         return target
-    if origin is None:
-        raise ValueError(f"{trigger} on a {state} task needs the state it came from")
+    if origin not in WAITING_STATES:
+        raise ValueError(f"{trigger} on a {state} task needs the waiting state it came from, got {origin}")
     return origin

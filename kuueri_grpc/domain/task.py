@@ -65,6 +65,11 @@ class RetryPolicy:
     max_duration_ms: int | None = None
     retryable_status_codes: tuple[int, ...] = ()
 
+    @property
+    def budget(self) -> int:
+        """How many retries one run may use."""
+        return 1 if self.retry_at_ms is not None else self.max_retries
+
 
 @dataclass(frozen=True, slots=True)
 class RepeatPolicy:
@@ -73,6 +78,11 @@ class RepeatPolicy:
     max_repeats: int = 0
     backoff: Backoff = Backoff()
     repeat_at_ms: int | None = None
+
+    @property
+    def budget(self) -> int:
+        """How many repetitions the task may make."""
+        return 1 if self.repeat_at_ms is not None else self.max_repeats
 
 
 @dataclass(frozen=True, slots=True)

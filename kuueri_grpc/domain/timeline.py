@@ -23,9 +23,7 @@ class EventType(StrEnum):
 
 
 #: Each is the last event of its task.
-TERMINAL_EVENTS = frozenset(
-    {EventType.COMPLETED, EventType.FAILED, EventType.CANCELED, EventType.EXPIRED}
-)
+TERMINAL_EVENTS = frozenset({EventType.COMPLETED, EventType.FAILED, EventType.CANCELED, EventType.EXPIRED})
 
 
 class Reason(StrEnum):

@@ -1,0 +1,1 @@
+"""What the service does: commands on tasks and projects, the scheduler loop, live watching."""

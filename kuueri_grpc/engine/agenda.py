@@ -1,0 +1,44 @@
+"""When to look at which partition: what the scheduler sleeps by."""
+
+import heapq
+
+
+class Agenda:
+    """The next instant (ms) of each partition that has anything due or leased.
+
+    A heap with stale entries: the dictionary is the truth, an entry that disagrees with it is skipped.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[int, int] = {}
+        self._heap: list[tuple[int, int]] = []
+
+    def set(self, partition: int, at_ms: int | None) -> None:
+        """Look at `partition` at `at_ms`; None: there is nothing to look at."""
+        if at_ms is None:
+            self._at.pop(partition, None)
+        elif self._at.get(partition) != at_ms:
+            self._at[partition] = at_ms
+            heapq.heappush(self._heap, (at_ms, partition))
+
+    def advance(self, partition: int, at_ms: int) -> bool:
+        """Look at `partition` at `at_ms` at the latest; return whether that is sooner than before."""
+        known = self._at.get(partition)
+        if known is not None and known <= at_ms:
+            return False
+        self.set(partition, at_ms)
+        return True
+
+    def next_ms(self) -> int | None:
+        """Return the earliest instant, None if there is none."""
+        while self._heap:
+            at_ms, partition = self._heap[0]
+            if self._at.get(partition) == at_ms:
+                return at_ms
+            heapq.heappop(self._heap)
+        return None
+
+    def due(self, now_ms: int) -> list[int]:
+        """Return the partitions to look at now, earliest first, without changing the agenda."""
+        ready = sorted((at, partition) for partition, at in self._at.items() if at <= now_ms)
+        return [partition for _, partition in ready]

@@ -1,0 +1,54 @@
+"""Write outcomes to the store in batches that wait for nothing but the batch before."""
+
+import asyncio
+import logging
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.ports import ExecutionStore, Report
+
+_log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Collects reports while one call to the store is under way, and sends them with the next.
+
+    A report is delayed by one round trip at most, and a busy process makes few large calls.
+    """
+
+    def __init__(self, store: ExecutionStore) -> None:
+        self._store = store
+        self._pending: list[tuple[Report, asyncio.Future[bool]]] = []
+        self._arrived = asyncio.Event()
+
+    async def report(self, report: Report) -> bool:
+        """Return once the store has it. False: the token was stale and nothing changed.
+
+        Through an outage of the store it waits; the caller's cancellation withdraws the report.
+        """
+        applied: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pending.append((report, applied))
+        self._arrived.set()
+        return await applied
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        backoff = Backoff()
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch = [item for item in self._pending if not item[1].done()]
+            self._pending = []
+            if not batch:
+                continue
+            try:
+                answers = await self._store.report([report for report, _ in batch])
+            except StoreUnavailable as error:
+                self._pending = batch + self._pending
+                self._arrived.set()
+                await backoff.wait(f"reporting {len(batch)} outcomes", error)
+                continue
+            backoff.reset()
+            for (_, applied), answer in zip(batch, answers, strict=True):
+                if not applied.done():
+                    applied.set_result(answer)

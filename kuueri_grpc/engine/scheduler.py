@@ -1,0 +1,99 @@
+"""The loop that takes due tasks and starts their attempts."""
+
+import asyncio
+import logging
+import time
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.agenda import Agenda
+from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.revocation import Revocations
+from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.ports import Clock, ExecutionStore
+
+_log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Claims what is due, sleeps until the next due instant, and is woken by anything earlier.
+
+    It never polls: the agenda knows the next instant of every partition, claims refresh it, and a
+    change made elsewhere arrives as a signal.
+    """
+
+    def __init__(
+        self,
+        store: ExecutionStore,
+        attempts: Attempts,
+        revocations: Revocations,
+        clock: Clock,
+        settings: EngineSettings,
+        instance: str,
+    ) -> None:
+        self._store = store
+        self._attempts = attempts
+        self._revocations = revocations
+        self._clock = clock
+        self._settings = settings
+        self._instance = instance
+        self._agenda = Agenda()
+        self._woken = asyncio.Event()
+
+    def wake(self, partition: int, at_ms: int) -> None:
+        """Look at `partition` at `at_ms` at the latest."""
+        if self._agenda.advance(partition, at_ms):
+            self._woken.set()
+
+    async def look_again(self) -> None:
+        """Learn the next instant of every partition anew: signals may have been missed."""
+        for partition, at_ms in (await self._store.next_due()).items():
+            self.wake(partition, at_ms)
+
+    async def run(self) -> None:
+        """Claim and start attempts until cancelled."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self.run_once()
+                backoff.reset()
+            except StoreUnavailable as error:
+                await backoff.wait("claiming due tasks", error)
+
+    async def run_once(self) -> None:
+        """Claim once, or wait until there is reason to: a free slot, a due instant, a wake-up."""
+        if self._attempts.free_slots == 0:
+            await self._attempts.slot_freed()
+            # One freed slot is seldom alone: a slightly larger claim costs the store much less.
+            await asyncio.sleep(self._settings.linger_ms / 1_000)
+        now_ms = self._clock.now_ms()
+        self._woken.clear()
+        next_ms = self._agenda.next_ms()
+        if next_ms is None or next_ms > now_ms:
+            await self._sleep(None if next_ms is None else next_ms - now_ms)
+            return
+        await self._claim(self._agenda.due(now_ms))
+
+    async def _sleep(self, wait_ms: int | None) -> None:
+        timeout = None if wait_ms is None else wait_ms / 1_000
+        try:
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _claim(self, partitions: list[int]) -> None:
+        free = self._attempts.free_slots
+        # With fewer slots than partitions the earliest have their turn; the others' comes next.
+        partitions = partitions[:free]
+        limit = min(self._settings.claim_batch, max(1, free // len(partitions)))
+        held_until = time.monotonic() + self._settings.lease_ms / 1_000
+        with self._revocations.claiming():
+            batches = await self._store.claim(
+                dict.fromkeys(partitions, limit), self._instance, self._settings.lease_ms
+            )
+            for batch in batches:
+                self._agenda.set(batch.partition, batch.next_due_ms)
+                for claim in batch.claims:
+                    if not self._revocations.revoked(claim.lease):
+                        self._attempts.start(claim, held_until)

@@ -1,0 +1,62 @@
+"""What the engine needs of the world, as contracts. `store` and `dispatcher` implement them.
+
+The rules are in the docstrings and hold for every implementation; `tests/store` is the conformance
+suite for the store's part. Nothing here knows of Redis, HTTP libraries or gRPC.
+
+Errors: every method of a store may raise `StoreUnavailable`; a call that raised it may or may not have
+taken effect, and can be repeated.
+"""
+
+from kuueri_grpc.ports.dispatch import Clock, Delivery, Dispatcher
+from kuueri_grpc.ports.execution import (
+    Claim,
+    ClaimBatch,
+    ExecutionStore,
+    Lease,
+    Report,
+)
+from kuueri_grpc.ports.projects import Credential, Project, ProjectStore
+from kuueri_grpc.ports.signals import (
+    Changed,
+    Due,
+    Reconnected,
+    Revoke,
+    Revoked,
+    Signal,
+    SignalBus,
+)
+from kuueri_grpc.ports.tasks import (
+    Cancelled,
+    NewTask,
+    TaskFilter,
+    TaskPage,
+    TaskStore,
+    TimelineSlice,
+)
+
+__all__ = [
+    "Cancelled",
+    "Changed",
+    "Claim",
+    "ClaimBatch",
+    "Clock",
+    "Credential",
+    "Delivery",
+    "Dispatcher",
+    "Due",
+    "ExecutionStore",
+    "Lease",
+    "NewTask",
+    "Project",
+    "ProjectStore",
+    "Reconnected",
+    "Report",
+    "Revoke",
+    "Revoked",
+    "Signal",
+    "SignalBus",
+    "TaskFilter",
+    "TaskPage",
+    "TaskStore",
+    "TimelineSlice",
+]

@@ -1,0 +1,55 @@
+"""Ports: the clock, and the sender of attempts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from kuueri_grpc.domain.outcome import Outcome
+from kuueri_grpc.domain.task import HttpTarget
+
+
+class Clock(Protocol):
+    """The store's time, known without asking it: its last answer plus monotonic time since."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch on the store's clock. A change of the host's clock moves nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt, ready to be sent. Counts are those of this attempt; limits come from the policies."""
+
+    project_id: str
+    task_id: str
+    attempt: int
+    retry_count: int
+    retry_limit: int
+    repeat_count: int
+    repeat_limit: int
+    schedule_time_ms: int
+    timeout_ms: int
+    target: HttpTarget
+    #: Secrets to sign with, newest first ("whsec_" + base64); empty: the request is not signed.
+    signing_secrets: tuple[str, ...] = ()
+
+
+class Dispatcher(Protocol):
+    """Sends attempts.
+
+    - `send` never raises for anything the target or the network does: that is an `Outcome`.
+    - One deadline, `timeout_ms`, over connect, headers and the whole body.
+    - Cancelling the call aborts the attempt: when the cancelled call has ended, the connection is
+      closed and nothing more is sent.
+    - No address is dialled that the address guard refuses.
+    - `may_start` is asked once, right before the attempt's deadline starts (after any wait for a free
+      connection): when it says no, nothing is sent.
+    """
+
+    async def send(self, delivery: Delivery, may_start: Callable[[], bool]) -> Outcome | None:
+        """Send the request and return what it came to; None: `may_start` said no."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...

@@ -1,0 +1,132 @@
+"""Port: tasks as clients command and read them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kuueri_grpc.domain.errors import KuueriError
+from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.domain.task import Task, TaskSpec
+from kuueri_grpc.domain.timeline import TimelineEvent
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to subscribe. `fingerprint` identifies its content for a repeated `request_id`."""
+
+    spec: TaskSpec
+    request_id: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks to list: all that match every given condition."""
+
+    state: TaskState | None = None
+    queue: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Tasks, newest first; `cursor` continues after them (None: there are no more)."""
+
+    tasks: Sequence[Task]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The task after Cancel, and the attempt that was in flight, if one was.
+
+    `token` and `holder` name the aborted attempt's fencing token and the instance that runs it;
+    `lease_left_ms` bounds how long that instance may go on without a word from the store.
+    """
+
+    task: Task
+    token: str | None = None
+    holder: str | None = None
+    lease_left_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineSlice:
+    """Events with `sequence` > the one asked for, oldest first, without a gap.
+
+    `task` is the snapshot at `last_sequence`, read in the same instant. `first_sequence` is the oldest
+    event that is kept.
+    """
+
+    task: Task
+    events: Sequence[TimelineEvent]
+    first_sequence: int
+    last_sequence: int
+
+
+class TaskStore(Protocol):
+    """Tasks of all projects. Every change of a task is atomic over state, indexes, timeline and quota.
+
+    Every command is idempotent towards a lost answer: repeating the call changes nothing and answers
+    the same.
+    """
+
+    async def subscribe(
+        self, project_id: str, tasks: Sequence[NewTask], queue_limit: int
+    ) -> list[Task | KuueriError]:
+        """Accept tasks; a result per item, in order.
+
+        Items fail alone: `TaskExists`, `RequestIdReused`, `QuotaExceeded`, `ProjectNotFound`. A repeated
+        `request_id` with the same fingerprint gives the task of the first call.
+        """
+        ...
+
+    async def get(self, project_id: str, task_id: str) -> Task:
+        """Return the task. Raises `TaskNotFound`."""
+        ...
+
+    async def list_tasks(
+        self, project_id: str, where: TaskFilter, page_size: int, cursor: str | None
+    ) -> TaskPage:
+        """Return tasks, newest first.
+
+        Work per call is bounded: a page may be short, or empty, and still have a cursor. Raises
+        `CursorInvalid`.
+        """
+        ...
+
+    async def cancel(self, project_id: str, task_id: str) -> Cancelled:
+        """End the task as CANCELED. A canceled task is returned as it is.
+
+        Raises `TaskNotFound`; `TaskEnded` if it ended otherwise.
+        """
+        ...
+
+    async def pause(self, project_id: str, task_id: str) -> Task:
+        """Keep the remaining delay and stop waiting.
+
+        While DISPATCHING: hold the task when the attempt has ended. Raises `TaskNotFound`, `TaskEnded`.
+        """
+        ...
+
+    async def resume(self, project_id: str, task_id: str) -> Task:
+        """Wait for the remaining delay again. No-op on a task that is not paused.
+
+        Raises `TaskNotFound`, `TaskEnded`.
+        """
+        ...
+
+    async def run(self, project_id: str, task_id: str) -> Task:
+        """Make a waiting or paused task due now. Raises `TaskNotFound`, `TaskEnded`, `TaskRunning`."""
+        ...
+
+    async def purge(self, project_id: str, task_id: str) -> None:
+        """Delete every trace of an ended or paused task. Raises `TaskNotFound`, `TaskRunning`."""
+        ...
+
+    async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:
+        """Return up to `limit` events after a sequence (0: from the start), with the task.
+
+        Raises `TaskNotFound`; `CursorTooOld` when events after that sequence are not kept any more.
+        """
+        ...

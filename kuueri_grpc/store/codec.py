@@ -1,0 +1,216 @@
+"""Domain objects to and from what the store keeps.
+
+The parts that a task's owner chose are MessagePack arrays that begin with a format version, so that a
+later version can read what an earlier one wrote; events are JSON objects with one-letter names, so
+that a timeline can be read with any Redis client:
+
+    n sequence   t create_time_ms   e type   a attempt   s status_code   l latency_ms
+    r reason     x next_time_ms     d detail
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.domain.task import (
+    Attempt,
+    Backoff,
+    Growth,
+    HttpMethod,
+    HttpTarget,
+    RepeatPolicy,
+    RetryPolicy,
+    Schedule,
+    Task,
+    TaskSpec,
+)
+from kuueri_grpc.domain.timeline import EventType, Reason, TimelineEvent
+
+FORMAT = 1
+
+#: A hash as a script returns it: field, value, field, value ...
+Flat = Sequence[bytes]
+
+
+class CorruptRecord(Exception):
+    """A record that this version cannot read."""
+
+
+def pack_request(target: HttpTarget) -> bytes:
+    """Return the request part of a task: what is sent, and what will be encrypted."""
+    return _pack(
+        (
+            FORMAT,
+            target.url,
+            target.method.value,
+            dict(target.headers),
+            dict(target.query_params),
+            target.body,
+            target.follow_redirects,
+        )
+    )
+
+
+def unpack_request(blob: bytes) -> HttpTarget:
+    """Return what `pack_request` was given. Raises `CorruptRecord`."""
+    url, method, headers, query_params, body, follow_redirects = _unpack(blob, "request")
+    return HttpTarget(url, HttpMethod(method), headers, query_params, body, follow_redirects)
+
+
+def pack_policy(spec: TaskSpec) -> bytes:
+    """Return the policy part of a task: all that its owner chose besides the request and labels."""
+    retry, repeat, schedule = spec.retry, spec.repeat, spec.schedule
+    return _pack(
+        (
+            FORMAT,
+            spec.attempt_timeout_ms,
+            (schedule.at_ms, schedule.delay_ms, schedule.start_deadline_ms),
+            (
+                retry.max_retries,
+                _pack_backoff(retry.backoff),
+                retry.retry_at_ms,
+                retry.max_duration_ms,
+                retry.retryable_status_codes,
+            ),
+            (repeat.max_repeats, _pack_backoff(repeat.backoff), repeat.repeat_at_ms),
+        )
+    )
+
+
+def unpack_policy(blob: bytes) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
+    """Return attempt timeout (ms), schedule, retry and repeat policy. Raises `CorruptRecord`."""
+    timeout_ms, schedule, retry, repeat = _unpack(blob, "policy")
+    max_retries, retry_backoff, retry_at_ms, max_duration_ms, codes = retry
+    max_repeats, repeat_backoff, repeat_at_ms = repeat
+    return (
+        timeout_ms,
+        Schedule(*schedule),
+        RetryPolicy(max_retries, _unpack_backoff(retry_backoff), retry_at_ms, max_duration_ms, tuple(codes)),
+        RepeatPolicy(max_repeats, _unpack_backoff(repeat_backoff), repeat_at_ms),
+    )
+
+
+_DEFAULT_BACKOFF = Backoff()
+
+
+def _pack_backoff(backoff: Backoff) -> tuple[object, ...] | None:
+    # Most tasks keep the default: one byte instead of twenty.
+    if backoff == _DEFAULT_BACKOFF:
+        return None
+    return (backoff.interval_ms, backoff.growth.value, backoff.max_interval_ms, backoff.jitter)
+
+
+def _unpack_backoff(packed: Sequence[Any] | None) -> Backoff:
+    if packed is None:
+        return _DEFAULT_BACKOFF
+    interval_ms, growth, max_interval_ms, jitter = packed
+    return Backoff(interval_ms, Growth(growth), max_interval_ms, jitter)
+
+
+def _pack(values: tuple[object, ...]) -> bytes:
+    packed: bytes = msgpack.packb(values)
+    return packed
+
+
+def _unpack(blob: bytes, part: str) -> list[Any]:
+    try:
+        values: list[Any] = msgpack.unpackb(blob)
+    except ValueError as error:
+        raise CorruptRecord(f"a task's {part} is not MessagePack: {error}") from error
+    if values[0] != FORMAT:
+        raise CorruptRecord(f"a task's {part} has format {values[0]!r}; this version reads {FORMAT}")
+    return values[1:]
+
+
+def pack_labels(labels: Mapping[str, str]) -> str:
+    """Return labels as the JSON object that `lua/list.lua` reads; empty for none."""
+    return json.dumps(dict(labels), separators=(",", ":"), sort_keys=True) if labels else ""
+
+
+def pack_pairs(labels: Mapping[str, str]) -> str:
+    """Return labels to look for as the flat JSON array that `lua/list.lua` reads."""
+    return json.dumps([text for pair in labels.items() for text in pair])
+
+
+def task(project_id: str, task_id: str, hashes: Sequence[Flat]) -> Task:
+    """Return the task of a snapshot (see `lua/prelude.lua`). Raises `CorruptRecord`."""
+    kept, config = _fields(hashes[0]), _fields(hashes[1])
+    timeout_ms, schedule, retry, repeat = unpack_policy(config["policy"])
+    spec = TaskSpec(
+        task_id=task_id,
+        target=unpack_request(config["request"]),
+        queue=kept["queue"].decode(),
+        schedule=schedule,
+        retry=retry,
+        repeat=repeat,
+        attempt_timeout_ms=timeout_ms,
+        labels=json.loads(config["labels"]) if "labels" in config else {},
+    )
+    return Task(
+        project_id=project_id,
+        spec=spec,
+        state=TaskState(kept["state"].decode()),
+        create_time_ms=int(kept["create"]),
+        # While an attempt runs nothing is due; the instant it was due at is still kept for its headers.
+        schedule_time_ms=int(kept["due"]) if "due" in kept and kept["state"] != b"DISPATCHING" else None,
+        end_time_ms=int(kept["end"]) if "end" in kept else None,
+        attempt_count=int(kept.get("attempt", 0)),
+        retry_count=int(kept.get("retry", 0)),
+        repeat_count=int(kept.get("repeat", 0)),
+        last_attempt=_last_attempt(kept),
+        sequence=int(kept["seq"]),
+    )
+
+
+def _fields(flat: Flat) -> dict[str, bytes]:
+    pairs = iter(flat)
+    return {name.decode(): value for name, value in zip(pairs, pairs, strict=True)}
+
+
+def _last_attempt(kept: Mapping[str, bytes]) -> Attempt | None:
+    if "last" not in kept:
+        return None
+    status, reason = kept["last_status"], kept["last_reason"].decode()
+    return Attempt(
+        attempt=int(kept["last"]),
+        dispatch_time_ms=int(kept["last_at"]),
+        latency_ms=int(kept["last_ms"]),
+        status_code=int(status) if status else None,
+        reason=Reason(reason) if reason else None,
+    )
+
+
+def event(task_id: str, line: bytes) -> TimelineEvent:
+    """Return the event of one timeline entry."""
+    kept = json.loads(line)
+    reason = kept.get("r")
+    return TimelineEvent(
+        task_id=task_id,
+        sequence=kept["n"],
+        create_time_ms=kept["t"],
+        type=EventType(kept["e"]),
+        attempt=kept.get("a", 0),
+        status_code=kept.get("s"),
+        latency_ms=kept.get("l"),
+        reason=Reason(reason) if reason else None,
+        next_time_ms=kept.get("x"),
+        detail=kept.get("d", ""),
+    )
+
+
+def pack_signing(secrets: Sequence[tuple[str, int | None]]) -> str:
+    """Return signing secrets with their expiry (ms or None), newest first, as they are kept."""
+    return json.dumps([{"s": secret, "x": expiry} for secret, expiry in secrets], separators=(",", ":"))
+
+
+def unpack_signing(text: bytes) -> list[tuple[str, int | None]]:
+    """Return what `pack_signing` was given."""
+    return [(kept["s"], kept["x"]) for kept in json.loads(text)]
+
+
+def live_signing(text: bytes, now_ms: int) -> tuple[str, ...]:
+    """Return the secrets to sign with at `now_ms`, newest first."""
+    return tuple(s for s, expiry in unpack_signing(text) if expiry is None or expiry > now_ms)

@@ -1,0 +1,173 @@
+"""The `ExecutionStore` port: due tasks, leases, reports."""
+
+import itertools
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from kuueri_grpc.domain.state import TaskState, Trigger, next_state
+from kuueri_grpc.ports import Claim, ClaimBatch, Lease, Report
+from kuueri_grpc.store import codec, keys
+from kuueri_grpc.store.clock import StoreClock
+from kuueri_grpc.store.scripts import Argument, ScriptRunner
+from kuueri_grpc.store.settings import StoreSettings
+
+_Item = TypeVar("_Item")
+
+#: Reports in one script call: long calls hold up every other client of the store.
+_REPORT_CHUNK = 100
+#: Expired histories that one sweep of a partition takes out of the indexes.
+_SWEEP_CHUNK = 200
+
+
+class RedisExecutionStore:
+    """`ports.ExecutionStore` on the scripts."""
+
+    def __init__(self, runner: ScriptRunner, settings: StoreSettings, clock: StoreClock) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._clock = clock
+        # A claim id is never used twice: random per process, counted within it.
+        self._run_id = secrets.token_urlsafe(6)
+        self._claim_count = itertools.count(1)
+
+    @property
+    def partitions(self) -> int:
+        """See `ports.ExecutionStore`."""
+        return self._settings.partitions
+
+    async def next_due(self) -> dict[int, int]:
+        """See `ports.ExecutionStore`."""
+        answers = await self._runner.run_many("peek", [(p, ()) for p in range(self.partitions)])
+        self._clock.observe(answers[-1][0])
+        return {p: due for p, (_, due) in enumerate(answers) if due >= 0}
+
+    async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
+        """See `ports.ExecutionStore`."""
+        settings = self._settings
+        claim_id = f"{self._run_id}.{next(self._claim_count)}"
+        calls: list[tuple[int, Sequence[Argument]]] = [
+            (
+                partition,
+                (
+                    limit,
+                    lease_ms,
+                    instance,
+                    claim_id,
+                    settings.max_losses,
+                    settings.history_ms,
+                    settings.timeline_cap,
+                ),
+            )
+            for partition, limit in limits.items()
+        ]
+        answers = await self._runner.run_many("claim", calls)
+        self._clock.observe(answers[-1][0])
+        return [_batch(partition, answer) for partition, answer in zip(limits, answers, strict=True)]
+
+    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Lease]:
+        """See `ports.ExecutionStore`."""
+        by_partition = self._by_partition(leases, lambda lease: lease.project_id)
+        calls: list[tuple[int, Sequence[Argument]]] = []
+        for partition, held in by_partition.items():
+            arguments: list[Argument] = [lease_ms, len(held)]
+            for lease in held:
+                arguments += (lease.project_id, lease.task_id, lease.token)
+            calls.append((partition, arguments))
+        answers = await self._runner.run_many("renew", calls)
+        return [
+            held[place - 1]
+            for held, lost in zip(by_partition.values(), answers, strict=True)
+            for place in lost
+        ]
+
+    async def report(self, reports: Sequence[Report]) -> list[bool]:
+        """See `ports.ExecutionStore`."""
+        settings = self._settings
+        calls: list[tuple[int, Sequence[Argument]]] = []
+        places: list[int] = []
+        numbered = list(enumerate(reports))
+        by_partition = self._by_partition(numbered, lambda item: item[1].lease.project_id)
+        for partition, items in by_partition.items():
+            for start in range(0, len(items), _REPORT_CHUNK):
+                chunk = items[start : start + _REPORT_CHUNK]
+                arguments: list[Argument] = [settings.history_ms, settings.timeline_cap, len(chunk)]
+                for place, report in chunk:
+                    arguments += _report_arguments(report)
+                    places.append(place)
+                calls.append((partition, arguments))
+        answers = await self._runner.run_many("report", calls)
+        applied = [False] * len(reports)
+        for place, answer in zip(places, itertools.chain.from_iterable(answers), strict=True):
+            applied[place] = answer == 1
+        return applied
+
+    async def sweep(self) -> None:
+        """See `ports.ExecutionStore`."""
+        await self._runner.run_many("sweep", [(p, (_SWEEP_CHUNK,)) for p in range(self.partitions)])
+
+    def _by_partition(
+        self, items: Iterable[_Item], project_of: Callable[[_Item], str]
+    ) -> dict[int, list[_Item]]:
+        groups: defaultdict[int, list[_Item]] = defaultdict(list)
+        for item in items:
+            groups[keys.partition_of(project_of(item), self.partitions)].append(item)
+        return groups
+
+
+def _batch(partition: int, answer: Any) -> ClaimBatch:
+    now_ms, next_due_ms, rows, flat_secrets = answer
+    pairs = iter(flat_secrets)
+    signing = {project: codec.live_signing(text, now_ms) for project, text in zip(pairs, pairs, strict=True)}
+    claims = [_claim(row, signing[row[0]]) for row in rows]
+    return ClaimBatch(partition, claims, next_due_ms if next_due_ms >= 0 else None)
+
+
+def _claim(row: Sequence[Any], signing_secrets: tuple[str, ...]) -> Claim:
+    project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, request, policy = row
+    timeout_ms, _, retry, repeat = codec.unpack_policy(policy)
+    return Claim(
+        project_id=project.decode(),
+        task_id=task.decode(),
+        queue=queue.decode(),
+        token=token.decode(),
+        attempt=attempt,
+        retry_count=retry_count,
+        repeat_count=repeat_count,
+        run_start_ms=run_start,
+        schedule_time_ms=due,
+        timeout_ms=timeout_ms,
+        target=codec.unpack_request(request),
+        retry=retry,
+        repeat=repeat,
+        signing_secrets=signing_secrets,
+    )
+
+
+def _report_arguments(report: Report) -> list[Argument]:
+    outcome, decision = report.outcome, report.decision
+    wait: tuple[str, Argument] = ("", "")
+    if decision.at_ms is not None:
+        wait = ("at", decision.at_ms)
+    elif decision.delay_ms is not None:
+        wait = ("in", decision.delay_ms)
+    return [
+        report.lease.project_id,
+        report.lease.task_id,
+        report.lease.token,
+        "" if outcome.status_code is None else outcome.status_code,
+        outcome.latency_ms,
+        outcome.reason or "",
+        outcome.detail,
+        _NEXT_STATE[decision.trigger],
+        *wait,
+        decision.reason or "",
+    ]
+
+
+#: What a report makes of a DISPATCHING task.
+_NEXT_STATE = {
+    trigger: next_state(TaskState.DISPATCHING, trigger)
+    for trigger in (Trigger.COMPLETE, Trigger.FAIL, Trigger.RETRY, Trigger.REPEAT)
+}

@@ -1,0 +1,116 @@
+"""Every key and channel of the store, as functions. No key is spelled anywhere else.
+
+Four databases: 0 authorisation, 1 execution, 2 execution configuration, 3 timeline. Every key of a
+project carries the hash tag of its partition, `{p}`, so that all four databases of one project are in
+one slot and one script can change them together, on one server and on a cluster alike.
+
+| db | key                              | type   | what                                               |
+|----|----------------------------------|--------|----------------------------------------------------|
+| 0  | `kuueri:store`                   | Hash   | epoch, partitions, schema                          |
+| 0  | `kuueri:email:<sha256>`          | String | project id that an e-mail address belongs to       |
+| 0  | `{p}:project:<project>`          | Hash   | the project, `taskInQueue`, its signing secrets    |
+| 0  | `{p}:credentials:<project>`      | Hash   | key id -> token digest and expiry                  |
+| 1  | `{p}:due`                        | ZSet   | queues by the earliest instant each may dispatch   |
+| 1  | `{p}:leases`                     | ZSet   | claimed tasks by lease expiry                      |
+| 1  | `{p}:ended`                      | ZSet   | ended tasks by the instant their history expires   |
+| 1  | `{p}:queue:<project>/<queue>`    | ZSet   | waiting tasks by due time                          |
+| 1  | `{p}:task:<project>/<task>`      | Hash   | state and counters                                 |
+| 1  | `{p}:index:<project>`            | ZSet   | task ids by creation (us), for ListTasks           |
+| 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id made                    |
+| 1  | `{p}:claim:<instance>`           | String | id of an instance's latest claim                   |
+| 2  | `{p}:config:<project>/<task>`    | Hash   | request, policies, labels                          |
+| 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first                               |
+
+Channels: `{p}:wake` (a new earliest due instant), `{p}:watch:<project>/<task>` (a new event),
+`kuueri:instance:<id>` (messages to one instance).
+"""
+
+import hashlib
+import zlib
+
+STORE = "kuueri:store"
+
+AUTHORISATION, EXECUTION, CONFIGURATION, TIMELINE = range(4)
+
+
+def partition_of(project_id: str, partitions: int) -> int:
+    """Return the partition (0 .. partitions-1) that all keys of a project are in.
+
+    CRC-32, because it has to be the same for every process, version and language.
+    """
+    return zlib.crc32(project_id.encode()) % partitions
+
+
+def email(address: str) -> str:
+    """Return the key that makes an e-mail address unique; the address itself is not in it."""
+    return f"kuueri:email:{hashlib.sha256(address.lower().encode()).hexdigest()}"
+
+
+def instance_channel(instance: str) -> str:
+    """Return the channel on which an instance is spoken to."""
+    return f"kuueri:instance:{instance}"
+
+
+def wake_channel(partition: int) -> str:
+    """Return the channel that announces a new earliest due instant of a partition."""
+    return f"{{{partition}}}:wake"
+
+
+def watch_channel(partition: int, project_id: str, task_id: str) -> str:
+    """Return the channel that announces the events of one task."""
+    return f"{{{partition}}}:watch:{project_id}/{task_id}"
+
+
+def project(partition: int, project_id: str) -> str:
+    """Return the key of a project's hash (database 0)."""
+    return f"{{{partition}}}:project:{project_id}"
+
+
+def credentials(partition: int, project_id: str) -> str:
+    """Return the key of a project's credentials (database 0)."""
+    return f"{{{partition}}}:credentials:{project_id}"
+
+
+#: What `script_keys` gives, in order: the names that `lua/prelude.lua` binds them to.
+SCRIPT_KEY_NAMES = (
+    "DUE",
+    "LEASES",
+    "ENDED",
+    "QUEUE",
+    "TASK",
+    "INDEX",
+    "REQUEST",
+    "CLAIM",
+    "CONFIG",
+    "TIMELINE",
+    "PROJECT",
+    "CREDENTIALS",
+    "WAKE",
+    "WATCH",
+)
+
+
+def script_keys(partition: int) -> list[str]:
+    """Return the KEYS of every script on a partition, in the order of SCRIPT_KEY_NAMES.
+
+    A claim cannot know its tasks beforehand, so the scripts get the partition's indexes whole and the
+    stems of the others, to which they append `<project>/<task>` and the like. All carry the same hash
+    tag, so a cluster routes the script by any of them.
+    """
+    tag = f"{{{partition}}}"
+    return [
+        f"{tag}:due",
+        f"{tag}:leases",
+        f"{tag}:ended",
+        f"{tag}:queue:",
+        f"{tag}:task:",
+        f"{tag}:index:",
+        f"{tag}:request:",
+        f"{tag}:claim:",
+        f"{tag}:config:",
+        f"{tag}:timeline:",
+        f"{tag}:project:",
+        f"{tag}:credentials:",
+        wake_channel(partition),
+        f"{tag}:watch:",
+    ]

@@ -1,0 +1,60 @@
+-- list.lua: one page of a project's tasks, newest first.
+-- ARGV: project, page size, how many tasks to look at at the most, cursor score ('+inf' to start),
+--       cursor task ('' to start), state ('' any), queue ('' any), labels (flat JSON array of pairs)
+-- Returns: {snapshots, cursor score or '', cursor task}; snapshot: {task, hash db 1, hash db 2}
+-- Idempotent: it only drops index entries whose task is gone.
+local project, page_size, look_at = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local from, after, state, queue = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local labels = cjson.decode(ARGV[8])
+
+local function has_labels(name)
+  if #labels == 0 then
+    return true
+  end
+  use(CONFIGURATION_DB)
+  local kept = call('HGET', CONFIG .. name, 'labels')
+  if not kept then
+    return false
+  end
+  kept = cjson.decode(kept)
+  for i = 1, #labels, 2 do
+    if kept[labels[i]] ~= labels[i + 1] then
+      return false
+    end
+  end
+  return true
+end
+
+local function matches(name, t)
+  return (state == '' or t[1] == state) and (queue == '' or t[2] == queue) and has_labels(name)
+end
+
+use(EXECUTION_DB)
+local entries = call('ZRANGE', INDEX .. project, from, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, look_at + 1,
+  'WITHSCORES')
+local page = {}
+local looked = 0
+for i = 1, #entries, 2 do
+  local id, score = entries[i], entries[i + 1]
+  local seen = score == from and id >= after
+  if not seen then
+    if #page == page_size or looked == look_at then
+      -- The cursor is the last one looked at: this one comes first on the next page.
+      return { page, entries[i - 1], entries[i - 2] }
+    end
+    looked = looked + 1
+    use(EXECUTION_DB)
+    local name = project .. '/' .. id
+    local t = call('HMGET', TASK .. name, 'state', 'queue')
+    if not t[1] then
+      call('ZREM', INDEX .. project, id)
+    elseif matches(name, t) then
+      local found = snapshot(name)
+      page[#page + 1] = { id, found[1], found[2] }
+    end
+  end
+end
+if #entries == 2 * (look_at + 1) then
+  return { page, entries[#entries], entries[#entries - 1] }
+end
+return { page, '', '' }

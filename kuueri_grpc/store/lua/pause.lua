@@ -1,0 +1,29 @@
+-- pause.lua: stop waiting and keep the remaining delay; hold a task whose attempt is in flight.
+-- ARGV: project, task, timeline cap
+-- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state}
+-- Idempotent: a paused or held task stays as it is.
+local project, id, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local name = project .. '/' .. id
+
+use(EXECUTION_DB)
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'due')
+local state = t[1]
+if not state then
+  return { 'MISSING' }
+end
+if TERMINAL[state] then
+  return { 'ENDED', state }
+end
+
+if state == 'DISPATCHING' then
+  call('HSET', TASK .. name, 'hold', 1)
+elseif WAITING[state] then
+  dequeue(project .. '/' .. t[2], id)
+  local sequence = record(name, tonumber(t[3]), { e = 'PAUSED', r = 'BY_REQUEST' }, keep)
+  use(EXECUTION_DB)
+  call('HDEL', TASK .. name, 'due', 'early')
+  call('HSET', TASK .. name, 'state', 'PAUSED', 'origin', state, 'seq', sequence,
+    'left', int(math.max(0, tonumber(t[4]) - now)))
+  settle()
+end
+return { 'OK', snapshot(name) }

@@ -1,0 +1,17 @@
+-- renew.lua: extend leases that are still held.
+-- ARGV: lease (ms), number of leases, then for each: project, task, token
+-- Returns: the places (1, 2, ...) of those that are not held any more
+-- Idempotent: yes; the same call again only extends further.
+local lease, count = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lost = {}
+use(EXECUTION_DB)
+for i = 1, count do
+  local at = 3 + (i - 1) * 3
+  local name = ARGV[at] .. '/' .. ARGV[at + 1]
+  if call('HGET', TASK .. name, 'token') == ARGV[at + 2] then
+    call('ZADD', LEASES, 'XX', int(now + lease), name)
+  else
+    lost[#lost + 1] = i
+  end
+end
+return lost

@@ -1,0 +1,29 @@
+-- resume.lua: wait for the delay that was left when the task was paused.
+-- ARGV: project, task, timeline cap
+-- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state}
+-- Idempotent: a task that is not paused stays as it is; a hold that has not begun is dropped.
+local project, id, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local name = project .. '/' .. id
+
+use(EXECUTION_DB)
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'left', 'origin')
+local state = t[1]
+if not state then
+  return { 'MISSING' }
+end
+if TERMINAL[state] then
+  return { 'ENDED', state }
+end
+
+if state == 'DISPATCHING' then
+  call('HDEL', TASK .. name, 'hold')
+elseif state == 'PAUSED' then
+  local due = now + tonumber(t[4])
+  local sequence = record(name, tonumber(t[3]), { e = 'RESUMED', r = 'BY_REQUEST', x = due }, keep)
+  use(EXECUTION_DB)
+  call('HDEL', TASK .. name, 'left')
+  call('HSET', TASK .. name, 'state', t[5], 'due', int(due), 'seq', sequence)
+  enqueue(project .. '/' .. t[2], id, due)
+  settle()
+end
+return { 'OK', snapshot(name) }

@@ -1,0 +1,27 @@
+-- rotate_signing.lua: sign with a new secret, with the former one beside it for a grace time.
+-- ARGV: project, secret, grace (ms)
+-- Returns: {'OK'} | {'MISSING'}
+-- Idempotent: a secret that is the newest already changes nothing.
+local project, secret, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+use(AUTHORISATION_DB)
+local kept = call('HGET', PROJECT .. project, 'signing')
+if not kept then
+  return { 'MISSING' }
+end
+local secrets = cjson.decode(kept)
+if secrets[1] and secrets[1].s == secret then
+  return { 'OK' }
+end
+local rotated = { { s = secret, x = cjson.null } }
+for _, former in ipairs(secrets) do
+  local expiry = now + grace
+  if former.x ~= cjson.null and former.x < expiry then
+    expiry = former.x
+  end
+  if expiry > now then
+    rotated[#rotated + 1] = { s = former.s, x = expiry }
+  end
+end
+call('HSET', PROJECT .. project, 'signing', cjson.encode(rotated))
+return { 'OK' }

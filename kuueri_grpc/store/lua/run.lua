@@ -1,0 +1,34 @@
+-- run.lua: make a waiting or paused task due now.
+-- ARGV: project, task, operation, timeline cap
+-- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state} | {'RUNNING', state}
+-- Idempotent: the operation is kept (`op`); the same one again changes nothing.
+local project, id, operation, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local name = project .. '/' .. id
+
+use(EXECUTION_DB)
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'op')
+local state = t[1]
+if not state then
+  return { 'MISSING' }
+end
+if t[5] == operation then
+  return { 'OK', snapshot(name) }
+end
+if TERMINAL[state] then
+  return { 'ENDED', state }
+end
+if state == 'DISPATCHING' then
+  return { 'RUNNING', state }
+end
+
+local sequence = tonumber(t[3])
+if state == 'PAUSED' then
+  sequence = record(name, sequence, { e = 'RESUMED', r = 'RUN_NOW', x = now }, keep)
+  state = t[4]
+end
+use(EXECUTION_DB)
+call('HDEL', TASK .. name, 'left')
+call('HSET', TASK .. name, 'state', state, 'due', int(now), 'seq', sequence, 'early', 1, 'op', operation)
+enqueue(project .. '/' .. t[2], id, now)
+settle()
+return { 'OK', snapshot(name) }

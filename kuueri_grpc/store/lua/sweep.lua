@@ -1,0 +1,15 @@
+-- sweep.lua: drop index entries of tasks whose history has expired.
+-- ARGV: how many at the most
+-- Returns: how many were dropped
+-- Idempotent: yes.
+use(EXECUTION_DB)
+local names = call('ZRANGE', ENDED, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[1]))
+for _, name in ipairs(names) do
+  call('ZREM', ENDED, name)
+  -- The same id may have been subscribed anew since.
+  if call('EXISTS', TASK .. name) == 0 then
+    local project, id = split(name)
+    call('ZREM', INDEX .. project, id)
+  end
+end
+return #names

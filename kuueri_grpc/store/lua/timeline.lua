@@ -1,0 +1,16 @@
+-- timeline.lua: read events after a sequence, with the task as it is in the same instant.
+-- ARGV: project, task, after sequence, limit
+-- Returns: {'OK', snapshot, first sequence kept, events (JSON)} | {'MISSING'}
+-- Idempotent: reads only.
+local name, after, limit = ARGV[1] .. '/' .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+
+use(EXECUTION_DB)
+local last = tonumber(call('HGET', TASK .. name, 'seq'))
+if not last then
+  return { 'MISSING' }
+end
+use(TIMELINE_DB)
+local first = last - call('LLEN', TIMELINE .. name) + 1
+local from = math.max(0, after + 1 - first)
+local events = call('LRANGE', TIMELINE .. name, from, from + limit - 1)
+return { 'OK', snapshot(name), first, events }

@@ -1,0 +1,22 @@
+"""What the store's scripts are told."""
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Numbers that hold for every call.
+
+    `history_ms`: how long an ended task is kept. `timeline_cap`: events kept per task. `max_losses`:
+    lost leases of one attempt before POISON. `request_id_ttl_ms`: how long a request_id is remembered.
+    `replay_ms`: how long a purge is remembered for a repeated call.
+    """
+
+    partitions: int = 256
+    history_ms: int = 3 * DAY_MS
+    timeline_cap: int = 10_000
+    max_losses: int = 5
+    request_id_ttl_ms: int = DAY_MS
+    replay_ms: int = 600_000

@@ -1,0 +1,123 @@
+"""The `SignalBus` port, on publish and subscribe: one connection per process."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.ports import Changed, Due, Lease, Reconnected, Revoke, Revoked, Signal
+from kuueri_grpc.store import keys
+from kuueri_grpc.store.errors import outages_mapped
+
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class RedisSignalBus:
+    """`ports.SignalBus`. `listen` owns the connection; `follow` and `unfollow` change what it hears."""
+
+    def __init__(self, client: Redis, partitions: int, instance: str) -> None:
+        self._client = client
+        self._partitions = partitions
+        self._own = keys.instance_channel(instance).encode()
+        self._wakes = {keys.wake_channel(p).encode(): p for p in range(partitions)}
+        self._followed: dict[bytes, tuple[str, str]] = {}
+        self._confirmed: dict[bytes, asyncio.Event] = {}
+        self._pubsub: PubSub | None = None
+
+    async def listen(self) -> AsyncIterator[Signal]:
+        """See `ports.SignalBus`."""
+        failures = 0
+        while True:
+            try:
+                async with self._client.pubsub() as pubsub:
+                    await pubsub.subscribe(self._own, *self._wakes, *self._followed)
+                    self._pubsub = pubsub
+                    yield Reconnected()
+                    failures = 0
+                    while True:
+                        message = await pubsub.handle_message(await pubsub.parse_response())
+                        signal = self._signal(message) if message else None
+                        if signal is not None:
+                            yield signal
+            except (RedisError, OSError, TimeoutError):
+                wait = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
+                failures += 1
+                # Spread out, so that a store coming back is not met by everybody at once.
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+            finally:
+                self._pubsub = None
+
+    def _signal(self, message: dict[str, object]) -> Signal | None:
+        channel, data = message["channel"], message["data"]
+        if not isinstance(channel, bytes):
+            return None
+        if message["type"] == "subscribe" and (waiting := self._confirmed.pop(channel, None)):
+            waiting.set()
+        if message["type"] != "message" or not isinstance(data, bytes):
+            return None
+        if channel in self._wakes:
+            return Due(self._wakes[channel], int(data))
+        if channel in self._followed:
+            return Changed(*self._followed[channel])
+        return _unpack(data) if channel == self._own else None
+
+    async def follow(self, project_id: str, task_id: str) -> None:
+        """See `ports.SignalBus`. Raises `StoreUnavailable` while there is no connection."""
+        channel = self._watch_channel(project_id, task_id)
+        pubsub = self._pubsub
+        if pubsub is None:
+            raise StoreUnavailable("the store does not serve now (no connection for signals)")
+        self._followed[channel] = (project_id, task_id)
+        confirmed = self._confirmed.setdefault(channel, asyncio.Event())
+        try:
+            with outages_mapped():
+                await pubsub.subscribe(channel)
+                async with asyncio.timeout(5):
+                    await confirmed.wait()
+        except BaseException:
+            self._followed.pop(channel, None)
+            self._confirmed.pop(channel, None)
+            raise
+
+    async def unfollow(self, project_id: str, task_id: str) -> None:
+        """See `ports.SignalBus`."""
+        channel = self._watch_channel(project_id, task_id)
+        if self._followed.pop(channel, None) and self._pubsub is not None:
+            with outages_mapped():
+                await self._pubsub.unsubscribe(channel)
+
+    def _watch_channel(self, project_id: str, task_id: str) -> bytes:
+        partition = keys.partition_of(project_id, self._partitions)
+        return keys.watch_channel(partition, project_id, task_id).encode()
+
+    async def send_revoke(self, instance: str, revoke: Revoke) -> None:
+        """See `ports.SignalBus`."""
+        await self._send(instance, {"revoke": _pack(revoke.lease), "reply_to": revoke.reply_to})
+
+    async def send_revoked(self, instance: str, revoked: Revoked) -> None:
+        """See `ports.SignalBus`."""
+        await self._send(instance, {"revoked": _pack(revoked.lease)})
+
+    async def _send(self, instance: str, message: dict[str, object]) -> None:
+        with outages_mapped():
+            await self._client.publish(keys.instance_channel(instance), json.dumps(message))
+
+
+def _pack(lease: Lease) -> list[str]:
+    return [lease.project_id, lease.task_id, lease.token]
+
+
+def _unpack(data: bytes) -> Signal | None:
+    message = json.loads(data)
+    match message:
+        case {"revoke": [project_id, task_id, token], "reply_to": reply_to}:
+            return Revoke(Lease(project_id, task_id, token), reply_to)
+        case {"revoked": [project_id, task_id, token]}:
+            return Revoked(Lease(project_id, task_id, token))
+        case _:
+            return None  # of a newer version

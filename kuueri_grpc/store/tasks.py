@@ -1,0 +1,209 @@
+"""The `TaskStore` port: subscribe, read and command tasks."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from kuueri_grpc.domain.errors import (
+    CursorInvalid,
+    CursorTooOld,
+    KuueriError,
+    ProjectNotFound,
+    QuotaExceeded,
+    RequestIdReused,
+    TaskEnded,
+    TaskExists,
+    TaskNotFound,
+    TaskRunning,
+)
+from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.domain.task import Task
+from kuueri_grpc.ports import Cancelled, NewTask, TaskFilter, TaskPage, TimelineSlice
+from kuueri_grpc.store import codec, keys
+from kuueri_grpc.store.scripts import Argument, ScriptRunner
+from kuueri_grpc.store.settings import StoreSettings
+
+#: Tasks in one script call: long calls hold up every other client of the store.
+_SUBSCRIBE_CHUNK = 100
+#: Index entries that one ListTasks call looks at.
+_LIST_LOOKS = 2_000
+
+
+class RedisTaskStore:
+    """`ports.TaskStore` on the scripts."""
+
+    def __init__(self, runner: ScriptRunner, settings: StoreSettings) -> None:
+        self._runner = runner
+        self._settings = settings
+
+    def _partition(self, project_id: str) -> int:
+        return keys.partition_of(project_id, self._settings.partitions)
+
+    async def subscribe(
+        self, project_id: str, tasks: Sequence[NewTask], queue_limit: int
+    ) -> list[Task | KuueriError]:
+        """See `ports.TaskStore`."""
+        partition = self._partition(project_id)
+        operation = _new_operation()
+        calls = []
+        for start in range(0, len(tasks), _SUBSCRIBE_CHUNK):
+            chunk = tasks[start : start + _SUBSCRIBE_CHUNK]
+            arguments: list[Argument] = [
+                project_id,
+                operation,
+                queue_limit,
+                self._settings.request_id_ttl_ms,
+                len(chunk),
+            ]
+            for new in chunk:
+                arguments += _subscribe_arguments(new)
+            calls.append((partition, arguments))
+        answers = await self._runner.run_many("subscribe", calls)
+        results = [result for answer in answers for result in answer]
+        return [_subscribed(project_id, new, result) for new, result in zip(tasks, results, strict=True)]
+
+    async def get(self, project_id: str, task_id: str) -> Task:
+        """See `ports.TaskStore`."""
+        return await self._command("get", project_id, task_id)
+
+    async def list_tasks(
+        self, project_id: str, where: TaskFilter, page_size: int, cursor: str | None
+    ) -> TaskPage:
+        """See `ports.TaskStore`."""
+        score, after = _parse_cursor(cursor)
+        snapshots, next_score, next_id = await self._runner.run(
+            "list",
+            self._partition(project_id),
+            [
+                project_id,
+                page_size,
+                _LIST_LOOKS,
+                score,
+                after,
+                where.state or "",
+                where.queue or "",
+                codec.pack_pairs(where.labels),
+            ],
+        )
+        tasks = [codec.task(project_id, task_id.decode(), hashes) for task_id, *hashes in snapshots]
+        return TaskPage(tasks, f"{next_score.decode()}/{next_id.decode()}" if next_score else None)
+
+    async def cancel(self, project_id: str, task_id: str) -> Cancelled:
+        """See `ports.TaskStore`."""
+        answer = await self._run(
+            "cancel",
+            project_id,
+            task_id,
+            self._settings.history_ms,
+            self._settings.timeline_cap,
+        )
+        snapshot, token, holder, lease_left_ms = answer
+        task = codec.task(project_id, task_id, snapshot)
+        if not token:
+            return Cancelled(task)
+        return Cancelled(task, token.decode(), holder.decode(), lease_left_ms)
+
+    async def pause(self, project_id: str, task_id: str) -> Task:
+        """See `ports.TaskStore`."""
+        return await self._command("pause", project_id, task_id, self._settings.timeline_cap)
+
+    async def resume(self, project_id: str, task_id: str) -> Task:
+        """See `ports.TaskStore`."""
+        return await self._command("resume", project_id, task_id, self._settings.timeline_cap)
+
+    async def run(self, project_id: str, task_id: str) -> Task:
+        """See `ports.TaskStore`."""
+        return await self._command("run", project_id, task_id, _new_operation(), self._settings.timeline_cap)
+
+    async def purge(self, project_id: str, task_id: str) -> None:
+        """See `ports.TaskStore`."""
+        await self._run("purge", project_id, task_id, _new_operation(), self._settings.replay_ms)
+
+    async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:
+        """See `ports.TaskStore`."""
+        snapshot, first, lines = await self._run("timeline", project_id, task_id, after_sequence, limit)
+        task = codec.task(project_id, task_id, snapshot)
+        if after_sequence and after_sequence + 1 < first:
+            raise CursorTooOld(
+                f"events of task {task_id!r} after sequence {after_sequence} are not kept any more; "
+                f"the oldest is {first}"
+            )
+        if after_sequence > task.sequence:
+            raise CursorTooOld(
+                f"task {task_id!r} has {task.sequence} events, none after sequence {after_sequence}: "
+                "it was purged and subscribed anew"
+            )
+        return TimelineSlice(task, [codec.event(task_id, line) for line in lines], first, task.sequence)
+
+    async def _command(self, name: str, project_id: str, task_id: str, *more: Argument) -> Task:
+        (snapshot,) = await self._run(name, project_id, task_id, *more)
+        return codec.task(project_id, task_id, snapshot)
+
+    async def _run(self, name: str, project_id: str, task_id: str, *more: Argument) -> list[Any]:
+        answer = await self._runner.run(name, self._partition(project_id), [project_id, task_id, *more])
+        match answer:
+            case [b"OK", *rest]:
+                return rest
+            case [b"MISSING"]:
+                raise TaskNotFound(task_id)
+            case [b"ENDED", state]:
+                raise TaskEnded(task_id, TaskState(state.decode()), name)
+            case [b"RUNNING", state]:
+                raise TaskRunning(task_id, TaskState(state.decode()), name)
+            case _:
+                raise codec.CorruptRecord(f"{name}.lua answered {answer!r}")
+
+
+def _new_operation() -> str:
+    return secrets.token_urlsafe(9)
+
+
+def _subscribe_arguments(new: NewTask) -> list[Argument]:
+    spec, schedule = new.spec, new.spec.schedule
+    due: tuple[str, int] = ("in", schedule.delay_ms or 0)
+    if schedule.at_ms is not None:
+        due = ("at", schedule.at_ms)
+    return [
+        spec.task_id,
+        spec.queue,
+        *due,
+        "" if schedule.start_deadline_ms is None else schedule.start_deadline_ms,
+        codec.pack_request(spec.target),
+        codec.pack_policy(spec),
+        codec.pack_labels(spec.labels),
+        new.request_id,
+        new.fingerprint,
+    ]
+
+
+def _subscribed(project_id: str, new: NewTask, result: list[Any]) -> Task | KuueriError:
+    match result:
+        case [b"OK", create_time_ms, due_ms]:
+            return Task(
+                project_id,
+                new.spec,
+                TaskState.SCHEDULED,
+                create_time_ms=create_time_ms,
+                schedule_time_ms=due_ms,
+            )
+        case [b"SAME", task_id, snapshot]:
+            return codec.task(project_id, task_id.decode(), snapshot)
+        case [b"EXISTS"]:
+            return TaskExists(new.spec.task_id)
+        case [b"REUSED", task_id]:
+            return RequestIdReused(new.request_id, task_id.decode())
+        case [b"QUOTA", limit]:
+            return QuotaExceeded(project_id, limit)
+        case [b"NO_PROJECT"]:
+            return ProjectNotFound(project_id)
+        case _:
+            raise codec.CorruptRecord(f"subscribe.lua answered {result!r}")
+
+
+def _parse_cursor(cursor: str | None) -> tuple[str, str]:
+    if cursor is None:
+        return "+inf", ""
+    score, separator, task_id = cursor.partition("/")
+    if not (separator and task_id and score.isascii() and score.isdigit()):
+        raise CursorInvalid("the page token is not one that ListTasks gave")
+    return score, task_id
