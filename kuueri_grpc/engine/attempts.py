@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from kuueri_grpc.domain.decision import Progress, decide
 from kuueri_grpc.engine.reporter import Reporter
-from kuueri_grpc.ports import Claim, Clock, Delivery, Dispatcher, Lease, Report
+from kuueri_grpc.ports import Claim, Clock, Delivery, Dispatcher, Lease, NotStarted, Report
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +56,10 @@ class Attempts:
         await self._slot_freed.wait()
         self._slot_freed.clear()
 
+    def stop_waiting(self) -> None:
+        """Let `slot_freed` return although none was."""
+        self._slot_freed.set()
+
     async def drained(self) -> None:
         """Return when no attempt is in flight."""
         await self._idle.wait()
@@ -90,17 +94,16 @@ class Attempts:
         await asyncio.wait([attempt.worker])
         return True
 
+    async def abort_all(self) -> None:
+        """Stop every attempt; their leases run out and others take the tasks again."""
+        await asyncio.gather(*(self.abort(lease) for lease in self.leases()))
+
     async def _run(self, claim: Claim, attempt: _Attempt) -> None:
         try:
             # A process that was stopped for long may come back when its lease is somebody else's.
             outcome = await self._dispatcher.send(
                 _delivery(claim), lambda: time.monotonic() < attempt.held_until
             )
-            if outcome is None:
-                _log.warning(
-                    "attempt %d of task %s was not sent: its lease had run out", claim.attempt, claim.task_id
-                )
-                return
             decision = decide(
                 claim.retry,
                 claim.repeat,
@@ -115,6 +118,10 @@ class Attempts:
                     claim.attempt,
                     claim.task_id,
                 )
+        except NotStarted:
+            _log.warning(
+                "attempt %d of task %s was not sent: its lease had run out", claim.attempt, claim.task_id
+            )
         except Exception:  # noqa: BLE001 - whatever it was, the slot must be freed and the rest go on
             # The lease runs out and the task is taken again; nothing is lost.
             _log.exception("attempt %d of task %s broke down", claim.attempt, claim.task_id)

@@ -39,6 +39,7 @@ class Scheduler:
         self._instance = instance
         self._agenda = Agenda()
         self._woken = asyncio.Event()
+        self._stopping = False
 
     def wake(self, partition: int, at_ms: int) -> None:
         """Look at `partition` at `at_ms` at the latest."""
@@ -50,10 +51,16 @@ class Scheduler:
         for partition, at_ms in (await self._store.next_due()).items():
             self.wake(partition, at_ms)
 
+    def stop(self) -> None:
+        """Claim nothing more: `run` returns when a claim that is under way has started its attempts."""
+        self._stopping = True
+        self._woken.set()
+        self._attempts.stop_waiting()
+
     async def run(self) -> None:
-        """Claim and start attempts until cancelled."""
+        """Claim and start attempts until stopped."""
         backoff = Backoff()
-        while True:
+        while not self._stopping:
             try:
                 await self.run_once()
                 backoff.reset()
@@ -67,6 +74,8 @@ class Scheduler:
             # One freed slot is seldom alone: a slightly larger claim costs the store much less.
             await asyncio.sleep(self._settings.linger_ms / 1_000)
         now_ms = self._clock.now_ms()
+        if self._stopping:
+            return
         self._woken.clear()
         next_ms = self._agenda.next_ms()
         if next_ms is None or next_ms > now_ms:

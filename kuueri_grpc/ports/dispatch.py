@@ -34,6 +34,10 @@ class Delivery:
     signing_secrets: tuple[str, ...] = ()
 
 
+class NotStarted(Exception):
+    """Nothing was sent: the attempt's lease had run out before its turn came."""
+
+
 class Dispatcher(Protocol):
     """Sends attempts.
 
@@ -43,11 +47,11 @@ class Dispatcher(Protocol):
       closed and nothing more is sent.
     - No address is dialled that the address guard refuses.
     - `may_start` is asked once, right before the attempt's deadline starts (after any wait for a free
-      connection): when it says no, nothing is sent.
+      connection): when it says no, nothing is sent and `NotStarted` raised.
     """
 
-    async def send(self, delivery: Delivery, may_start: Callable[[], bool]) -> Outcome | None:
-        """Send the request and return what it came to; None: `may_start` said no."""
+    async def send(self, delivery: Delivery, may_start: Callable[[], bool]) -> Outcome:
+        """Send the request and return what it came to. Raises `NotStarted`: `may_start` said no."""
         ...
 
     async def aclose(self) -> None:

@@ -1,0 +1,32 @@
+"""What has to be done now and then."""
+
+import asyncio
+import logging
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.scheduler import Scheduler
+from kuueri_grpc.ports import ExecutionStore
+
+_log = logging.getLogger(__name__)
+
+
+class Maintenance:
+    """Once a minute: drop index entries of expired history, and look at every partition again.
+
+    The second look should never find anything: it is the net under the signals.
+    """
+
+    def __init__(self, store: ExecutionStore, scheduler: Scheduler, interval_ms: int) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        self._interval_ms = interval_ms
+
+    async def run(self) -> None:
+        """Repeat until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_ms / 1_000)
+            try:
+                await self._store.sweep()
+                await self._scheduler.look_again()
+            except StoreUnavailable as error:
+                _log.warning("maintenance failed, the next one comes by itself: %s", error)
