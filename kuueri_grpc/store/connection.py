@@ -4,6 +4,8 @@ import secrets
 from dataclasses import dataclass, field
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from kuueri_grpc.store import keys
@@ -40,10 +42,15 @@ class StoreAddress:
         return Redis.from_pool(pool)
 
     def connect_for_signals(self) -> Redis:
-        """Return a client for `RedisSignalBus`: its connection may be silent for long."""
+        """Return a client for `RedisSignalBus`.
+
+        Its connection may be silent for long, and is not mended behind the bus's back: signals are lost
+        with a connection, so the bus has to know.
+        """
         pool = ConnectionPool.from_url(
             self.url,
             socket_timeout=None,
+            retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=_SOCKET_TIMEOUT_S,
             **self._credentials(),
         )

@@ -1,8 +1,10 @@
 """The `SignalBus` port, on publish and subscribe: one connection per process."""
 
 import asyncio
+import contextlib
 import json
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
@@ -14,6 +16,8 @@ from kuueri_grpc.ports import Changed, Due, Lease, Reconnected, Revoke, Revoked,
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.errors import outages_mapped
 
+#: How long the store may take to confirm a subscription.
+_CONFIRMATION_S = 5.0
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -25,7 +29,9 @@ class RedisSignalBus:
         self._partitions = partitions
         self._own = keys.instance_channel(instance).encode()
         self._wakes = {keys.wake_channel(p).encode(): p for p in range(partitions)}
+        self._followers: Counter[bytes] = Counter()
         self._followed: dict[bytes, tuple[str, str]] = {}
+        self._changing = asyncio.Lock()
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
 
@@ -69,27 +75,45 @@ class RedisSignalBus:
     async def follow(self, project_id: str, task_id: str) -> None:
         """See `ports.SignalBus`. Raises `StoreUnavailable` while there is no connection."""
         channel = self._watch_channel(project_id, task_id)
-        pubsub = self._pubsub
-        if pubsub is None:
+        self._followers[channel] += 1
+        try:
+            # One at a time: an unsubscribe must not overtake the subscribe of a newcomer.
+            async with self._changing:
+                if channel not in self._followed:
+                    await self._subscribe(channel, (project_id, task_id))
+        except BaseException:
+            self._followers[channel] -= 1
+            raise
+
+    async def _subscribe(self, channel: bytes, task: tuple[str, str]) -> None:
+        if self._pubsub is None:
             raise StoreUnavailable("the store does not serve now (no connection for signals)")
-        self._followed[channel] = (project_id, task_id)
-        confirmed = self._confirmed.setdefault(channel, asyncio.Event())
+        confirmed = self._confirmed[channel] = asyncio.Event()
+        # Before the confirmation, so that a reconnection in between subscribes to it too.
+        self._followed[channel] = task
         try:
             with outages_mapped():
-                await pubsub.subscribe(channel)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(_CONFIRMATION_S):
+                    await self._pubsub.subscribe(channel)
                     await confirmed.wait()
         except BaseException:
-            self._followed.pop(channel, None)
-            self._confirmed.pop(channel, None)
+            del self._followed[channel]
             raise
+        finally:
+            self._confirmed.pop(channel, None)
 
     async def unfollow(self, project_id: str, task_id: str) -> None:
         """See `ports.SignalBus`."""
         channel = self._watch_channel(project_id, task_id)
-        if self._followed.pop(channel, None) and self._pubsub is not None:
-            with outages_mapped():
-                await self._pubsub.unsubscribe(channel)
+        self._followers[channel] -= 1
+        async with self._changing:
+            if self._followers[channel] > 0 or channel not in self._followed:
+                return
+            del self._followers[channel], self._followed[channel]
+            if self._pubsub is not None:
+                with contextlib.suppress(RedisError, OSError):
+                    # A connection that broke has forgotten the subscription anyway.
+                    await self._pubsub.unsubscribe(channel)
 
     def _watch_channel(self, project_id: str, task_id: str) -> bytes:
         partition = keys.partition_of(project_id, self._partitions)
