@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -41,15 +42,16 @@ class RedisSignalBus:
         while True:
             try:
                 async with self._client.pubsub() as pubsub:
-                    await pubsub.subscribe(self._own, *self._wakes, *self._followed)
+                    early = await self._subscribe_all(pubsub)
                     self._pubsub = pubsub
                     yield Reconnected()
                     failures = 0
+                    for signal in early:
+                        yield signal
                     while True:
-                        message = await pubsub.handle_message(await pubsub.parse_response())
-                        signal = self._signal(message) if message else None
-                        if signal is not None:
-                            yield signal
+                        heard = self._signal(await self._message(pubsub))
+                        if heard is not None:
+                            yield heard
             except (RedisError, OSError, TimeoutError):
                 wait = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
                 failures += 1
@@ -58,13 +60,31 @@ class RedisSignalBus:
             finally:
                 self._pubsub = None
 
-    def _signal(self, message: dict[str, object]) -> Signal | None:
+    async def _subscribe_all(self, pubsub: PubSub) -> list[Signal]:
+        """Return when every subscription is in force, with the signals that came in between.
+
+        Only then is it safe to look at the store: what changes after the look is signalled.
+        """
+        unconfirmed = {self._own, *self._wakes, *self._followed}
+        await pubsub.subscribe(*unconfirmed)
+        early = []
+        while unconfirmed:
+            message = await self._message(pubsub)
+            if message["type"] == "subscribe":
+                unconfirmed.discard(message["channel"])
+            elif (signal := self._signal(message)) is not None:
+                early.append(signal)
+        return early
+
+    async def _message(self, pubsub: PubSub) -> dict[str, Any]:
+        message: dict[str, Any] = await pubsub.handle_message(await pubsub.parse_response())
+        return message
+
+    def _signal(self, message: dict[str, Any]) -> Signal | None:
         channel, data = message["channel"], message["data"]
-        if not isinstance(channel, bytes):
-            return None
         if message["type"] == "subscribe" and (waiting := self._confirmed.pop(channel, None)):
             waiting.set()
-        if message["type"] != "message" or not isinstance(data, bytes):
+        if message["type"] != "message":
             return None
         if channel in self._wakes:
             return Due(self._wakes[channel], int(data))
