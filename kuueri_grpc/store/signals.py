@@ -77,7 +77,9 @@ class RedisSignalBus:
         return early
 
     async def _message(self, pubsub: PubSub) -> dict[str, Any]:
-        message: dict[str, Any] = await pubsub.handle_message(await pubsub.parse_response())
+        response = await pubsub.parse_response()
+        # The library leaves this method without types.
+        message: dict[str, Any] = await pubsub.handle_message(response)  # type: ignore[no-untyped-call]
         return message
 
     def _signal(self, message: dict[str, Any]) -> Signal | None:
