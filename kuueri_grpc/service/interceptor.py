@@ -6,14 +6,16 @@ listed as open needs a token. Health and reflection are not of this API and pass
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Never
+from typing import Any, Never, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_status.rpc_status import to_status as to_grpc_status
 
 from kuueri_grpc.service.auth import admit, bearer_token
 from kuueri_grpc.service.errors import to_status
+from kuueri_grpc.service.violations import InvalidFields, Violation
 
 API_PREFIX = "/kuueri.tasks.v1."
 #: Methods that need no token.
@@ -21,9 +23,11 @@ OPEN_METHODS = frozenset({"/kuueri.tasks.v1.ProjectService/Register"})
 
 #: Tells whose a token is: project id of a token. Raises `Unauthenticated`, `StoreUnavailable`.
 Authenticate = Callable[[str], Awaitable[str]]
-# An interceptor sees the handlers of all methods: their message types differ.
-Handler = grpc.RpcMethodHandler[Any, Any]
-Context = grpc.aio.ServicerContext[Any, Any]
+# An interceptor sees the handlers of all methods: their message types differ. Quoted, because gRPC's classes
+# are generic in their stubs alone.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -35,9 +39,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Continuation,
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> "Handler | None":
         """Return the guarded handler of the method; None, which means UNIMPLEMENTED, if there is none."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
@@ -51,36 +55,39 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _guard(self, handler: Handler, *, is_open: bool) -> Handler:
         if handler.request_streaming:
             raise NotImplementedError("no method of the API streams requests")
+        # Requests are read inside the guard: after the caller was admitted, and with a status if they fail.
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._guard_stream(handler.unary_stream, is_open=is_open),
-                handler.request_deserializer,
-                handler.response_serializer,
+                self._guard_stream(handler, is_open=is_open),
+                response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._guard_unary(handler.unary_unary, is_open=is_open),
-            handler.request_deserializer,
-            handler.response_serializer,
+            self._guard_unary(handler, is_open=is_open),
+            response_serializer=handler.response_serializer,
         )
 
-    def _guard_unary(self, method: Any, *, is_open: bool) -> Any:
-        async def call(request: Any, context: Context) -> Any:
+    def _guard_unary(self, handler: Any, *, is_open: bool) -> Any:
+        read, method = handler.request_deserializer, handler.unary_unary
+
+        async def call(request: bytes, context: Context) -> Any:
             try:
                 if not is_open:
                     await self._admit(context)
-                return await method(request, context)
+                return await method(_parse(read, request), context)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
                 await _abort(context, error)
 
         return call
 
-    def _guard_stream(self, method: Any, *, is_open: bool) -> Any:
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    def _guard_stream(self, handler: Any, *, is_open: bool) -> Any:
+        read, method = handler.request_deserializer, handler.unary_stream
+
+        async def call(request: bytes, context: Context) -> AsyncIterator[Any]:
             try:
                 if not is_open:
                     await self._admit(context)
                 # A client that goes away cancels this call: the method's own clean-up runs then.
-                async with aclosing(method(request, context)) as messages:
+                async with aclosing(method(_parse(read, request), context)) as messages:
                     async for message in messages:
                         yield message
             except Exception as error:  # noqa: BLE001  as above
@@ -91,6 +98,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _admit(self, context: Context) -> None:
         token = bearer_token(tuple(context.invocation_metadata() or ()))
         admit(await self._authenticate(token))
+
+
+def _parse(read: Callable[[bytes], Any], request: bytes) -> Any:
+    try:
+        return read(request)
+    except DecodeError:
+        fault = "is no message of the type that this method takes, or has a string that is not UTF-8"
+        raise InvalidFields([Violation("request", fault)]) from None
 
 
 async def _abort(context: Context, error: Exception) -> Never:

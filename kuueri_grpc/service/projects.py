@@ -1,6 +1,6 @@
 """`ProjectService`: a project's registration and its credentials."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc.aio
 
@@ -14,7 +14,7 @@ from kuueri_grpc.service.convert import to_project
 from kuueri_grpc.service.errors import NotImplementedYet
 from kuueri_grpc.service.times import DAY_MS, to_timestamp
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 DEFAULT_TOKEN_GRACE_MS = 0
 DEFAULT_SECRET_GRACE_MS = DAY_MS

@@ -35,7 +35,7 @@ _CLIENT_PING_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class EngineApi:
     """What the services call."""
 
     commands: Commands
@@ -84,7 +84,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def build_server(
-    engine: Engine,
+    engine: EngineApi,
     limits: Limits,
     *,
     host: str = "127.0.0.1",

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc.aio
 
@@ -22,7 +22,7 @@ from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import to_timestamp
 from kuueri_grpc.service.violations import InvalidFields
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 #: What a client takes in one message unless it was told otherwise: 4 MiB, less some for the rest.
 CLIENT_MESSAGE_BYTES = 4_000_000

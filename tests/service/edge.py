@@ -1,0 +1,132 @@
+"""A real server in this process, over a real channel and a real store.
+
+Nothing is dispatched: tasks move by calls alone, or by a claim that a test makes itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import grpc.aio
+
+from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
+from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.commands import Commands
+from kuueri_grpc.engine.projects import Projects
+from kuueri_grpc.engine.reporter import Reporter
+from kuueri_grpc.engine.revocation import Revocations
+from kuueri_grpc.engine.scheduler import Scheduler
+from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.engine.switchboard import Switchboard
+from kuueri_grpc.engine.watch import WatchHub
+from kuueri_grpc.pb import project_service_pb2 as projects_pb
+from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
+from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
+from kuueri_grpc.ports import Claim
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
+from kuueri_grpc.store.clock import StoreClock
+from kuueri_grpc.store.connection import StoreAddress, initialise
+from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.store.projects import RedisProjectStore
+from kuueri_grpc.store.scripts import ScriptRunner
+from kuueri_grpc.store.settings import StoreSettings
+from kuueri_grpc.store.signals import RedisSignalBus
+from kuueri_grpc.store.tasks import RedisTaskStore
+
+PARTITIONS = 4
+QUEUE_LIMIT = 1_000
+INSTANCE = "here"
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Edge:
+    """A server, a channel to it, and what is behind it."""
+
+    def __init__(
+        self, server: GrpcServer, engine: EngineApi, execution: RedisExecutionStore, channel: grpc.aio.Channel
+    ) -> None:
+        self.server = server
+        self.engine = engine
+        self.channel = channel
+        self.tasks = TaskServiceStub(channel)
+        self.projects = ProjectServiceStub(channel)
+        self._execution = execution
+
+    async def register(self, email: str) -> "Caller":
+        response = await self.projects.Register(projects_pb.RegisterRequest(email=email))
+        return Caller(response.project.project_id, response.token)
+
+    async def claim(self, project_id: str) -> list[Claim]:
+        """Take what is due, as a scheduler does."""
+        limits = {partition_of(project_id, PARTITIONS): 100}
+        return [
+            claim
+            for batch in await self._execution.claim(limits, INSTANCE, lease_ms=60_000)
+            for claim in batch.claims
+        ]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A project, and the metadata that its calls carry."""
+
+    project_id: str
+    token: str
+
+    @property
+    def metadata(self) -> Metadata:
+        return (("authorization", f"Bearer {self.token}"),)
+
+
+@asynccontextmanager
+async def serving(
+    store_url: str,
+    limits: Limits | None = None,
+    *,
+    queue_limit: int = QUEUE_LIMIT,
+    heartbeat_ms: int = 15_000,
+) -> AsyncIterator[Edge]:
+    """Run a server until the end of the block."""
+    async with AsyncExitStack() as stack:
+        address = StoreAddress(store_url)
+        client = await stack.enter_async_context(address.connect())
+        for_signals = await stack.enter_async_context(address.connect_for_signals())
+        await initialise(client, PARTITIONS)
+        settings, clock = StoreSettings(partitions=PARTITIONS), StoreClock()
+        runner = ScriptRunner(client, PARTITIONS)
+        tasks, execution = RedisTaskStore(runner, settings), RedisExecutionStore(runner, settings, clock)
+        dispatcher = HttpDispatcher(GuardedTransport(AddressGuard()), clock)
+        stack.push_async_callback(dispatcher.aclose)
+        attempts = Attempts(dispatcher, Reporter(execution), clock, max_in_flight=1)
+        bus = RedisSignalBus(for_signals, PARTITIONS, INSTANCE)
+        revocations = Revocations(bus, attempts, INSTANCE)
+        watches = WatchHub(tasks, bus, heartbeat_ms)
+        # It is told what is due and never runs.
+        scheduler = Scheduler(execution, attempts, revocations, clock, EngineSettings(), INSTANCE)
+        await _hear(stack, Switchboard(bus, scheduler, watches, revocations))
+        engine = EngineApi(
+            Commands(tasks, revocations, queue_limit),
+            watches,
+            Projects(RedisProjectStore(client, runner, PARTITIONS, queue_limit), clock),
+            clock,
+        )
+        server = await (await build_server(engine, limits or Limits())).start()
+        stack.push_async_callback(server.stop, 0)
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"))
+        yield Edge(server, engine, execution, channel)
+
+
+async def _hear(stack: AsyncExitStack, switchboard: Switchboard) -> None:
+    """Hand signals on until the stack is left; return once they arrive."""
+    hearing = asyncio.create_task(switchboard.run())
+
+    async def end() -> None:
+        hearing.cancel()
+        await asyncio.wait([hearing])
+
+    stack.push_async_callback(end)
+    await switchboard.connected()

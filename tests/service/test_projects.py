@@ -1,0 +1,166 @@
+"""ProjectService over a channel, and the credentials of every call."""
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from kuueri_grpc.pb import project_service_pb2 as pb
+from kuueri_grpc.pb import task_pb2, task_service_pb2
+from kuueri_grpc.service.server import SERVICES
+from kuueri_grpc.service.times import to_duration
+from tests.service.edge import Caller, Edge
+from tests.service.statuses import Refusal, refusal
+
+
+async def get_project(edge: Edge, caller: Caller) -> pb.GetProjectResponse:
+    response: pb.GetProjectResponse = await edge.projects.GetProject(
+        pb.GetProjectRequest(), metadata=caller.metadata
+    )
+    return response
+
+
+async def test_registers_a_project(edge: Edge) -> None:
+    response = await edge.projects.Register(pb.RegisterRequest(email="ops@example.com"))
+    assert response.project.email == "ops@example.com"
+    assert response.project.project_id
+    assert response.project.HasField("create_time")
+    assert (response.project.task_in_queue, response.project.task_in_queue_limit) == (0, 1_000)
+    assert response.token.startswith("kq_")
+    assert response.signing_secret.startswith("whsec_")
+
+
+async def test_refuses_an_address_in_use_in_any_case(edge: Edge) -> None:
+    await edge.register("ops@example.com")
+    refused = await refusal(edge.projects.Register(pb.RegisterRequest(email="OPS@example.com")))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ALREADY_EXISTS, "EMAIL_EXISTS")
+
+
+async def test_refuses_what_is_no_address(edge: Edge) -> None:
+    refused = await refusal(edge.projects.Register(pb.RegisterRequest(email="ops")))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert refused.fields == {"email": "is 'ops'; expected an address such as ops@example.com"}
+
+
+async def test_reads_the_project_with_its_count(edge: Edge, owner: Caller) -> None:
+    task = task_pb2.Task(http_target=task_pb2.HttpTarget(url="https://example.com/"))
+    task.schedule.delay.CopyFrom(to_duration(3_600_000))
+    await edge.tasks.Subscribe(task_service_pb2.SubscribeRequest(task=task), metadata=owner.metadata)
+    project = (await get_project(edge, owner)).project
+    assert (project.project_id, project.email) == (owner.project_id, "owner@example.com")
+    assert project.task_in_queue == 1
+
+
+async def test_a_rotated_token_ends_at_once_without_grace(edge: Edge, owner: Caller) -> None:
+    response = await edge.projects.RotateToken(pb.RotateTokenRequest(), metadata=owner.metadata)
+    answer = await get_project(edge, Caller(owner.project_id, response.token))
+    assert answer.project.project_id == owner.project_id
+    refused = await refusal(edge.projects.GetProject(pb.GetProjectRequest(), metadata=owner.metadata))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+
+
+async def test_a_rotated_token_stays_valid_through_its_grace(edge: Edge, owner: Caller) -> None:
+    request = pb.RotateTokenRequest(grace=to_duration(3_600_000))
+    response = await edge.projects.RotateToken(request, metadata=owner.metadata)
+    for token in (owner.token, response.token):
+        answer = await get_project(edge, Caller(owner.project_id, token))
+        assert answer.project.project_id == owner.project_id
+    created = (await get_project(edge, owner)).project.create_time.ToMilliseconds()
+    assert response.old_token_expire_time.ToMilliseconds() >= created + 3_600_000
+
+
+async def test_a_signing_secret_is_rotated_with_a_day_of_grace(edge: Edge, owner: Caller) -> None:
+    response = await edge.projects.RotateSigningSecret(
+        pb.RotateSigningSecretRequest(), metadata=owner.metadata
+    )
+    assert response.signing_secret.startswith("whsec_")
+    created = (await get_project(edge, owner)).project.create_time.ToMilliseconds()
+    assert response.old_signing_secret_expire_time.ToMilliseconds() >= created + 86_400_000
+
+
+async def test_refuses_a_grace_time_outside_its_limits(edge: Edge, owner: Caller) -> None:
+    grace = to_duration(31 * 86_400_000)
+    for call in (
+        edge.projects.RotateToken(pb.RotateTokenRequest(grace=grace), metadata=owner.metadata),
+        edge.projects.RotateSigningSecret(
+            pb.RotateSigningSecretRequest(grace=grace), metadata=owner.metadata
+        ),
+    ):
+        refused = await refusal(call)
+        assert refused.fields == {"grace": "is 2,678,400,000 ms; expected 0 to 30 days"}
+
+
+async def test_deleting_a_project_is_not_done_yet(edge: Edge, owner: Caller) -> None:
+    refused = await refusal(edge.projects.DeleteProject(pb.DeleteProjectRequest(), metadata=owner.metadata))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
+    assert refused.text == (
+        "this version does not delete projects; Cancel and Purge the tasks, and RotateToken, instead"
+    )
+
+
+METHODS = [
+    f"/{service.full_name}/{method.name}"
+    for module in (task_service_pb2, pb)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
+
+
+async def call_raw(edge: Edge, method: str, metadata: tuple[tuple[str, str], ...] = ()) -> Refusal:
+    """Call a method with an empty message, whatever its type, streaming or not."""
+    call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = edge.channel.unary_stream(method)
+    return await refusal(aiter(call(b"", metadata=metadata)))
+
+
+def test_the_list_of_methods_is_whole() -> None:
+    assert {method.split("/")[1] for method in METHODS} == set(SERVICES)
+    assert len(METHODS) == 16
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"/kuueri.tasks.v1.ProjectService/Register"}))
+async def test_every_method_but_register_needs_a_token(edge: Edge, method: str) -> None:
+    refused = await call_raw(edge, method)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+    assert refused.text == (
+        "no credentials came; expected the metadata `authorization: Bearer <token>`, "
+        "with the token that Register gave"
+    )
+
+
+async def test_credentials_come_before_the_request(edge: Edge) -> None:
+    refused = await call_raw(edge, "/kuueri.tasks.v1.TaskService/Subscribe")
+    assert "BadRequest" not in refused.details
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda token: token[:-1] + ("a" if token[-1] != "a" else "b"),
+        lambda token: token.replace("kq_", "kx_"),
+        lambda token: token[:-10],
+        lambda _: "hunter2",
+        lambda _: "kq_" + "a" * 20 + "_" + "b" * 43 + "_cccccc",
+    ],
+    ids=["checksum", "prefix", "cut", "word", "made up"],
+)
+async def test_refuses_a_token_that_is_not_one(
+    edge: Edge, owner: Caller, change: Callable[[str], str]
+) -> None:
+    bad = Caller(owner.project_id, change(owner.token))
+    refused = await refusal(edge.projects.GetProject(pb.GetProjectRequest(), metadata=bad.metadata))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+    assert bad.token not in refused.text
+
+
+async def test_refuses_other_schemes(edge: Edge, owner: Caller) -> None:
+    metadata = (("authorization", f"Basic {owner.token}"),)
+    refused = await refusal(edge.projects.GetProject(pb.GetProjectRequest(), metadata=metadata))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+    assert owner.token not in refused.text
+
+
+async def test_concurrent_calls_keep_their_callers_apart(edge: Edge, owner: Caller, stranger: Caller) -> None:
+    callers = [owner, stranger] * 25
+    answers = await asyncio.gather(*(get_project(edge, caller) for caller in callers))
+    assert [answer.project.project_id for answer in answers] == [caller.project_id for caller in callers]
