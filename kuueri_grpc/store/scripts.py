@@ -19,13 +19,18 @@ Argument = str | int | bytes
 
 
 class Script:
-    """One Lua file with the prelude in front of it."""
+    """One Lua file with the prelude between its first line and the rest.
+
+    The first line tells the server what the script may do: `no-writes`, or `allow-oom` where it must
+    work when the store's memory is full (everything but accepting what is new).
+    """
 
     def __init__(self, name: str) -> None:
         folder = resources.files("kuueri_grpc.store") / "lua"
+        flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
         prelude = (folder / "prelude.lua").read_text()
         self.name = name
-        self.source = prelude + (folder / f"{name}.lua").read_text()
+        self.source = f"{flags}\n{prelude}{body}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- cancel.lua: end a task as CANCELED and take the attempt in flight from its holder.
 -- ARGV: project, task, history retention (ms), timeline cap
 -- Returns: {'OK', snapshot, token or '', holder or '', lease left (ms)} | {'MISSING'} | {'ENDED', state}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- claim.lua: give expired leases back, then take due tasks, each leased under a fencing token.
 -- ARGV: limit, lease (ms), instance, claim id, losses before POISON, history retention (ms),
 --       timeline cap

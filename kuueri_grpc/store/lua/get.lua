@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- get.lua: read a task.
 -- ARGV: project, task
 -- Returns: {'OK', snapshot} | {'MISSING'}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- list.lua: one page of a project's tasks, newest first.
 -- ARGV: project, page size, how many tasks to look at at the most, cursor score ('+inf' to start),
 --       cursor task ('' to start), state ('' any), queue ('' any), labels (flat JSON array of pairs)

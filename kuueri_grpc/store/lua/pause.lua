@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- pause.lua: stop waiting and keep the remaining delay; hold a task whose attempt is in flight.
 -- ARGV: project, task, timeline cap
 -- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state}

@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- peek.lua: when to look at this partition.
 -- ARGV: none
 -- Returns: {now, the earliest of its due and lease instants, or -1}

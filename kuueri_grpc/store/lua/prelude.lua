@@ -1,4 +1,5 @@
--- prelude.lua: what every script shares. Put in front of each of them when they are loaded.
+-- prelude.lua: what every script shares. Put in front of each of them, behind its first line (which says
+-- what the script may do), when they are loaded.
 --
 -- KEYS are the same for every script, in the order of keys.SCRIPT_KEY_NAMES; all carry one hash tag.
 -- Stems (QUEUE, TASK, ...) are completed with `<project>/<name>`.

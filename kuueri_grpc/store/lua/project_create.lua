@@ -1,3 +1,4 @@
+#!lua
 -- project_create.lua: make a project with its first credential and signing secret.
 -- ARGV: project, email, key id, token digest, signing secrets (JSON)
 -- Returns: {'OK'}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- purge.lua: delete every trace of an ended or paused task.
 -- ARGV: project, task, operation, how long a repeated call is recognised (ms)
 -- Returns: {'OK'} | {'MISSING'} | {'RUNNING', state}

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- renew.lua: extend leases that are still held.
 -- ARGV: lease (ms), number of leases, then for each: project, task, token
 -- Returns: the places (1, 2, ...) of those that are not held any more

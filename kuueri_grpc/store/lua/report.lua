@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- report.lua: apply what claimed attempts came to.
 -- ARGV: history retention (ms), timeline cap, number of reports, then for each report:
 --       project, task, token, status ('' no answer), latency (ms), reason ('' success), detail,

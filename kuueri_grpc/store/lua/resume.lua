@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- resume.lua: wait for the delay that was left when the task was paused.
 -- ARGV: project, task, timeline cap
 -- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state}

@@ -1,3 +1,4 @@
+#!lua
 -- rotate_signing.lua: sign with a new secret, with the former one beside it for a grace time.
 -- ARGV: project, secret, grace (ms)
 -- Returns: {'OK'} | {'MISSING'}

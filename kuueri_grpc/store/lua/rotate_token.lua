@@ -1,3 +1,4 @@
+#!lua
 -- rotate_token.lua: add a credential; all others end after a grace time.
 -- ARGV: project, key id, credential (JSON), grace (ms)
 -- Returns: {'OK'} | {'MISSING'}

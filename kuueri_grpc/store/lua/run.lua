@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- run.lua: make a waiting or paused task due now.
 -- ARGV: project, task, operation, timeline cap
 -- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state} | {'RUNNING', state}

@@ -1,3 +1,4 @@
+#!lua
 -- subscribe.lua: accept tasks of one project.
 -- ARGV: project, operation, queue limit, request_id ttl (ms), number of tasks, then for each task:
 --       id, queue, due kind ('at'|'in'), due (ms), start deadline (ms or ''), request, policy,

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- sweep.lua: drop index entries of tasks whose history has expired.
 -- ARGV: how many at the most
 -- Returns: how many were dropped

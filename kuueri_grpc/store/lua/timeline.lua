@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- timeline.lua: read events after a sequence, with the task as it is in the same instant.
 -- ARGV: project, task, after sequence, limit
 -- Returns: {'OK', snapshot, first sequence kept, events (JSON)} | {'MISSING'}
