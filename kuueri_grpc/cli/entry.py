@@ -1,0 +1,43 @@
+"""Runs the command line: turns whatever ends a command into a message and an exit code."""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from kuueri_grpc import __version__
+from kuueri_grpc.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CliError, report, usage_error
+from kuueri_grpc.cli.root import root
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code (`errors` says which)."""
+    if arguments and arguments[0] == "--version":
+        typer.echo(f"kuueri {__version__}")
+        return 0
+    as_json = "--json" in arguments
+    try:
+        code = root.main(list(arguments) or ["--help"], prog_name="kuueri", standalone_mode=False)
+    except CliError as error:
+        report(error, as_json)
+        return error.exit_code
+    except typer.TyperException as error:
+        report(_usage_error(error), as_json)
+        return EXIT_USAGE
+    except typer.Abort:
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _usage_error(error: typer.TyperException) -> CliError:
+    context = getattr(error, "ctx", None)
+    hint = f"`{context.command_path} --help` shows what there is" if context else ""
+    return usage_error(error.format_message(), hint)

@@ -1,0 +1,64 @@
+"""The root of the command: knows the names of all commands, and loads the one that is called.
+
+Typer builds a validator for every option of every command it is given, which takes longer than all else
+in `kuueri --help` together; and the commands import gRPC, aiohttp and rich.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+#: Command -> (module, help). The help is the first sentence of the command's own.
+COMMANDS = {
+    "serve": ("serve", "Run the server until it is stopped."),
+    "demo": ("demo.command", "See one task from subscribe to its last event, on a server of its own."),
+    "target": ("target.command", "Run an HTTP server to send tasks to, with scripted answers."),
+    "project": ("project", "Register a project, look at it, change its token."),
+    "subscribe": ("subscribe", "Have an HTTP request made later, with retries and repetitions."),
+    "watch": ("watch", "Follow a task live until it ends."),
+    "get": ("tasks", "Show a task: its request, its policies, its counters."),
+    "list": ("tasks", "List tasks, the newest first."),
+    "timeline": ("tasks", "Show all that has happened to a task."),
+    "cancel": ("tasks", "End tasks: no attempt starts any more, one in flight is aborted."),
+    "pause": ("tasks", "Hold tasks; each keeps the delay that remains."),
+    "resume": ("tasks", "Let held tasks go on after the delay that remained."),
+    "run": ("tasks", "Make tasks due now."),
+    "purge": ("tasks", "Delete tasks that have ended or are paused, with their history."),
+}
+
+_HELP = """Kuueri Tasks: HTTP requests that are made later, retried, repeated, and followed live.
+
+Client commands call the server at --address (KUUERI_ADDRESS, 127.0.0.1:8202) with the token of --token,
+KUUERI_TOKEN, or the file that `kuueri project register` keeps.
+"""
+
+
+class RootGroup(TyperGroup):
+    """Lists commands without loading them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Load the module of a command and return the command; None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"kuueri_grpc.cli.{COMMANDS[cmd_name][0]}")
+        return typer.main.get_group(module.app).commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, `--version` among them, which is `entry`'s, and the commands."""
+        with formatter.section("Options"):
+            formatter.write_dl([("--version", "Show the version."), ("--help", "Show this message.")])
+        self.format_commands(ctx, formatter)
+
+
+root = RootGroup(name="kuueri", help=_HELP, rich_markup_mode=None)

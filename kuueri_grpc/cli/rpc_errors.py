@@ -1,0 +1,80 @@
+"""gRPC errors as errors of the command line, with a hint on what to do."""
+
+from typing import TypeVar, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+from kuueri_grpc.cli.durations import format_duration_ms
+from kuueri_grpc.cli.errors import EXIT_FAILED, EXIT_UNAVAILABLE, CliError, Violation
+
+Detail = TypeVar("Detail", bound=Message)
+
+_REGISTER = "`kuueri project register --email YOU@EXAMPLE.COM`"
+_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def to_cli_error(error: grpc.RpcError, address: str, token_source: str) -> CliError:
+    """Return what to tell the caller. `token_source` is where the token came from, empty for no token."""
+    status = _status(error)
+    info = _detail(status, ErrorInfo())
+    faults = _detail(status, BadRequest())
+    reason = info.reason if info else ""
+    return CliError(
+        _message(error, reason, address),
+        code=error.code().name,
+        reason=reason,
+        violations=[Violation(f.field, f.description) for f in faults.field_violations] if faults else (),
+        hint=_hint(error, reason, address, token_source),
+        exit_code=EXIT_UNAVAILABLE if error.code() in _UNREACHABLE else EXIT_FAILED,
+    )
+
+
+def retry_delay_ms(error: grpc.RpcError) -> int | None:
+    """Return how long the server asks to wait before the next try; None if it does not say."""
+    retry = _detail(_status(error), RetryInfo())
+    return retry.retry_delay.ToMilliseconds() if retry else None
+
+
+def _message(error: grpc.RpcError, reason: str, address: str) -> str:
+    details = error.details() or error.code().name
+    # Without a reason it was not the server that spoke, but the library on this side of the wire.
+    if not reason and error.code() is grpc.StatusCode.UNAVAILABLE:
+        cause = details.rpartition("; last error: ")[2].rpartition("Failed to connect to remote host: ")[2]
+        return f"cannot reach a server at {address}: {cause}"
+    if not reason and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no answer in time from {address}"
+    return details
+
+
+def _hint(error: grpc.RpcError, reason: str, address: str, token_source: str) -> str:
+    retry_ms = retry_delay_ms(error)
+    if not reason and error.code() in _UNREACHABLE:
+        return f"is `kuueri serve` running at {address}? --address or KUUERI_ADDRESS name another place"
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        if token_source:
+            return f"the token came from {token_source}; {_REGISTER} gets another one"
+        return f"there is no token for {address}: {_REGISTER} gets one, --token or KUUERI_TOKEN give one"
+    if reason == "RESUME_TOKEN_TOO_OLD":
+        return "watch again without --resume-token"
+    return "" if retry_ms is None else f"try again in {format_duration_ms(retry_ms)}"
+
+
+def _status(error: grpc.RpcError) -> Status | None:
+    """The error's `google.rpc.Status`; None without a readable one."""
+    try:
+        # The errors that stubs raise are calls too.
+        return rpc_status.from_call(cast("grpc.Call", error))
+    except (DecodeError, ValueError):
+        return None
+
+
+def _detail(status: Status | None, detail: Detail) -> Detail | None:
+    """Fill `detail` from the first of the status's details that is of its type."""
+    for packed in status.details if status else ():
+        if packed.Unpack(detail):
+            return detail
+    return None

@@ -1,0 +1,118 @@
+"""`kuueri serve`: the server itself."""
+
+import contextlib
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from kuueri_grpc.app import StartError
+from kuueri_grpc.app import serve as run_server
+from kuueri_grpc.cli.credentials import CredentialsFile
+from kuueri_grpc.cli.errors import CliError, usage_error
+from kuueri_grpc.cli.help import SectionedCommand
+from kuueri_grpc.cli.options import TOKEN_VARIABLE, address_flag
+from kuueri_grpc.config import ConfigError, load_settings
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("serve", cls=SectionedCommand)
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 picks a free one.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Directory of the embedded store.")
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            "--redis-url", metavar="URL", help="Redis or Valkey to use instead of the embedded store."
+        ),
+    ] = None,
+    allow_target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-target",
+            metavar="CIDR",
+            help="Network that tasks may be sent to though it is refused by default. Repeatable.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (JSON).")
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR."),
+    ] = None,
+) -> None:
+    """Run the server until it is stopped.
+
+    Without --redis-url or DATABASE.REDIS it keeps everything in an embedded store under --data-dir, which
+    survives a restart. What is not given is taken from TASKS_... in the environment, the configuration
+    file, and the defaults (127.0.0.1:8202).
+    """
+    options = {
+        "host": host,
+        "port": port,
+        "level": log_level,
+        "data_dir": data_dir,
+        "allow_target": allow_target or None,
+        "database.redis.url": redis_url,
+    }
+    try:
+        settings = load_settings(options, config)
+    except ConfigError as error:
+        raise usage_error(str(error)) from None
+    try:
+        uvloop.run(run_server(settings, on_ready=_show_first_steps))
+    except StartError as error:
+        raise CliError(str(error)) from None
+
+
+def _show_first_steps(address: str) -> None:
+    typer.echo("\n".join(first_steps(reachable(address))))
+
+
+def first_steps(address: str) -> list[str]:
+    """Return what a person can do next, in commands that work as they are pasted."""
+    kuueri, grpcurl = command_path("kuueri"), command_path("grpcurl")
+    flag = address_flag(address)
+    if CredentialsFile().is_kept(address):
+        return [
+            "In another terminal:",
+            f"  {grpcurl} -plaintext {address} list",
+            f"  {kuueri} subscribe{flag} https://example.com/ --watch",
+        ]
+    authorization = f"authorization: Bearer ${TOKEN_VARIABLE}"
+    subscribe = shlex.quote('{"task": {"http_target": {"url": "https://example.com/"}}}')
+    method = "kuueri.tasks.v1.TaskService/Subscribe"
+    return [
+        "In another terminal:",
+        f"  {grpcurl} -plaintext {address} list",
+        f'  eval "$({kuueri} project register{flag} --email you@example.com --export)"',
+        f'  {grpcurl} -plaintext -H "{authorization}" -d {subscribe} {address} {method}',
+        f"  {kuueri} list{flag}",
+    ]
+
+
+def reachable(address: str) -> str:
+    """Return where a client on this machine finds a server that listens on `address`."""
+    host, _, port = address.rpartition(":")
+    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  compared, not listened on
+    return f"{loopback.get(host, host)}:{port}"
+
+
+def command_path(name: str) -> str:
+    """Return how a command that was installed with this one is called from here."""
+    beside = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if not beside.exists() or (found is not None and Path(found).samefile(beside)):
+        return name
+    with contextlib.suppress(ValueError):
+        beside = beside.relative_to(Path.cwd())
+    return shlex.quote(str(beside))

@@ -1,0 +1,82 @@
+"""`kuueri watch`: follow one task live."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from kuueri_grpc.cli.client import Client
+from kuueri_grpc.cli.errors import EXIT_FAILED
+from kuueri_grpc.cli.follow import follow
+from kuueri_grpc.cli.help import SectionedCommand
+from kuueri_grpc.cli.names import event_name, state_name
+from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, address_flag
+from kuueri_grpc.cli.output import Output
+from kuueri_grpc.cli.task_view import task_line
+from kuueri_grpc.cli.timeline_view import TERMINAL_EVENTS, TimelineView
+from kuueri_grpc.pb.task_service_pb2 import WatchRequest, WatchResponse
+
+app = typer.Typer(rich_markup_mode=None)
+
+ExitStatus = Annotated[
+    bool, typer.Option("--exit-status", help="Exit with 1 if the task ends otherwise than COMPLETED.")
+]
+
+
+@app.command("watch", cls=SectionedCommand)
+def watch(
+    task_id: Annotated[str, typer.Argument(metavar="TASK_ID", help="The task to follow.")],
+    resume_token: Annotated[
+        str, typer.Option("--resume-token", metavar="TOKEN", help="Go on after the message that had it.")
+    ] = "",
+    exit_status: ExitStatus = False,
+    as_json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = None,
+) -> None:
+    """Follow a task live until it ends.
+
+    Prints its timeline from the first event, then each event as it happens. When the connection breaks
+    off it is taken up again, without a gap and without a repeat.
+    """
+    output = Output(as_json)
+    with Client.open(address, token, output.notice) as client:
+        watch_task(client, WatchRequest(task_id=task_id, resume_token=resume_token), output, exit_status)
+
+
+def watch_task(client: Client, request: WatchRequest, output: Output, exit_status: bool) -> None:
+    """Print a task's events until it has ended, or until Ctrl-C, then with how to go on.
+
+    Raises:
+        CliError: The server refused the Watch, or stayed away.
+        typer.Exit: `exit_status` is set and the task did not complete.
+    """
+    try:
+        ending = show(follow(client, request, output.notice), output)
+    except KeyboardInterrupt:
+        if request.resume_token:
+            command = f"kuueri watch {request.task_id} --resume-token {request.resume_token}"
+            output.notice(f"go on with: {command}{address_flag(client.connection.address)}")
+        raise
+    if exit_status and ending != "COMPLETED":
+        raise typer.Exit(EXIT_FAILED)
+
+
+def show(messages: Iterable[WatchResponse], output: Output) -> str:
+    """Print the messages of a Watch as they come; return the state that the task was last known in."""
+    view = TimelineView(output.console)
+    state = ""
+    for message in messages:
+        kind = message.WhichOneof("message")
+        if output.as_json:
+            output.document(message)
+        elif kind == "event":
+            view.show(message.event)
+        elif kind == "snapshot" and not state:
+            # A stream that was taken up again has another one.
+            output.line(task_line(message.snapshot))
+        if kind == "snapshot":
+            state = state_name(message.snapshot.state)
+        elif kind == "event" and event_name(message.event.type) in TERMINAL_EVENTS:
+            state = event_name(message.event.type)
+    return state
