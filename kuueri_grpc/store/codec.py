@@ -166,14 +166,15 @@ def task(project_id: str, task_id: str, hashes: Sequence[Flat]) -> Task:
 
 
 def _fields(flat: Flat) -> dict[str, bytes]:
+    # A field that a script emptied is absent, see `lua/prelude.lua`.
     pairs = iter(flat)
-    return {name.decode(): value for name, value in zip(pairs, pairs, strict=True)}
+    return {name.decode(): value for name, value in zip(pairs, pairs, strict=True) if value}
 
 
 def _last_attempt(kept: Mapping[str, bytes]) -> Attempt | None:
     if "last" not in kept:
         return None
-    status, reason = kept["last_status"], kept["last_reason"].decode()
+    status, reason = kept.get("last_status"), kept.get("last_reason", b"").decode()
     return Attempt(
         attempt=int(kept["last"]),
         dispatch_time_ms=int(kept["last_at"]),

@@ -53,6 +53,7 @@ class RedisTaskStore:
                 operation,
                 queue_limit,
                 self._settings.request_id_ttl_ms,
+                self._settings.timeline_cap,
                 len(chunk),
             ]
             for new in chunk:

@@ -19,18 +19,17 @@ end
 if state ~= 'CANCELED' then
   if state == 'DISPATCHING' then
     -- What the holder may still be doing, and until when it can: Cancel waits for one or the other.
-    local expiry = call('ZSCORE', LEASES, name) or now
-    call('ZREM', LEASES, name)
-    call('HSET', TASK .. name, 'revoked', t[4], 'revoked_by', t[5], 'revoked_until', int(tonumber(expiry)))
+    local expiry = tonumber(call('ZSCORE', LEASES, name) or now)
+    write_member(EXECUTION_DB, 'ZREM', LEASES, name)
+    write(EXECUTION_DB, 'HSET', TASK .. name, 'revoked', t[4], 'revoked_by', t[5], 'revoked_until', int(expiry))
   else
     dequeue(project .. '/' .. t[2], id)
   end
-  local sequence = record(name, tonumber(t[3]), { e = 'CANCELED', r = 'BY_REQUEST' }, keep)
-  use(EXECUTION_DB)
-  call('HDEL', TASK .. name, 'due', 'token', 'holder', 'hold', 'left', 'redo', 'early')
-  call('HSET', TASK .. name, 'state', 'CANCELED', 'end', int(now), 'seq', sequence)
+  local sequence = record(name, tonumber(t[3]), keep, { e = 'CANCELED', r = 'BY_REQUEST' })
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'CANCELED', 'end', int(now), 'seq', sequence, 'due', '',
+    'token', '', 'holder', '', 'hold', '', 'left', '', 'redo', '', 'early', '')
   retire(project, name, retention)
-  settle()
+  commit()
 end
 
 use(EXECUTION_DB)

@@ -35,27 +35,32 @@ local entries = call('ZRANGE', INDEX .. project, from, '-inf', 'BYSCORE', 'REV',
   'WITHSCORES')
 local page = {}
 local looked = 0
+local last = 0 -- place of the last entry looked at, when more may follow it
+if #entries == 2 * (look_at + 1) then
+  last = #entries - 1
+end
 for i = 1, #entries, 2 do
   local id, score = entries[i], entries[i + 1]
   local seen = score == from and id >= after
   if not seen then
     if #page == page_size or looked == look_at then
-      -- The cursor is the last one looked at: this one comes first on the next page.
-      return { page, entries[i - 1], entries[i - 2] }
+      last = i - 2
+      break
     end
     looked = looked + 1
     use(EXECUTION_DB)
     local name = project .. '/' .. id
     local t = call('HMGET', TASK .. name, 'state', 'queue')
     if not t[1] then
-      call('ZREM', INDEX .. project, id)
+      write(EXECUTION_DB, 'ZREM', INDEX .. project, id)
     elseif matches(name, t) then
       local found = snapshot(name)
       page[#page + 1] = { id, found[1], found[2] }
     end
   end
 end
-if #entries == 2 * (look_at + 1) then
-  return { page, entries[#entries], entries[#entries - 1] }
+commit()
+if last > 0 then
+  return { page, entries[last + 1], entries[last] }
 end
 return { page, '', '' }

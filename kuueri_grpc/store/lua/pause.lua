@@ -17,14 +17,12 @@ if TERMINAL[state] then
 end
 
 if state == 'DISPATCHING' then
-  call('HSET', TASK .. name, 'hold', 1)
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'hold', 1)
 elseif WAITING[state] then
   dequeue(project .. '/' .. t[2], id)
-  local sequence = record(name, tonumber(t[3]), { e = 'PAUSED', r = 'BY_REQUEST' }, keep)
-  use(EXECUTION_DB)
-  call('HDEL', TASK .. name, 'due', 'early')
-  call('HSET', TASK .. name, 'state', 'PAUSED', 'origin', state, 'seq', sequence,
-    'left', int(math.max(0, tonumber(t[4]) - now)))
-  settle()
+  local sequence = record(name, tonumber(t[3]), keep, { e = 'PAUSED', r = 'BY_REQUEST' })
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'PAUSED', 'origin', state, 'seq', sequence,
+    'left', int(math.max(0, tonumber(t[4]) - now)), 'due', '', 'early', '')
 end
+commit()
 return { 'OK', snapshot(name) }

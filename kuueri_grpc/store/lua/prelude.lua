@@ -4,7 +4,9 @@
 -- KEYS are the same for every script, in the order of keys.SCRIPT_KEY_NAMES; all carry one hash tag.
 -- Stems (QUEUE, TASK, ...) are completed with `<project>/<name>`.
 --
--- A script that fails half-way is not rolled back: check everything before the first write.
+-- Writes are gathered while a script reads and decides, and made by `commit`: a script that fails before
+-- has changed nothing (what failed half-way would not be rolled back), each database is selected once,
+-- and what a batch writes to one index is one command. A call costs more than what most commands do.
 
 local DUE, LEASES, ENDED = KEYS[1], KEYS[2], KEYS[3]
 local QUEUE, TASK, INDEX, REQUEST, CLAIM = KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -36,10 +38,50 @@ end
 local WAITING = { SCHEDULED = true, RETRYING = true, REPEATING = true }
 local TERMINAL = { COMPLETED = true, CANCELED = true, FAILED = true, EXPIRED = true }
 
+-- The queue member and the task id of `<project>/<task>`.
+local function split(name)
+  local slash = string.find(name, '/', 1, true)
+  return string.sub(name, 1, slash - 1), string.sub(name, slash + 1)
+end
+
+-- A field that was emptied reads as absent: writing '' is one command less than HDEL beside HSET.
+local function present(value)
+  return value and value ~= '' and value or nil
+end
+
+-- Gathered writes --------------------------------------------------------------------------------
+
+local writes = { [0] = {}, {}, {}, {} } -- by database: commands in order
+local members = { [0] = {}, {}, {}, {} } -- by database: 'COMMAND key' -> {command, key, members ...}
+local live = {} -- project -> change of its number of live tasks
+local messages = {} -- channel -> text
+
+-- Many arguments in one command are cheap, but Lua's stack is finite.
+local MOST_ARGUMENTS = 2000
+
+local function write(db, ...)
+  local list = writes[db]
+  list[#list + 1] = { ... }
+end
+
+local function write_member(db, command, key, ...)
+  local name = command .. ' ' .. key
+  local gathered = members[db][name]
+  if not gathered or #gathered > MOST_ARGUMENTS then
+    if gathered then
+      write(db, unpack(gathered))
+    end
+    gathered = { command, key }
+    members[db][name] = gathered
+  end
+  for i = 1, select('#', ...) do
+    gathered[#gathered + 1] = (select(i, ...))
+  end
+end
+
 -- The due index ----------------------------------------------------------------------------------
 
-local touched = {} -- queues whose entry in DUE may have to change: name -> least score or false
-local head_before = nil -- the partition's earliest due instant when the script first touched it
+local touched = {} -- queues whose entry in DUE may have to change: name -> least score
 
 local function head(key)
   local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
@@ -47,86 +89,115 @@ local function head(key)
 end
 
 local function touch(queue)
-  if head_before == nil then
-    use(EXECUTION_DB)
-    head_before = head(DUE) or false
-  end
-  if touched[queue] == nil then
-    touched[queue] = false
-  end
+  touched[queue] = touched[queue] or 0
 end
 
 local function enqueue(queue, id, due)
   touch(queue)
-  use(EXECUTION_DB)
-  call('ZADD', QUEUE .. queue, int(due), id)
+  write_member(EXECUTION_DB, 'ZADD', QUEUE .. queue, int(due), id)
 end
 
 local function dequeue(queue, id)
   touch(queue)
-  use(EXECUTION_DB)
-  call('ZREM', QUEUE .. queue, id)
+  write_member(EXECUTION_DB, 'ZREM', QUEUE .. queue, id)
 end
 
 -- A queue that had its turn goes behind the others that wait: it scores at least `now`.
 local function yield_turn(queue)
-  touch(queue)
   touched[queue] = now
 end
 
 -- Re-score every touched queue, and wake the schedulers if the partition is due earlier than before.
--- Every script that enqueues or dequeues ends with it.
-local function settle()
-  if head_before == nil then
-    return
-  end
-  use(EXECUTION_DB)
+local function settle(head_before)
   for queue, least in pairs(touched) do
     local due = head(QUEUE .. queue)
     if due then
-      call('ZADD', DUE, int(math.max(due, least or 0)), queue)
+      call('ZADD', DUE, int(math.max(due, least)), queue)
     else
       call('ZREM', DUE, queue)
     end
   end
   local head_after = head(DUE)
   if head_after and (not head_before or head_after < head_before) then
-    call('PUBLISH', WAKE, int(head_after))
+    messages[WAKE] = int(head_after)
   end
+  touched = {}
+end
+
+-- Make the gathered writes. Every script that writes ends with it.
+local function commit()
+  for project, change in pairs(live) do
+    write(AUTHORISATION_DB, 'HINCRBY', PROJECT .. project, 'taskInQueue', change)
+  end
+  live = {}
+  for db = 0, 3 do
+    if #writes[db] > 0 or next(members[db]) or (db == EXECUTION_DB and next(touched)) then
+      use(db)
+      local head_before = db == EXECUTION_DB and next(touched) and head(DUE)
+      for _, command in ipairs(writes[db]) do
+        call(unpack(command))
+      end
+      for _, command in pairs(members[db]) do
+        call(unpack(command))
+      end
+      if db == EXECUTION_DB and next(touched) then
+        settle(head_before)
+      end
+      writes[db], members[db] = {}, {}
+    end
+  end
+  for channel, text in pairs(messages) do
+    call('PUBLISH', channel, text)
+  end
+  messages = {}
 end
 
 -- The timeline -----------------------------------------------------------------------------------
 
--- Append an event and return its sequence. `event` gets its sequence (n) and time (t) here; the
--- caller stores the returned sequence in the task's `seq`.
-local function record(name, sequence, event, keep)
-  event.n = sequence + 1
-  event.t = now
-  use(TIMELINE_DB)
-  local length = call('RPUSH', TIMELINE .. name, cjson.encode(event))
-  if keep and length > keep then
-    call('LTRIM', TIMELINE .. name, -keep, -1)
+-- Append events after `sequence` and return the sequence of the last; the caller writes it to the
+-- task's `seq`. Events get their sequence (n) and time (t) here. `keep` bounds how many are kept.
+local function record(name, sequence, keep, ...)
+  local command = { 'RPUSH', TIMELINE .. name }
+  for i = 1, select('#', ...) do
+    local event = (select(i, ...))
+    sequence = sequence + 1
+    event.n = sequence
+    event.t = now
+    command[#command + 1] = cjson.encode(event)
   end
-  call('PUBLISH', WATCH .. name, event.n)
-  return event.n
+  write(TIMELINE_DB, unpack(command))
+  if sequence > keep then
+    write(TIMELINE_DB, 'LTRIM', TIMELINE .. name, -keep, -1)
+  end
+  messages[WATCH .. name] = sequence
+  return sequence
 end
 
 -- Ends -------------------------------------------------------------------------------------------
 
--- Give every key of an ended task its time to live, and the quota back. The caller writes the final
--- state and event first.
-local function retire(project, name, retention)
-  use(AUTHORISATION_DB)
-  if call('EXISTS', PROJECT .. project) == 1 then
-    call('HINCRBY', PROJECT .. project, 'taskInQueue', -1)
+local known_projects = {}
+local function project_exists(project)
+  if known_projects[project] == nil then
+    use(AUTHORISATION_DB)
+    known_projects[project] = call('EXISTS', PROJECT .. project) == 1
   end
-  use(EXECUTION_DB)
-  call('PEXPIRE', TASK .. name, retention)
-  call('ZADD', ENDED, int(now + retention), name)
-  use(CONFIGURATION_DB)
-  call('PEXPIRE', CONFIG .. name, retention)
-  use(TIMELINE_DB)
-  call('PEXPIRE', TIMELINE .. name, retention)
+  return known_projects[project]
+end
+
+local function count_live(project, change)
+  if project_exists(project) then
+    live[project] = (live[project] or 0) + change
+  end
+end
+
+-- Give every key of an ended task its time to live, and the quota back. Called after the task's last
+-- writes were gathered.
+local function retire(project, name, retention)
+  count_live(project, -1)
+  write(EXECUTION_DB, 'PEXPIRE', TASK .. name, retention)
+  write(CONFIGURATION_DB, 'PEXPIRE', CONFIG .. name, retention)
+  write(TIMELINE_DB, 'PEXPIRE', TIMELINE .. name, retention)
+  write_member(EXECUTION_DB, 'ZADD', ENDED, int(now + retention), name)
 end
 
 -- Reading ----------------------------------------------------------------------------------------
@@ -137,10 +208,4 @@ local function snapshot(name)
   local task = call('HGETALL', TASK .. name)
   use(CONFIGURATION_DB)
   return { task, call('HGETALL', CONFIG .. name) }
-end
-
--- The queue member and the task id of `<project>/<task>`.
-local function split(name)
-  local slash = string.find(name, '/', 1, true)
-  return string.sub(name, 1, slash - 1), string.sub(name, slash + 1)
 end

@@ -9,8 +9,7 @@ local name = project .. '/' .. id
 local trace = REQUEST .. project .. '/~' .. operation
 
 use(EXECUTION_DB)
-local t = call('HMGET', TASK .. name, 'state', 'queue')
-local state = t[1]
+local state = call('HGET', TASK .. name, 'state')
 if not state then
   if call('EXISTS', trace) == 1 then
     return { 'OK' }
@@ -21,20 +20,15 @@ if state ~= 'PAUSED' and not TERMINAL[state] then
   return { 'RUNNING', state }
 end
 
-call('SET', trace, id, 'PX', remember)
-call('DEL', TASK .. name)
-call('ZREM', INDEX .. project, id)
-call('ZREM', ENDED, name)
-use(CONFIGURATION_DB)
-call('DEL', CONFIG .. name)
-use(TIMELINE_DB)
-call('DEL', TIMELINE .. name)
--- Watchers look, and find that it is gone.
-call('PUBLISH', WATCH .. name, 0)
 if state == 'PAUSED' then
-  use(AUTHORISATION_DB)
-  if call('EXISTS', PROJECT .. project) == 1 then
-    call('HINCRBY', PROJECT .. project, 'taskInQueue', -1)
-  end
+  count_live(project, -1)
 end
+write(EXECUTION_DB, 'SET', trace, id, 'PX', remember)
+write(EXECUTION_DB, 'DEL', TASK .. name)
+write(EXECUTION_DB, 'ZREM', INDEX .. project, id)
+write(EXECUTION_DB, 'ZREM', ENDED, name)
+write(CONFIGURATION_DB, 'DEL', CONFIG .. name)
+write(TIMELINE_DB, 'DEL', TIMELINE .. name)
+messages[WATCH .. name] = 0 -- watchers look, and find that it is gone
+commit()
 return { 'OK' }

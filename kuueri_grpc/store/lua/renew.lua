@@ -10,9 +10,10 @@ for i = 1, count do
   local at = 3 + (i - 1) * 3
   local name = ARGV[at] .. '/' .. ARGV[at + 1]
   if call('HGET', TASK .. name, 'token') == ARGV[at + 2] then
-    call('ZADD', LEASES, 'XX', int(now + lease), name)
+    write_member(EXECUTION_DB, 'ZADD', LEASES, int(now + lease), name)
   else
     lost[#lost + 1] = i
   end
 end
+commit()
 return lost

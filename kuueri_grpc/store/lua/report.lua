@@ -9,45 +9,59 @@
 local retention, keep, count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local STRIDE = 11
 
+-- What the attempt came to, and the fields that every outcome sets.
+local function outcome(at, t)
+  local status, latency = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  local reason, detail, attempt = ARGV[at + 5], ARGV[at + 6], tonumber(t[5])
+  local event = { e = reason == '' and 'SUCCEEDED' or 'ERRORED', a = attempt, s = status, l = latency,
+    r = present(reason), d = present(detail) }
+  local fields = { 'HSET', '', 'done', ARGV[at + 2], 'token', '', 'holder', '', 'lost', '', 'last', attempt,
+    'last_at', t[9], 'last_ms', int(latency), 'last_status', status or '', 'last_reason', reason }
+  return event, fields
+end
+
+local function set(fields, ...)
+  for i = 1, select('#', ...) do
+    fields[#fields + 1] = (select(i, ...))
+  end
+end
+
 -- Wait for the next attempt, or be held instead when Pause came during this one.
-local function wait(name, project, id, t, next_state, at, sequence)
-  local due
+local function wait(at, name, project, id, t, next_state)
+  local event, fields = outcome(at, t)
+  local due = now
   if ARGV[at + 8] == 'at' then
     due = math.max(now, tonumber(ARGV[at + 9]))
   else
     due = now + tonumber(ARGV[at + 9])
   end
-  local counter
+  local following = { e = 'RETRY_SCHEDULED', a = event.a, x = due }
   if next_state == 'RETRYING' then
-    local retry = tonumber(t[6] or 0) + 1
-    counter = { 'retry', retry }
-    sequence = record(name, sequence, { e = 'RETRY_SCHEDULED', a = tonumber(t[5]), x = due }, keep)
+    set(fields, 'retry', tonumber(t[6] or 0) + 1)
   else
-    local repetition = tonumber(t[7] or 0) + 1
-    counter = { 'repeat', repetition, 'retry', 0 }
-    sequence = record(name, sequence, { e = 'REPEAT_SCHEDULED', a = tonumber(t[5]), x = due }, keep)
+    following.e = 'REPEAT_SCHEDULED'
+    set(fields, 'repeat', tonumber(t[7] or 0) + 1, 'retry', 0)
   end
-  if t[8] then
-    sequence = record(name, sequence, { e = 'PAUSED', r = 'BY_REQUEST' }, keep)
-    use(EXECUTION_DB)
-    call('HDEL', TASK .. name, 'due', 'hold')
-    call('HSET', TASK .. name, 'state', 'PAUSED', 'origin', next_state, 'left', int(due - now),
-      'seq', sequence, unpack(counter))
+  if present(t[8]) then
+    local sequence = record(name, tonumber(t[4]), keep, event, following, { e = 'PAUSED', r = 'BY_REQUEST' })
+    set(fields, 'state', 'PAUSED', 'origin', next_state, 'left', int(due - now), 'due', '', 'hold', '',
+      'seq', sequence)
   else
-    use(EXECUTION_DB)
-    call('HSET', TASK .. name, 'state', next_state, 'due', int(due), 'seq', sequence, unpack(counter))
+    set(fields, 'state', next_state, 'due', int(due), 'seq', record(name, tonumber(t[4]), keep, event, following))
     enqueue(project .. '/' .. t[3], id, due)
   end
+  return fields
 end
 
-local function finish(name, project, next_state, at, attempt, sequence)
-  local why = ARGV[at + 10]
-  sequence = record(name, sequence, { e = next_state, a = attempt, r = why ~= '' and why or nil }, keep)
-  use(EXECUTION_DB)
-  call('HDEL', TASK .. name, 'due', 'hold')
-  call('HSET', TASK .. name, 'state', next_state, 'end', int(now), 'seq', sequence)
-  retire(project, name, retention)
+local function finish(at, name, t, next_state)
+  local event, fields = outcome(at, t)
+  local ending = { e = next_state, a = event.a, r = present(ARGV[at + 10]) }
+  set(fields, 'state', next_state, 'end', int(now), 'due', '', 'hold', '',
+    'seq', record(name, tonumber(t[4]), keep, event, ending))
+  return fields
 end
+
+local applied = {} -- tokens of this call: their writes are not made yet
 
 local function apply(at)
   local project, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -55,26 +69,18 @@ local function apply(at)
   use(EXECUTION_DB)
   local t = call('HMGET', TASK .. name, 'token', 'done', 'queue', 'seq', 'attempt', 'retry', 'repeat',
     'hold', 'sent')
-  if t[1] ~= token then
-    return t[2] == token and 1 or 0
+  if applied[token] or t[1] ~= token then
+    return (applied[token] or t[2] == token) and 1 or 0
   end
-  local status, latency = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local reason, detail, next_state = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
-  local attempt = tonumber(t[5])
-
-  call('ZREM', LEASES, name)
-  call('HDEL', TASK .. name, 'token', 'holder', 'lost')
-  call('HSET', TASK .. name, 'done', token, 'last', attempt, 'last_at', t[9], 'last_ms', int(latency),
-    'last_status', status or '', 'last_reason', reason)
-  local sequence = record(name, tonumber(t[4]), {
-    e = reason == '' and 'SUCCEEDED' or 'ERRORED', a = attempt, s = status, l = latency,
-    r = reason ~= '' and reason or nil, d = detail ~= '' and detail or nil,
-  }, keep)
-
-  if TERMINAL[next_state] then
-    finish(name, project, next_state, at, attempt, sequence)
-  else
-    wait(name, project, id, t, next_state, at, sequence)
+  applied[token] = true
+  write_member(EXECUTION_DB, 'ZREM', LEASES, name)
+  local next_state = ARGV[at + 7]
+  local ends = TERMINAL[next_state]
+  local fields = ends and finish(at, name, t, next_state) or wait(at, name, project, id, t, next_state)
+  fields[2] = TASK .. name
+  write(EXECUTION_DB, unpack(fields))
+  if ends then
+    retire(project, name, retention)
   end
   return 1
 end
@@ -83,5 +89,5 @@ local results = {}
 for i = 1, count do
   results[i] = apply(4 + (i - 1) * STRIDE)
 end
-settle()
+commit()
 return results

@@ -17,14 +17,12 @@ if TERMINAL[state] then
 end
 
 if state == 'DISPATCHING' then
-  call('HDEL', TASK .. name, 'hold')
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'hold', '')
 elseif state == 'PAUSED' then
   local due = now + tonumber(t[4])
-  local sequence = record(name, tonumber(t[3]), { e = 'RESUMED', r = 'BY_REQUEST', x = due }, keep)
-  use(EXECUTION_DB)
-  call('HDEL', TASK .. name, 'left')
-  call('HSET', TASK .. name, 'state', t[5], 'due', int(due), 'seq', sequence)
+  local sequence = record(name, tonumber(t[3]), keep, { e = 'RESUMED', r = 'BY_REQUEST', x = due })
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'due', int(due), 'seq', sequence, 'left', '')
   enqueue(project .. '/' .. t[2], id, due)
-  settle()
 end
+commit()
 return { 'OK', snapshot(name) }

@@ -24,12 +24,11 @@ end
 
 local sequence = tonumber(t[3])
 if state == 'PAUSED' then
-  sequence = record(name, sequence, { e = 'RESUMED', r = 'RUN_NOW', x = now }, keep)
+  sequence = record(name, sequence, keep, { e = 'RESUMED', r = 'RUN_NOW', x = now })
   state = t[4]
 end
-use(EXECUTION_DB)
-call('HDEL', TASK .. name, 'left')
-call('HSET', TASK .. name, 'state', state, 'due', int(now), 'seq', sequence, 'early', 1, 'op', operation)
+write(EXECUTION_DB, 'HSET', TASK .. name, 'state', state, 'due', int(now), 'seq', sequence, 'early', 1,
+  'op', operation, 'left', '')
 enqueue(project .. '/' .. t[2], id, now)
-settle()
+commit()
 return { 'OK', snapshot(name) }

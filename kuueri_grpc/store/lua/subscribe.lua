@@ -1,28 +1,28 @@
 #!lua
 -- subscribe.lua: accept tasks of one project.
--- ARGV: project, operation, queue limit, request_id ttl (ms), number of tasks, then for each task:
+-- ARGV: project, operation, queue limit, request_id ttl (ms), timeline cap, number of tasks, then for each:
 --       id, queue, due kind ('at'|'in'), due (ms), start deadline (ms or ''), request, policy,
 --       labels (JSON or ''), request_id (or ''), fingerprint
 -- Returns: for each task {status, ...}:
---       {'OK', create, due} | {'SAME', task id, snapshot} | {'EXISTS'} | {'REUSED', task id} | {'QUOTA', limit} |
---       {'NO_PROJECT'}
+--       {'OK', create, due} | {'SAME', task id, snapshot} | {'EXISTS'} | {'REUSED', task id} |
+--       {'QUOTA', limit} | {'NO_PROJECT'}
 -- Idempotent: `operation` is kept in each task made (`op`); the same operation again answers SAME.
 local project, operation = ARGV[1], ARGV[2]
-local limit, request_ttl, count = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
-local STRIDE = 10
+local limit, request_ttl, keep = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local count, STRIDE = tonumber(ARGV[6]), 10
 
 use(AUTHORISATION_DB)
 local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit')
 local exists = facts[1]
-local live = tonumber(facts[2] or 0)
+local in_queue = tonumber(facts[2] or 0)
 limit = tonumber(facts[3] or limit)
+known_projects[project] = exists and true or false
+
+local accepted = {} -- ids, and request ids as '~' .. id, of this call: their writes are not made yet
 
 local function earlier_request(request_id, fingerprint)
-  if request_id == '' then
-    return nil
-  end
   use(EXECUTION_DB)
-  local made = call('GET', REQUEST .. project .. '/' .. request_id)
+  local made = accepted['~' .. request_id] or call('GET', REQUEST .. project .. '/' .. request_id)
   if not made then
     return nil
   end
@@ -31,10 +31,25 @@ local function earlier_request(request_id, fingerprint)
   if string.sub(made, separator + 1) ~= fingerprint then
     return { 'REUSED', task_id }
   end
+  if accepted[task_id] then
+    return accepted[task_id]
+  end
   if call('EXISTS', TASK .. project .. '/' .. task_id) == 0 then
     return nil -- purged, or its history has expired: the call makes it anew
   end
   return { 'SAME', task_id, snapshot(project .. '/' .. task_id) }
+end
+
+local function taken(id, name)
+  if accepted[id] then
+    return { 'EXISTS' }
+  end
+  use(EXECUTION_DB)
+  local made_by = call('HGET', TASK .. name, 'op')
+  if not made_by then
+    return nil
+  end
+  return made_by == operation and { 'SAME', id, snapshot(name) } or { 'EXISTS' }
 end
 
 local function accept(i, at)
@@ -43,19 +58,12 @@ local function accept(i, at)
   if not exists then
     return { 'NO_PROJECT' }
   end
-  local earlier = earlier_request(request_id, fingerprint)
+  local name = project .. '/' .. id
+  local earlier = request_id ~= '' and earlier_request(request_id, fingerprint) or taken(id, name)
   if earlier then
     return earlier
   end
-  local name = project .. '/' .. id
-  use(EXECUTION_DB)
-  if call('EXISTS', TASK .. name) == 1 then
-    if call('HGET', TASK .. name, 'op') == operation then
-      return { 'SAME', id, snapshot(name) }
-    end
-    return { 'EXISTS' }
-  end
-  if live >= limit then
+  if in_queue >= limit then
     return { 'QUOTA', limit }
   end
 
@@ -63,33 +71,34 @@ local function accept(i, at)
   if ARGV[at + 2] == 'in' then
     due = now + due
   end
-  local queue = project .. '/' .. queue_name
-  call('HSET', TASK .. name, 'state', 'SCHEDULED', 'queue', queue_name, 'create', int(now),
-    'due', int(due), 'seq', 1, 'op', operation)
+  local sequence = record(name, 0, keep, { e = 'SUBSCRIBED', x = due })
+  messages[WATCH .. name] = nil -- nobody can follow it yet
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'SCHEDULED', 'queue', queue_name,
+    'create', int(now), 'due', int(due), 'seq', sequence, 'op', operation)
   if ARGV[at + 4] ~= '' then
-    call('HSET', TASK .. name, 'deadline', ARGV[at + 4])
+    write(EXECUTION_DB, 'HSET', TASK .. name, 'deadline', ARGV[at + 4])
   end
   -- Microseconds, plus the place in the call: tasks of one call keep their order.
-  call('ZADD', INDEX .. project, int(now_us + i), id)
-  if request_id ~= '' then
-    call('SET', REQUEST .. project .. '/' .. request_id, id .. ' ' .. fingerprint, 'PX', request_ttl)
-  end
-  use(CONFIGURATION_DB)
-  call('HSET', CONFIG .. name, 'request', ARGV[at + 5], 'policy', ARGV[at + 6])
+  write_member(EXECUTION_DB, 'ZADD', INDEX .. project, int(now_us + i), id)
+  write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'request', ARGV[at + 5], 'policy', ARGV[at + 6])
   if ARGV[at + 7] ~= '' then
-    call('HSET', CONFIG .. name, 'labels', ARGV[at + 7])
+    write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'labels', ARGV[at + 7])
   end
-  use(AUTHORISATION_DB)
-  call('HINCRBY', PROJECT .. project, 'taskInQueue', 1)
-  live = live + 1
-  record(name, 0, { e = 'SUBSCRIBED', x = due })
-  enqueue(queue, id, due)
-  return { 'OK', now, due }
+  enqueue(project .. '/' .. queue_name, id, due)
+  count_live(project, 1)
+  in_queue = in_queue + 1
+  accepted[id] = { 'OK', now, due }
+  if request_id ~= '' then
+    accepted['~' .. request_id] = id .. ' ' .. fingerprint
+    write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. request_id, id .. ' ' .. fingerprint,
+      'PX', request_ttl)
+  end
+  return accepted[id]
 end
 
 local results = {}
 for i = 1, count do
-  results[i] = accept(i, 6 + (i - 1) * STRIDE)
+  results[i] = accept(i, 7 + (i - 1) * STRIDE)
 end
-settle()
+commit()
 return results
