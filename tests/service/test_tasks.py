@@ -136,7 +136,6 @@ class TestBatchSubscribe:
         assert unpacked(taken)["ErrorInfo"].reason == "TASK_EXISTS"  # type: ignore[attr-defined]
         assert await task_ids(edge, owner, pb.ListTasksRequest()) == ["c", "a", "taken"]
 
-    @pytest.mark.xfail(reason="the store takes the second for a repetition of the first", strict=True)
     async def test_refuses_the_second_task_of_an_id(self, edge: Edge, owner: Caller) -> None:
         tasks = [waiting("a", queue="one"), waiting("a", queue="two")]
         response = await edge.tasks.BatchSubscribe(
