@@ -150,7 +150,7 @@ async def _compose(settings: Settings, address: StoreAddress) -> AsyncIterator[_
         client = await stack.enter_async_context(address.connect())
         signals_client = await stack.enter_async_context(address.connect_for_signals())
         await initialise(client, partitions)
-        runner = ScriptRunner(client, partitions)
+        runner = ScriptRunner(client, store_settings)
         clock = StoreClock()
         tasks = RedisTaskStore(runner, store_settings)
         execution = RedisExecutionStore(runner, store_settings, clock)

@@ -45,20 +45,11 @@ class RedisExecutionStore:
 
     async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
         """See `ports.ExecutionStore`."""
-        settings = self._settings
         claim_id = f"{self._run_id}.{next(self._claim_count)}"
         calls: list[tuple[int, Sequence[Argument]]] = [
             (
                 partition,
-                (
-                    limit,
-                    lease_ms,
-                    instance,
-                    claim_id,
-                    settings.max_losses,
-                    settings.history_ms,
-                    settings.timeline_cap,
-                ),
+                (limit, lease_ms, instance, claim_id, self._settings.max_losses),
             )
             for partition, limit in limits.items()
         ]
@@ -84,7 +75,6 @@ class RedisExecutionStore:
 
     async def report(self, reports: Sequence[Report]) -> list[bool]:
         """See `ports.ExecutionStore`."""
-        settings = self._settings
         calls: list[tuple[int, Sequence[Argument]]] = []
         places: list[int] = []
         numbered = list(enumerate(reports))
@@ -92,7 +82,7 @@ class RedisExecutionStore:
         for partition, items in by_partition.items():
             for start in range(0, len(items), _REPORT_CHUNK):
                 chunk = items[start : start + _REPORT_CHUNK]
-                arguments: list[Argument] = [settings.history_ms, settings.timeline_cap, len(chunk)]
+                arguments: list[Argument] = [len(chunk)]
                 for place, report in chunk:
                     arguments += _report_arguments(report)
                     places.append(place)

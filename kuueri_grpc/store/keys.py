@@ -20,9 +20,10 @@ one slot and one script can change them together, on one server and on a cluster
 | 1  | `{p}:claim:<instance>`           | String | id of an instance's latest claim                   |
 | 2  | `{p}:config:<project>/<task>`    | Hash   | request, policies, labels                          |
 | 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first                               |
+| 3  | `{p}:feed:<project>`             | Stream | the project's latest events, of all its tasks      |
 
-Channels: `{p}:wake` (a new earliest due instant), `{p}:watch:<project>/<task>` (a new event),
-`kuueri:instance:<id>` (messages to one instance).
+Channels: `{p}:wake` (a new earliest due instant), `{p}:watch:<project>/<task>` (a new event of a task),
+`{p}:news:<project>` (a new event of a project), `kuueri:instance:<id>` (messages to one instance).
 """
 
 import hashlib
@@ -61,6 +62,11 @@ def watch_channel(partition: int, project_id: str, task_id: str) -> str:
     return f"{{{partition}}}:watch:{project_id}/{task_id}"
 
 
+def news_channel(partition: int, project_id: str) -> str:
+    """Return the channel that announces the events of all tasks of a project."""
+    return f"{{{partition}}}:news:{project_id}"
+
+
 def project(partition: int, project_id: str) -> str:
     """Return the key of a project's hash (database 0)."""
     return f"{{{partition}}}:project:{project_id}"
@@ -85,8 +91,10 @@ SCRIPT_KEY_NAMES = (
     "TIMELINE",
     "PROJECT",
     "CREDENTIALS",
+    "FEED",
     "WAKE",
     "WATCH",
+    "NEWS",
 )
 
 
@@ -111,6 +119,8 @@ def script_keys(partition: int) -> list[str]:
         f"{tag}:timeline:",
         f"{tag}:project:",
         f"{tag}:credentials:",
+        f"{tag}:feed:",
         wake_channel(partition),
         f"{tag}:watch:",
+        f"{tag}:news:",
     ]

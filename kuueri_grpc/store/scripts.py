@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError
 
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.errors import outages_mapped
+from kuueri_grpc.store.settings import StoreSettings
 
 Argument = str | int | bytes
 
@@ -43,9 +44,11 @@ def script(name: str) -> Script:
 class ScriptRunner:
     """Runs scripts on partitions; loads one when the server does not have it (first use, restart)."""
 
-    def __init__(self, client: Redis, partitions: int) -> None:
+    def __init__(self, client: Redis, settings: StoreSettings) -> None:
         self._client = client
-        self._keys = [keys.script_keys(p) for p in range(partitions)]
+        self._keys = [keys.script_keys(p) for p in range(settings.partitions)]
+        # What every script is told first, see `lua/prelude.lua`.
+        self._common = (settings.history_ms, settings.timeline_cap, settings.feed_cap)
 
     async def run(self, name: str, partition: int, arguments: Sequence[Argument]) -> Any:
         """Run one script and return its answer. Raises `StoreUnavailable`."""
@@ -59,7 +62,9 @@ class ScriptRunner:
                 return await self._evalsha(wanted.sha, partition_keys, arguments)
 
     async def _evalsha(self, sha: str, partition_keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        return await self._client.evalsha(sha, len(partition_keys), *partition_keys, *arguments)
+        return await self._client.evalsha(
+            sha, len(partition_keys), *partition_keys, *self._common, *arguments
+        )
 
     async def run_many(self, name: str, calls: Iterable[tuple[int, Sequence[Argument]]]) -> list[Any]:
         """Run one script on several partitions in one round trip; answers in order.
@@ -91,5 +96,5 @@ class ScriptRunner:
         for partition, arguments in calls:
             partition_keys = self._keys[partition]
             # Queued, not awaited: a pipeline sends when it is executed.
-            _ = pipe.evalsha(sha, len(partition_keys), *partition_keys, *arguments)
+            _ = pipe.evalsha(sha, len(partition_keys), *partition_keys, *self._common, *arguments)
         return list(await pipe.execute(raise_on_error=False))

@@ -9,7 +9,8 @@ DAY_MS = 86_400_000
 class StoreSettings:
     """Numbers that hold for every call.
 
-    `history_ms`: how long an ended task is kept. `timeline_cap`: events kept per task. `max_losses`:
+    `history_ms`: how long an ended task is kept. `timeline_cap`: events kept per task. `feed_cap`: events
+    kept per project, for watches of queues and projects. `max_losses`:
     lost leases of one attempt before POISON. `request_id_ttl_ms`: how long a request_id is remembered.
     `replay_ms`: how long a purge is remembered for a repeated call.
     """
@@ -17,6 +18,7 @@ class StoreSettings:
     partitions: int = 256
     history_ms: int = 3 * DAY_MS
     timeline_cap: int = 10_000
+    feed_cap: int = 10_000
     max_losses: int = 5
     request_id_ttl_ms: int = DAY_MS
     replay_ms: int = 600_000

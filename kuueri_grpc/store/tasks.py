@@ -53,7 +53,6 @@ class RedisTaskStore:
                 operation,
                 queue_limit,
                 self._settings.request_id_ttl_ms,
-                self._settings.timeline_cap,
                 len(chunk),
             ]
             for new in chunk:
@@ -91,13 +90,7 @@ class RedisTaskStore:
 
     async def cancel(self, project_id: str, task_id: str) -> Cancelled:
         """See `ports.TaskStore`."""
-        answer = await self._run(
-            "cancel",
-            project_id,
-            task_id,
-            self._settings.history_ms,
-            self._settings.timeline_cap,
-        )
+        answer = await self._run("cancel", project_id, task_id)
         snapshot, token, holder, lease_left_ms = answer
         task = codec.task(project_id, task_id, snapshot)
         if not token:
@@ -106,15 +99,15 @@ class RedisTaskStore:
 
     async def pause(self, project_id: str, task_id: str) -> Task:
         """See `ports.TaskStore`."""
-        return await self._command("pause", project_id, task_id, self._settings.timeline_cap)
+        return await self._command("pause", project_id, task_id)
 
     async def resume(self, project_id: str, task_id: str) -> Task:
         """See `ports.TaskStore`."""
-        return await self._command("resume", project_id, task_id, self._settings.timeline_cap)
+        return await self._command("resume", project_id, task_id)
 
     async def run(self, project_id: str, task_id: str) -> Task:
         """See `ports.TaskStore`."""
-        return await self._command("run", project_id, task_id, _new_operation(), self._settings.timeline_cap)
+        return await self._command("run", project_id, task_id, _new_operation())
 
     async def purge(self, project_id: str, task_id: str) -> None:
         """See `ports.TaskStore`."""

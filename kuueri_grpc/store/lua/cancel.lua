@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- cancel.lua: end a task as CANCELED and take the attempt in flight from its holder.
--- ARGV: project, task, history retention (ms), timeline cap
+-- ARGS: project, task
 -- Returns: {'OK', snapshot, token or '', holder or '', lease left (ms)} | {'MISSING'} | {'ENDED', state}
 -- Idempotent: a canceled task answers as it did the first time, with the attempt that was revoked.
-local project, id, retention, keep = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local project, id = ARGS[1], ARGS[2]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
@@ -25,10 +25,10 @@ if state ~= 'CANCELED' then
   else
     dequeue(project .. '/' .. t[2], id)
   end
-  local sequence = record(name, tonumber(t[3]), keep, { e = 'CANCELED', r = 'BY_REQUEST' })
+  local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'CANCELED', r = 'BY_REQUEST' })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'CANCELED', 'end', int(now), 'seq', sequence, 'due', '',
     'token', '', 'holder', '', 'hold', '', 'left', '', 'redo', '', 'early', '')
-  retire(project, name, retention)
+  retire(project, name)
   commit()
 end
 

@@ -1,14 +1,13 @@
 #!lua flags=allow-oom
 -- claim.lua: give expired leases back, then take due tasks, each leased under a fencing token.
--- ARGV: limit, lease (ms), instance, claim id, losses before POISON, history retention (ms),
---       timeline cap
+-- ARGS: limit, lease (ms), instance, claim id, losses before POISON
 -- Returns: {now, next due or -1, claims, secrets}
 --       claim: {project, task, queue, token, attempt, retry, repeat, run start, due, request, policy}
 --       secrets: flat {project, signing secrets JSON, ...} of the projects in the claims
 -- Idempotent: an instance's latest claim id is kept; the same id again gives the tasks that are
 -- leased under it and takes nothing new.
-local limit, lease, instance, claim_id = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local max_losses, retention, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local limit, lease, instance, claim_id = tonumber(ARGS[1]), tonumber(ARGS[2]), ARGS[3], ARGS[4]
+local max_losses = tonumber(ARGS[5])
 
 local claims = {}
 
@@ -31,32 +30,32 @@ local function recover(name)
   if t[1] ~= 'DISPATCHING' then
     return
   end
-  local sequence, attempt = tonumber(t[3]), tonumber(t[4])
+  local queue_name, sequence, attempt = t[2], tonumber(t[3]), tonumber(t[4])
   local lost = tonumber(present(t[6]) or 0) + 1
   if lost >= max_losses then
-    sequence = record(name, sequence, keep, { e = 'FAILED', a = attempt, r = 'POISON' })
+    sequence = record(project, queue_name, id, sequence, { e = 'FAILED', a = attempt, r = 'POISON' })
     write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'seq', sequence, 'end', int(now),
       'lost', lost, 'token', '', 'holder', '', 'due', '', 'hold', '', 'redo', '')
-    retire(project, name, retention)
+    retire(project, name)
     return
   end
   local recovered = { e = 'RECOVERED', a = attempt, r = 'LEASE_LOST', x = now }
   if present(t[7]) then
-    sequence = record(name, sequence, keep, recovered, { e = 'PAUSED', r = 'BY_REQUEST' })
+    sequence = record(project, queue_name, id, sequence, recovered, { e = 'PAUSED', r = 'BY_REQUEST' })
     write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'PAUSED', 'seq', sequence, 'lost', lost, 'redo', 1,
       'left', 0, 'token', '', 'holder', '', 'hold', '', 'due', '')
   else
-    sequence = record(name, sequence, keep, recovered)
+    sequence = record(project, queue_name, id, sequence, recovered)
     write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'seq', sequence, 'lost', lost, 'redo', 1,
       'due', int(now), 'token', '', 'holder', '')
-    enqueue(project .. '/' .. t[2], id, now)
+    enqueue(project .. '/' .. queue_name, id, now)
   end
 end
 
-local function expire(name, project, sequence)
-  sequence = record(name, sequence, keep, { e = 'EXPIRED', r = 'START_DEADLINE' })
+local function expire(name, project, queue_name, id, sequence)
+  sequence = record(project, queue_name, id, sequence, { e = 'EXPIRED', r = 'START_DEADLINE' })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'EXPIRED', 'seq', sequence, 'end', int(now), 'due', '')
-  retire(project, name, retention)
+  retire(project, name)
 end
 
 local function take(queue, project, queue_name, id)
@@ -72,7 +71,7 @@ local function take(queue, project, queue_name, id)
   local attempt, retry, repetition = tonumber(t[4] or 0), tonumber(t[5] or 0), tonumber(t[6] or 0)
   local redo, early = present(t[8]), present(t[10])
   if t[9] and attempt == 0 and now > due + tonumber(t[9]) then
-    return expire(name, project, sequence)
+    return expire(name, project, queue_name, id, sequence)
   end
   local start = tonumber(t[7] or now)
   if not redo then
@@ -82,7 +81,7 @@ local function take(queue, project, queue_name, id)
     end
   end
   local token = claim_id .. ':' .. attempt .. ':' .. (#claims + 1)
-  sequence = record(name, sequence, keep, { e = 'DISPATCHED', a = attempt, r = early and 'RUN_NOW' or nil })
+  sequence = record(project, queue_name, id, sequence, { e = 'DISPATCHED', a = attempt, r = early and 'RUN_NOW' or nil })
   local command = { 'HSET', TASK .. name, 'state', 'DISPATCHING', 'origin', state, 'seq', sequence,
     'attempt', attempt, 'start', int(start), 'token', token, 'holder', instance, 'sent', int(now) }
   if redo or early then

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- list.lua: one page of a project's tasks, newest first.
--- ARGV: project, page size, how many tasks to look at at the most, cursor score ('+inf' to start),
+-- ARGS: project, page size, how many tasks to look at at the most, cursor score ('+inf' to start),
 --       cursor task ('' to start), state ('' any), queue ('' any), labels (flat JSON array of pairs)
 -- Returns: {snapshots, cursor score or '', cursor task}; snapshot: {task, hash db 1, hash db 2}
 -- Idempotent: it only drops index entries whose task is gone.
-local project, page_size, look_at = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local from, after, state, queue = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local labels = cjson.decode(ARGV[8])
+local project, page_size, look_at = ARGS[1], tonumber(ARGS[2]), tonumber(ARGS[3])
+local from, after, state, queue = ARGS[4], ARGS[5], ARGS[6], ARGS[7]
+local labels = cjson.decode(ARGS[8])
 
 local function has_labels(name)
   if #labels == 0 then

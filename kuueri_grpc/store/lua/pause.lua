@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- pause.lua: stop waiting and keep the remaining delay; hold a task whose attempt is in flight.
--- ARGV: project, task, timeline cap
+-- ARGS: project, task
 -- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state}
 -- Idempotent: a paused or held task stays as it is.
-local project, id, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local project, id = ARGS[1], ARGS[2]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
@@ -20,7 +20,7 @@ if state == 'DISPATCHING' then
   write(EXECUTION_DB, 'HSET', TASK .. name, 'hold', 1)
 elseif WAITING[state] then
   dequeue(project .. '/' .. t[2], id)
-  local sequence = record(name, tonumber(t[3]), keep, { e = 'PAUSED', r = 'BY_REQUEST' })
+  local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'PAUSED', r = 'BY_REQUEST' })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'PAUSED', 'origin', state, 'seq', sequence,
     'left', int(math.max(0, tonumber(t[4]) - now)), 'due', '', 'early', '')
 end

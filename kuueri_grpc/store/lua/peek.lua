@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- peek.lua: when to look at this partition.
--- ARGV: none
+-- ARGS: none
 -- Returns: {now, the earliest of its due and lease instants, or -1}
 -- Idempotent: reads only.
 use(EXECUTION_DB)

@@ -3,6 +3,8 @@
 --
 -- KEYS are the same for every script, in the order of keys.SCRIPT_KEY_NAMES; all carry one hash tag.
 -- Stems (QUEUE, TASK, ...) are completed with `<project>/<name>`.
+-- ARGV: history retention (ms), events kept per task, events kept per project; what follows differs from
+-- script to script and is ARGS there.
 --
 -- Writes are gathered while a script reads and decides, and made by `commit`: a script that fails before
 -- has changed nothing (what failed half-way would not be rolled back), each database is selected once,
@@ -11,7 +13,13 @@
 local DUE, LEASES, ENDED = KEYS[1], KEYS[2], KEYS[3]
 local QUEUE, TASK, INDEX, REQUEST, CLAIM = KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local CONFIG, TIMELINE, PROJECT, CREDENTIALS = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
-local WAKE, WATCH = KEYS[13], KEYS[14]
+local FEED, WAKE, WATCH, NEWS = KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+
+local RETENTION, TIMELINE_CAP, FEED_CAP = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local ARGS = {}
+for i = 4, #ARGV do
+  ARGS[i - 3] = ARGV[i]
+end
 
 local AUTHORISATION_DB, EXECUTION_DB, CONFIGURATION_DB, TIMELINE_DB = 0, 1, 2, 3
 
@@ -54,6 +62,7 @@ end
 local writes = { [0] = {}, {}, {}, {} } -- by database: commands in order
 local members = { [0] = {}, {}, {}, {} } -- by database: 'COMMAND key' -> {command, key, members ...}
 local live = {} -- project -> change of its number of live tasks
+local feeds = {} -- project -> {queue/task, event, queue/task, event ...}
 local messages = {} -- channel -> text
 
 -- Many arguments in one command are cheap, but Lua's stack is finite.
@@ -124,8 +133,34 @@ local function settle(head_before)
   touched = {}
 end
 
+local known_projects = {}
+local function project_exists(project)
+  if known_projects[project] == nil then
+    use(AUTHORISATION_DB)
+    known_projects[project] = call('EXISTS', PROJECT .. project) == 1
+  end
+  return known_projects[project]
+end
+
+-- Append this script's events of each project to its feed: one entry, whose id is the number of its
+-- last event. Numbers count up per project without gaps, so a reader notices what was trimmed.
+local function publish_feeds()
+  for project, list in pairs(feeds) do
+    if project_exists(project) then
+      use(AUTHORISATION_DB)
+      local last = call('HINCRBY', PROJECT .. project, 'events', #list / 2)
+      write(TIMELINE_DB, 'XADD', FEED .. project, 'MINID', '~', int(math.max(0, last - FEED_CAP)),
+        int(last) .. '-0', unpack(list))
+      write(TIMELINE_DB, 'PEXPIRE', FEED .. project, RETENTION)
+      messages[NEWS .. project] = int(last)
+    end
+  end
+  feeds = {}
+end
+
 -- Make the gathered writes. Every script that writes ends with it.
 local function commit()
+  publish_feeds()
   for project, change in pairs(live) do
     write(AUTHORISATION_DB, 'HINCRBY', PROJECT .. project, 'taskInQueue', change)
   end
@@ -154,35 +189,33 @@ end
 
 -- The timeline -----------------------------------------------------------------------------------
 
--- Append events after `sequence` and return the sequence of the last; the caller writes it to the
--- task's `seq`. Events get their sequence (n) and time (t) here. `keep` bounds how many are kept.
-local function record(name, sequence, keep, ...)
+-- Append events to a task's timeline and its project's feed; return the sequence of the last, which the
+-- caller writes to the task's `seq`. Events get their sequence (n) and time (t) here.
+local function record(project, queue_name, id, sequence, ...)
+  local name = project .. '/' .. id
+  local place = queue_name .. '/' .. id
+  local feed = feeds[project] or {}
+  feeds[project] = feed
   local command = { 'RPUSH', TIMELINE .. name }
   for i = 1, select('#', ...) do
     local event = (select(i, ...))
     sequence = sequence + 1
     event.n = sequence
     event.t = now
-    command[#command + 1] = cjson.encode(event)
+    local text = cjson.encode(event)
+    command[#command + 1] = text
+    feed[#feed + 1] = place
+    feed[#feed + 1] = text
   end
   write(TIMELINE_DB, unpack(command))
-  if sequence > keep then
-    write(TIMELINE_DB, 'LTRIM', TIMELINE .. name, -keep, -1)
+  if sequence > TIMELINE_CAP then
+    write(TIMELINE_DB, 'LTRIM', TIMELINE .. name, -TIMELINE_CAP, -1)
   end
   messages[WATCH .. name] = sequence
   return sequence
 end
 
 -- Ends -------------------------------------------------------------------------------------------
-
-local known_projects = {}
-local function project_exists(project)
-  if known_projects[project] == nil then
-    use(AUTHORISATION_DB)
-    known_projects[project] = call('EXISTS', PROJECT .. project) == 1
-  end
-  return known_projects[project]
-end
 
 local function count_live(project, change)
   if project_exists(project) then
@@ -192,12 +225,12 @@ end
 
 -- Give every key of an ended task its time to live, and the quota back. Called after the task's last
 -- writes were gathered.
-local function retire(project, name, retention)
+local function retire(project, name)
   count_live(project, -1)
-  write(EXECUTION_DB, 'PEXPIRE', TASK .. name, retention)
-  write(CONFIGURATION_DB, 'PEXPIRE', CONFIG .. name, retention)
-  write(TIMELINE_DB, 'PEXPIRE', TIMELINE .. name, retention)
-  write_member(EXECUTION_DB, 'ZADD', ENDED, int(now + retention), name)
+  write(EXECUTION_DB, 'PEXPIRE', TASK .. name, RETENTION)
+  write(CONFIGURATION_DB, 'PEXPIRE', CONFIG .. name, RETENTION)
+  write(TIMELINE_DB, 'PEXPIRE', TIMELINE .. name, RETENTION)
+  write_member(EXECUTION_DB, 'ZADD', ENDED, int(now + RETENTION), name)
 end
 
 -- Reading ----------------------------------------------------------------------------------------

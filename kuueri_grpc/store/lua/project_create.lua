@@ -1,13 +1,13 @@
 #!lua
 -- project_create.lua: make a project with its first credential and signing secret.
--- ARGV: project, email, key id, token digest, signing secrets (JSON)
+-- ARGS: project, email, key id, token digest, signing secrets (JSON)
 -- Returns: {'OK'}
 -- Idempotent: the project id is random and made by the caller; the same call again writes the same.
-local project = ARGV[1]
+local project = ARGS[1]
 use(AUTHORISATION_DB)
 if call('EXISTS', PROJECT .. project) == 0 then
-  call('HSET', PROJECT .. project, 'id', project, 'email', ARGV[2], 'create', int(now),
-    'taskInQueue', 0, 'signing', ARGV[5])
-  call('HSET', CREDENTIALS .. project, ARGV[3], ARGV[4])
+  call('HSET', PROJECT .. project, 'id', project, 'email', ARGS[2], 'create', int(now),
+    'taskInQueue', 0, 'signing', ARGS[5])
+  call('HSET', CREDENTIALS .. project, ARGS[3], ARGS[4])
 end
 return { 'OK' }

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- purge.lua: delete every trace of an ended or paused task.
--- ARGV: project, task, operation, how long a repeated call is recognised (ms)
+-- ARGS: project, task, operation, how long a repeated call is recognised (ms)
 -- Returns: {'OK'} | {'MISSING'} | {'RUNNING', state}
 -- Idempotent: the operation is kept for a while; the same one again answers OK.
-local project, id, operation, remember = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local project, id, operation, remember = ARGS[1], ARGS[2], ARGS[3], ARGS[4]
 local name = project .. '/' .. id
 -- No request_id has a '~', so this cannot be one.
 local trace = REQUEST .. project .. '/~' .. operation

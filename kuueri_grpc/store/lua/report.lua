@@ -1,21 +1,20 @@
 #!lua flags=allow-oom
 -- report.lua: apply what claimed attempts came to.
--- ARGV: history retention (ms), timeline cap, number of reports, then for each report:
+-- ARGS: number of reports, then for each report:
 --       project, task, token, status ('' no answer), latency (ms), reason ('' success), detail,
 --       next state, wait kind ('at'|'in'|''), wait (ms or ''), reason of the end ('')
 -- Returns: for each report 1 (applied, now or by an earlier call) or 0 (the token is stale: nothing
 --       changed)
 -- Idempotent: the token of the latest applied report is kept (`done`).
-local retention, keep, count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local STRIDE = 11
+local count, STRIDE = tonumber(ARGS[1]), 11
 
 -- What the attempt came to, and the fields that every outcome sets.
 local function outcome(at, t)
-  local status, latency = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local reason, detail, attempt = ARGV[at + 5], ARGV[at + 6], tonumber(t[5])
+  local status, latency = tonumber(ARGS[at + 3]), tonumber(ARGS[at + 4])
+  local reason, detail, attempt = ARGS[at + 5], ARGS[at + 6], tonumber(t[5])
   local event = { e = reason == '' and 'SUCCEEDED' or 'ERRORED', a = attempt, s = status, l = latency,
     r = present(reason), d = present(detail) }
-  local fields = { 'HSET', '', 'done', ARGV[at + 2], 'token', '', 'holder', '', 'lost', '', 'last', attempt,
+  local fields = { 'HSET', '', 'done', ARGS[at + 2], 'token', '', 'holder', '', 'lost', '', 'last', attempt,
     'last_at', t[9], 'last_ms', int(latency), 'last_status', status or '', 'last_reason', reason }
   return event, fields
 end
@@ -27,13 +26,13 @@ local function set(fields, ...)
 end
 
 -- Wait for the next attempt, or be held instead when Pause came during this one.
-local function wait(at, name, project, id, t, next_state)
+local function wait(at, project, id, t, next_state)
   local event, fields = outcome(at, t)
   local due = now
-  if ARGV[at + 8] == 'at' then
-    due = math.max(now, tonumber(ARGV[at + 9]))
+  if ARGS[at + 8] == 'at' then
+    due = math.max(now, tonumber(ARGS[at + 9]))
   else
-    due = now + tonumber(ARGV[at + 9])
+    due = now + tonumber(ARGS[at + 9])
   end
   local following = { e = 'RETRY_SCHEDULED', a = event.a, x = due }
   if next_state == 'RETRYING' then
@@ -43,28 +42,29 @@ local function wait(at, name, project, id, t, next_state)
     set(fields, 'repeat', tonumber(t[7] or 0) + 1, 'retry', 0)
   end
   if present(t[8]) then
-    local sequence = record(name, tonumber(t[4]), keep, event, following, { e = 'PAUSED', r = 'BY_REQUEST' })
+    local sequence = record(project, t[3], id, tonumber(t[4]), event, following, { e = 'PAUSED', r = 'BY_REQUEST' })
     set(fields, 'state', 'PAUSED', 'origin', next_state, 'left', int(due - now), 'due', '', 'hold', '',
       'seq', sequence)
   else
-    set(fields, 'state', next_state, 'due', int(due), 'seq', record(name, tonumber(t[4]), keep, event, following))
+    local sequence = record(project, t[3], id, tonumber(t[4]), event, following)
+    set(fields, 'state', next_state, 'due', int(due), 'seq', sequence)
     enqueue(project .. '/' .. t[3], id, due)
   end
   return fields
 end
 
-local function finish(at, name, t, next_state)
+local function finish(at, project, id, t, next_state)
   local event, fields = outcome(at, t)
-  local ending = { e = next_state, a = event.a, r = present(ARGV[at + 10]) }
+  local ending = { e = next_state, a = event.a, r = present(ARGS[at + 10]) }
   set(fields, 'state', next_state, 'end', int(now), 'due', '', 'hold', '',
-    'seq', record(name, tonumber(t[4]), keep, event, ending))
+    'seq', record(project, t[3], id, tonumber(t[4]), event, ending))
   return fields
 end
 
 local applied = {} -- tokens of this call: their writes are not made yet
 
 local function apply(at)
-  local project, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local project, id, token = ARGS[at], ARGS[at + 1], ARGS[at + 2]
   local name = project .. '/' .. id
   use(EXECUTION_DB)
   local t = call('HMGET', TASK .. name, 'token', 'done', 'queue', 'seq', 'attempt', 'retry', 'repeat',
@@ -74,20 +74,20 @@ local function apply(at)
   end
   applied[token] = true
   write_member(EXECUTION_DB, 'ZREM', LEASES, name)
-  local next_state = ARGV[at + 7]
+  local next_state = ARGS[at + 7]
   local ends = TERMINAL[next_state]
-  local fields = ends and finish(at, name, t, next_state) or wait(at, name, project, id, t, next_state)
+  local fields = (ends and finish or wait)(at, project, id, t, next_state)
   fields[2] = TASK .. name
   write(EXECUTION_DB, unpack(fields))
   if ends then
-    retire(project, name, retention)
+    retire(project, name)
   end
   return 1
 end
 
 local results = {}
 for i = 1, count do
-  results[i] = apply(4 + (i - 1) * STRIDE)
+  results[i] = apply(2 + (i - 1) * STRIDE)
 end
 commit()
 return results

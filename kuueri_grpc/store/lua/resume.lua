@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- resume.lua: wait for the delay that was left when the task was paused.
--- ARGV: project, task, timeline cap
+-- ARGS: project, task
 -- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state}
 -- Idempotent: a task that is not paused stays as it is; a hold that has not begun is dropped.
-local project, id, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local project, id = ARGS[1], ARGS[2]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
@@ -20,7 +20,7 @@ if state == 'DISPATCHING' then
   write(EXECUTION_DB, 'HSET', TASK .. name, 'hold', '')
 elseif state == 'PAUSED' then
   local due = now + tonumber(t[4])
-  local sequence = record(name, tonumber(t[3]), keep, { e = 'RESUMED', r = 'BY_REQUEST', x = due })
+  local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'RESUMED', r = 'BY_REQUEST', x = due })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'due', int(due), 'seq', sequence, 'left', '')
   enqueue(project .. '/' .. t[2], id, due)
 end

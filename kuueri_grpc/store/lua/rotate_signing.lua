@@ -1,9 +1,9 @@
 #!lua
 -- rotate_signing.lua: sign with a new secret, with the former one beside it for a grace time.
--- ARGV: project, secret, grace (ms)
+-- ARGS: project, secret, grace (ms)
 -- Returns: {'OK'} | {'MISSING'}
 -- Idempotent: a secret that is the newest already changes nothing.
-local project, secret, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local project, secret, grace = ARGS[1], ARGS[2], tonumber(ARGS[3])
 
 use(AUTHORISATION_DB)
 local kept = call('HGET', PROJECT .. project, 'signing')

@@ -1,9 +1,9 @@
 #!lua
 -- rotate_token.lua: add a credential; all others end after a grace time.
--- ARGV: project, key id, credential (JSON), grace (ms)
+-- ARGS: project, key id, credential (JSON), grace (ms)
 -- Returns: {'OK'} | {'MISSING'}
 -- Idempotent: a credential that is there already changes nothing.
-local project, key_id, grace = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local project, key_id, grace = ARGS[1], ARGS[2], tonumber(ARGS[4])
 local credentials = CREDENTIALS .. project
 
 use(AUTHORISATION_DB)
@@ -24,5 +24,5 @@ for i = 1, #kept, 2 do
     call('HSET', credentials, kept[i], cjson.encode(record))
   end
 end
-call('HSET', credentials, key_id, ARGV[3])
+call('HSET', credentials, key_id, ARGS[3])
 return { 'OK' }

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- run.lua: make a waiting or paused task due now.
--- ARGV: project, task, operation, timeline cap
+-- ARGS: project, task, operation
 -- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state} | {'RUNNING', state}
 -- Idempotent: the operation is kept (`op`); the same one again changes nothing.
-local project, id, operation, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local project, id, operation = ARGS[1], ARGS[2], ARGS[3]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
@@ -24,7 +24,7 @@ end
 
 local sequence = tonumber(t[3])
 if state == 'PAUSED' then
-  sequence = record(name, sequence, keep, { e = 'RESUMED', r = 'RUN_NOW', x = now })
+  sequence = record(project, t[2], id, sequence, { e = 'RESUMED', r = 'RUN_NOW', x = now })
   state = t[4]
 end
 write(EXECUTION_DB, 'HSET', TASK .. name, 'state', state, 'due', int(now), 'seq', sequence, 'early', 1,

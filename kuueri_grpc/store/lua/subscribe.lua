@@ -1,15 +1,15 @@
 #!lua
 -- subscribe.lua: accept tasks of one project.
--- ARGV: project, operation, queue limit, request_id ttl (ms), timeline cap, number of tasks, then for each:
+-- ARGS: project, operation, queue limit, request_id ttl (ms), number of tasks, then for each:
 --       id, queue, due kind ('at'|'in'), due (ms), start deadline (ms or ''), request, policy,
 --       labels (JSON or ''), request_id (or ''), fingerprint
 -- Returns: for each task {status, ...}:
 --       {'OK', create, due} | {'SAME', task id, snapshot} | {'EXISTS'} | {'REUSED', task id} |
 --       {'QUOTA', limit} | {'NO_PROJECT'}
 -- Idempotent: `operation` is kept in each task made (`op`); the same operation again answers SAME.
-local project, operation = ARGV[1], ARGV[2]
-local limit, request_ttl, keep = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
-local count, STRIDE = tonumber(ARGV[6]), 10
+local project, operation = ARGS[1], ARGS[2]
+local limit, request_ttl, count = tonumber(ARGS[3]), ARGS[4], tonumber(ARGS[5])
+local STRIDE = 10
 
 use(AUTHORISATION_DB)
 local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit')
@@ -53,8 +53,8 @@ local function taken(id, name)
 end
 
 local function accept(i, at)
-  local id, queue_name = ARGV[at], ARGV[at + 1]
-  local request_id, fingerprint = ARGV[at + 8], ARGV[at + 9]
+  local id, queue_name = ARGS[at], ARGS[at + 1]
+  local request_id, fingerprint = ARGS[at + 8], ARGS[at + 9]
   if not exists then
     return { 'NO_PROJECT' }
   end
@@ -67,22 +67,22 @@ local function accept(i, at)
     return { 'QUOTA', limit }
   end
 
-  local due = tonumber(ARGV[at + 3])
-  if ARGV[at + 2] == 'in' then
+  local due = tonumber(ARGS[at + 3])
+  if ARGS[at + 2] == 'in' then
     due = now + due
   end
-  local sequence = record(name, 0, keep, { e = 'SUBSCRIBED', x = due })
+  local sequence = record(project, queue_name, id, 0, { e = 'SUBSCRIBED', x = due })
   messages[WATCH .. name] = nil -- nobody can follow it yet
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'SCHEDULED', 'queue', queue_name,
     'create', int(now), 'due', int(due), 'seq', sequence, 'op', operation)
-  if ARGV[at + 4] ~= '' then
-    write(EXECUTION_DB, 'HSET', TASK .. name, 'deadline', ARGV[at + 4])
+  if ARGS[at + 4] ~= '' then
+    write(EXECUTION_DB, 'HSET', TASK .. name, 'deadline', ARGS[at + 4])
   end
   -- Microseconds, plus the place in the call: tasks of one call keep their order.
   write_member(EXECUTION_DB, 'ZADD', INDEX .. project, int(now_us + i), id)
-  write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'request', ARGV[at + 5], 'policy', ARGV[at + 6])
-  if ARGV[at + 7] ~= '' then
-    write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'labels', ARGV[at + 7])
+  write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'request', ARGS[at + 5], 'policy', ARGS[at + 6])
+  if ARGS[at + 7] ~= '' then
+    write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'labels', ARGS[at + 7])
   end
   enqueue(project .. '/' .. queue_name, id, due)
   count_live(project, 1)
@@ -98,7 +98,7 @@ end
 
 local results = {}
 for i = 1, count do
-  results[i] = accept(i, 7 + (i - 1) * STRIDE)
+  results[i] = accept(i, 6 + (i - 1) * STRIDE)
 end
 commit()
 return results

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- sweep.lua: drop index entries of tasks whose history has expired.
--- ARGV: how many at the most
+-- ARGS: how many at the most
 -- Returns: how many were dropped
 -- Idempotent: yes.
 use(EXECUTION_DB)
-local names = call('ZRANGE', ENDED, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[1]))
+local names = call('ZRANGE', ENDED, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, tonumber(ARGS[1]))
 for _, name in ipairs(names) do
   call('ZREM', ENDED, name)
   -- The same id may have been subscribed anew since.

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- timeline.lua: read events after a sequence, with the task as it is in the same instant.
--- ARGV: project, task, after sequence, limit
+-- ARGS: project, task, after sequence, limit
 -- Returns: {'OK', snapshot, first sequence kept, events (JSON)} | {'MISSING'}
 -- Idempotent: reads only.
-local name, after, limit = ARGV[1] .. '/' .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local name, after, limit = ARGS[1] .. '/' .. ARGS[2], tonumber(ARGS[3]), tonumber(ARGS[4])
 
 use(EXECUTION_DB)
 local last = tonumber(call('HGET', TASK .. name, 'seq'))
