@@ -133,3 +133,10 @@ class Draining(KuueriError):
 
     def __init__(self) -> None:
         super().__init__("this server is shutting down; connect again and resume with the last token")
+
+
+class WatcherTooSlow(KuueriError):
+    """A watch fell too far behind what happens; its client can go on from its last resume token."""
+
+    def __init__(self) -> None:
+        super().__init__("the watch does not keep up with the events; watch again with the last resume_token")

@@ -1,17 +1,23 @@
-"""Follow a task live: snapshot, missed events, synced, then events as they happen."""
+"""Follow tasks live: snapshot, missed events, synced, then events as they happen."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from kuueri_grpc.domain.errors import Draining
 from kuueri_grpc.domain.state import TERMINAL_STATES
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent
-from kuueri_grpc.ports import Changed, SignalBus, TaskStore
+from kuueri_grpc.engine.tail import Item, Tail
+from kuueri_grpc.engine.topics import Topics
+from kuueri_grpc.ports import Changed, FeedEvent, SignalBus, TaskStore
 
-#: Events per read of a timeline.
+#: Events per reading of a timeline, and entries per reading of a feed.
 _PAGE = 500
+#: Events that are kept for all followers of one task, and of one project.
+_TASK_CAPACITY = 1_000
+_PROJECT_CAPACITY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +30,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """One event of the timeline."""
+    """Something that happened. `sequence`: the position after it, on the timeline or in the feed."""
 
     event: TimelineEvent
-
-    @property
-    def sequence(self) -> int:
-        """The position after this event."""
-        return self.event.sequence
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +56,31 @@ WatchItem = Snapshot | TaskEvent | Synced | Heartbeat
 class WatchHub:
     """All watches of this process, on one connection for signals.
 
-    The timeline is the truth and a signal only says "look": a watch keeps a position and one flag,
-    whatever its client's speed, and reads on from its position when the flag is set.
+    Timelines and feeds are the truth and a signal only says "look". What one watch reads is kept for
+    the others; a watch itself is no more than a position, whatever its client's speed.
     """
 
     def __init__(self, store: TaskStore, bus: SignalBus, heartbeat_ms: int) -> None:
         self._store = store
-        self._bus = bus
+        self._topics = Topics(bus)
         self._heartbeat_ms = heartbeat_ms
-        self._watchers: dict[tuple[str, str], set[asyncio.Event]] = {}
-        self._draining = False
+
+    @property
+    def watchers(self) -> int:
+        """How many watches there are."""
+        return self._topics.followers
 
     def changed(self, change: Changed) -> None:
-        """Wake the watches of a task."""
-        for flag in self._watchers.get((change.project_id, change.task_id), ()):
-            flag.set()
+        """Tell the watches of a task or a project that there is news."""
+        self._topics.changed(change)
 
     def wake_all(self) -> None:
-        """Wake every watch: signals may have been missed."""
-        for flags in self._watchers.values():
-            for flag in flags:
-                flag.set()
+        """Let every watch look: signals may have been missed."""
+        self._topics.all_changed()
 
     def drain(self) -> None:
         """End every watch with `Draining`, and refuse new ones."""
-        self._draining = True
-        self.wake_all()
+        self._topics.close(Draining)
 
     async def watch(
         self, project_id: str, task_id: str, after_sequence: int | None
@@ -91,70 +92,85 @@ class WatchHub:
         Raises:
             TaskNotFound: no such task, also when it is purged while being watched.
             CursorTooOld: events after that sequence are not kept any more.
+            WatcherTooSlow: the reader of this watch fell too far behind.
             Draining: the server is shutting down.
             StoreUnavailable: the store does not serve.
         """
-        flag = asyncio.Event()
+
+        async def read(after: int) -> tuple[Sequence[TimelineEvent], int]:
+            page = await self._store.timeline(project_id, task_id, after, _PAGE)
+            return page.events, page.last_sequence
+
+        subject = Changed(project_id, task_id)
         # Listen first, read then: what happens in between is either read or signalled.
-        await self._join(project_id, task_id, flag)
-        try:
-            async for item in self._follow(project_id, task_id, after_sequence or 0, flag):
-                yield item
-        finally:
-            await self._leave(project_id, task_id, flag)
+        async with self._topics.following(subject, read, _TASK_CAPACITY) as tail:
+            position = after_sequence or 0
+            page = await self._store.timeline(project_id, task_id, position, _PAGE)
+            yield Snapshot(page.task, position)
+            events, until = page.events, page.last_sequence
+            while True:
+                for event in events:
+                    position = event.sequence
+                    yield TaskEvent(event, position)
+                if position >= until and tail.reaches(position):
+                    break
+                events, until = await read(position)
+            yield Synced(position)
+            ended = page.task.state in TERMINAL_STATES
+            while not ended:
+                news = await self._news(tail, position)
+                if not news:
+                    yield Heartbeat(position)
+                for event in news:
+                    position = event.sequence
+                    ended = event.type in TERMINAL_EVENTS
+                    yield TaskEvent(event, position)
 
-    async def _follow(
-        self, project_id: str, task_id: str, position: int, flag: asyncio.Event
+    async def watch_project(
+        self, project_id: str, queue: str | None, after_number: int | None
     ) -> AsyncIterator[WatchItem]:
-        page = await self._store.timeline(project_id, task_id, position, _PAGE)
-        yield Snapshot(page.task, position)
-        until = page.last_sequence
-        while True:
-            for event in page.events:
-                position = event.sequence
-                yield TaskEvent(event)
-            if position >= until:
-                break
-            page = await self._store.timeline(project_id, task_id, position, _PAGE)
-        yield Synced(position)
-        ended = page.task.state in TERMINAL_STATES and position == page.last_sequence
-        while not ended:
-            if not await self._news(flag):
-                yield Heartbeat(position)
-                continue
-            page = await self._store.timeline(project_id, task_id, position, _PAGE)
-            for event in page.events:
-                position = event.sequence
-                ended = event.type in TERMINAL_EVENTS
-                yield TaskEvent(event)
-            if position < page.last_sequence:
-                flag.set()
+        """Yield events of all tasks of a project, or of one queue, after a number (None: from now on).
 
-    async def _news(self, flag: asyncio.Event) -> bool:
-        """Return True when the flag is set, False after a time of silence. Raises `Draining`."""
+        `Synced` parts what was missed from what is live. It ends only with an error.
+
+        Raises:
+            CursorTooOld, WatcherTooSlow, Draining, StoreUnavailable: see `watch`.
+        """
+
+        async def read(after: int) -> tuple[Sequence[FeedEvent], int]:
+            page = await self._store.feed(project_id, after, _PAGE)
+            return page.events, page.last_number
+
+        async with self._topics.following(Changed(project_id, None), read, _PROJECT_CAPACITY) as tail:
+            page = await self._store.feed(project_id, after_number, _PAGE)
+            position = page.last_number if after_number is None else after_number
+            events, until = page.events, page.last_number
+            while True:
+                for item in events:
+                    position = item.number
+                    if queue is None or item.queue == queue:
+                        yield TaskEvent(item.event, position)
+                if position >= until and tail.reaches(position):
+                    break
+                events, until = await read(position)
+            yield Synced(position)
+            told_at = time.monotonic()
+            while True:
+                news = await self._news(tail, position)
+                for item in news:
+                    position = item.number
+                    if queue is None or item.queue == queue:
+                        yield TaskEvent(item.event, position)
+                        told_at = time.monotonic()
+                # Also when only other queues have news, so that the client's token does not grow old.
+                if time.monotonic() - told_at >= self._heartbeat_ms / 1_000:
+                    yield Heartbeat(position)
+                    told_at = time.monotonic()
+
+    async def _news(self, tail: Tail[Item], position: int) -> Sequence[Item]:
+        """Return what happened after `position`; nothing after a time of silence."""
         try:
             async with asyncio.timeout(self._heartbeat_ms / 1_000):
-                await flag.wait()
+                return await tail.after(position)
         except TimeoutError:
-            return False
-        if self._draining:
-            raise Draining
-        flag.clear()
-        return True
-
-    async def _join(self, project_id: str, task_id: str, flag: asyncio.Event) -> None:
-        if self._draining:
-            raise Draining
-        self._watchers.setdefault((project_id, task_id), set()).add(flag)
-        try:
-            await self._bus.follow(project_id, task_id)
-        except BaseException:
-            await self._leave(project_id, task_id, flag)
-            raise
-
-    async def _leave(self, project_id: str, task_id: str, flag: asyncio.Event) -> None:
-        flags = self._watchers[project_id, task_id]
-        flags.discard(flag)
-        if not flags:
-            del self._watchers[project_id, task_id]
-            await self._bus.unfollow(project_id, task_id)
+            return ()

@@ -27,6 +27,8 @@ from kuueri_grpc.ports.signals import (
 )
 from kuueri_grpc.ports.tasks import (
     Cancelled,
+    FeedEvent,
+    FeedSlice,
     NewTask,
     TaskFilter,
     TaskPage,
@@ -45,6 +47,8 @@ __all__ = [
     "Dispatcher",
     "Due",
     "ExecutionStore",
+    "FeedEvent",
+    "FeedSlice",
     "Lease",
     "NewTask",
     "NotStarted",

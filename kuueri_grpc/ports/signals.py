@@ -17,10 +17,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A watched task has new events."""
+    """A followed task has new events; `task_id` None: a followed project has, in any of its tasks."""
 
     project_id: str
-    task_id: str
+    task_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class SignalBus(Protocol):
         """Yield signals until closed; `Reconnected` first, and after every interruption."""
         ...
 
-    async def follow(self, project_id: str, task_id: str) -> None:
-        """Ask for `Changed` of this task; returns when the subscription is in force."""
+    async def follow(self, project_id: str, task_id: str | None) -> None:
+        """Ask for `Changed` of a task, or of a whole project; returns when the subscription is in force."""
         ...
 
-    async def unfollow(self, project_id: str, task_id: str) -> None:
-        """Stop `Changed` of this task."""
+    async def unfollow(self, project_id: str, task_id: str | None) -> None:
+        """Undo one `follow`; the last one stops the signals."""
         ...
 
     async def send_revoke(self, instance: str, revoke: Revoke) -> None:

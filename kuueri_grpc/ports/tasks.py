@@ -64,6 +64,23 @@ class TimelineSlice:
     last_sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """An event of any task of a project. `number` counts 1, 2, 3 ... per project without gaps."""
+
+    number: int
+    queue: str
+    event: TimelineEvent
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSlice:
+    """Events of a project after a number, oldest first, without a gap; the latest there is."""
+
+    events: Sequence[FeedEvent]
+    last_number: int
+
+
 class TaskStore(Protocol):
     """Tasks of all projects. Every change of a task is atomic over state, indexes, timeline and quota.
 
@@ -128,5 +145,12 @@ class TaskStore(Protocol):
         """Return up to `limit` events after a sequence (0: from the start), with the task.
 
         Raises `TaskNotFound`; `CursorTooOld` when events after that sequence are not kept any more.
+        """
+        ...
+
+    async def feed(self, project_id: str, after_number: int | None, limit: int) -> FeedSlice:
+        """Return events of all tasks of a project after a number (None: just the latest number).
+
+        `limit` bounds the entries that are read; one entry holds the events of one change. Raises `CursorTooOld` when events after that number are not kept any more.
         """
         ...

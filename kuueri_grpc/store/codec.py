@@ -28,6 +28,7 @@ from kuueri_grpc.domain.task import (
     TaskSpec,
 )
 from kuueri_grpc.domain.timeline import EventType, Reason, TimelineEvent
+from kuueri_grpc.ports import FeedEvent
 
 FORMAT = 1
 
@@ -200,6 +201,18 @@ def event(task_id: str, line: bytes) -> TimelineEvent:
         next_time_ms=kept.get("x"),
         detail=kept.get("d", ""),
     )
+
+
+def feed_entry(last_number: int, flat: Flat) -> list[FeedEvent]:
+    """Return the events of one entry of a project's feed, whose last has the number `last_number`."""
+    pairs = iter(flat)
+    number = last_number - len(flat) // 2
+    events = []
+    for place, line in zip(pairs, pairs, strict=True):
+        number += 1
+        queue, _, task_id = place.decode().partition("/")
+        events.append(FeedEvent(number, queue, event(task_id, line)))
+    return events
 
 
 def pack_signing(secrets: Sequence[tuple[str, int | None]]) -> str:

@@ -31,7 +31,7 @@ class RedisSignalBus:
         self._own = keys.instance_channel(instance).encode()
         self._wakes = {keys.wake_channel(p).encode(): p for p in range(partitions)}
         self._followers: Counter[bytes] = Counter()
-        self._followed: dict[bytes, tuple[str, str]] = {}
+        self._followed: dict[bytes, Changed] = {}
         self._changing = asyncio.Lock()
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
@@ -91,28 +91,28 @@ class RedisSignalBus:
         if channel in self._wakes:
             return Due(self._wakes[channel], int(data))
         if channel in self._followed:
-            return Changed(*self._followed[channel])
+            return self._followed[channel]
         return _unpack(data) if channel == self._own else None
 
-    async def follow(self, project_id: str, task_id: str) -> None:
+    async def follow(self, project_id: str, task_id: str | None) -> None:
         """See `ports.SignalBus`. Raises `StoreUnavailable` while there is no connection."""
-        channel = self._watch_channel(project_id, task_id)
+        channel = self._channel(project_id, task_id)
         self._followers[channel] += 1
         try:
             # One at a time: an unsubscribe must not overtake the subscribe of a newcomer.
             async with self._changing:
                 if channel not in self._followed:
-                    await self._subscribe(channel, (project_id, task_id))
+                    await self._subscribe(channel, Changed(project_id, task_id))
         except BaseException:
             self._followers[channel] -= 1
             raise
 
-    async def _subscribe(self, channel: bytes, task: tuple[str, str]) -> None:
+    async def _subscribe(self, channel: bytes, change: Changed) -> None:
         if self._pubsub is None:
             raise StoreUnavailable("the store does not serve now (no connection for signals)")
         confirmed = self._confirmed[channel] = asyncio.Event()
         # Before the confirmation, so that a reconnection in between subscribes to it too.
-        self._followed[channel] = task
+        self._followed[channel] = change
         try:
             with outages_mapped():
                 async with asyncio.timeout(_CONFIRMATION_S):
@@ -124,9 +124,9 @@ class RedisSignalBus:
         finally:
             self._confirmed.pop(channel, None)
 
-    async def unfollow(self, project_id: str, task_id: str) -> None:
+    async def unfollow(self, project_id: str, task_id: str | None) -> None:
         """See `ports.SignalBus`."""
-        channel = self._watch_channel(project_id, task_id)
+        channel = self._channel(project_id, task_id)
         self._followers[channel] -= 1
         async with self._changing:
             if self._followers[channel] > 0 or channel not in self._followed:
@@ -137,8 +137,10 @@ class RedisSignalBus:
                     # A connection that broke has forgotten the subscription anyway.
                     await self._pubsub.unsubscribe(channel)
 
-    def _watch_channel(self, project_id: str, task_id: str) -> bytes:
+    def _channel(self, project_id: str, task_id: str | None) -> bytes:
         partition = keys.partition_of(project_id, self._partitions)
+        if task_id is None:
+            return keys.news_channel(partition, project_id).encode()
         return keys.watch_channel(partition, project_id, task_id).encode()
 
     async def send_revoke(self, instance: str, revoke: Revoke) -> None:

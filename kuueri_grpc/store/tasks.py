@@ -1,5 +1,6 @@
 """The `TaskStore` port: subscribe, read and command tasks."""
 
+import itertools
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +19,15 @@ from kuueri_grpc.domain.errors import (
 )
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Task
-from kuueri_grpc.ports import Cancelled, NewTask, TaskFilter, TaskPage, TimelineSlice
+from kuueri_grpc.ports import Cancelled, FeedSlice, NewTask, TaskFilter, TaskPage, TimelineSlice
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 
 #: Tasks in one script call: long calls hold up every other client of the store.
 _SUBSCRIBE_CHUNK = 100
+#: Past every number of an event.
+_LATEST = 2**53
 #: Index entries that one ListTasks call looks at.
 _LIST_LOOKS = 2_000
 
@@ -128,6 +131,19 @@ class RedisTaskStore:
                 "it was purged and subscribed anew"
             )
         return TimelineSlice(task, [codec.event(task_id, line) for line in lines], first, task.sequence)
+
+    async def feed(self, project_id: str, after_number: int | None, limit: int) -> FeedSlice:
+        """See `ports.TaskStore`."""
+        after = _LATEST if after_number is None else after_number
+        last, first, entries = await self._runner.run(
+            "feed", self._partition(project_id), [project_id, after, limit]
+        )
+        if after_number is not None and (after + 1 < first or after > last):
+            raise CursorTooOld(
+                f"events of this project after number {after} are not kept any more; the oldest is {first}"
+            )
+        events = itertools.chain.from_iterable(codec.feed_entry(*entry) for entry in entries)
+        return FeedSlice([event for event in events if event.number > after], last)
 
     async def _command(self, name: str, project_id: str, task_id: str, *more: Argument) -> Task:
         (snapshot,) = await self._run(name, project_id, task_id, *more)
