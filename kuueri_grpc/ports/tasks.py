@@ -151,6 +151,7 @@ class TaskStore(Protocol):
     async def feed(self, project_id: str, after_number: int | None, limit: int) -> FeedSlice:
         """Return events of all tasks of a project after a number (None: just the latest number).
 
-        `limit` bounds the entries that are read; one entry holds the events of one change. Raises `CursorTooOld` when events after that number are not kept any more.
+        `limit` bounds the entries that are read; one entry holds the events of one change. Raises
+        `CursorTooOld` when events after that number are not kept any more.
         """
         ...
