@@ -4,6 +4,19 @@ Each group of commands is one module, imported when one of its commands is calle
 modules may import what they need at their top while `kuueri --help` stays quick.
 """
 
-from kuueri_grpc.cli.entry import main
+import sys
+from typing import NoReturn
 
-__all__ = ["main"]
+_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    try:
+        # Imported here, so that Ctrl-C during the import is as quiet as after it.
+        from kuueri_grpc.cli.entry import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sys.exit(code)

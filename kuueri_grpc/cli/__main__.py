@@ -1,6 +1,6 @@
 """`python -m kuueri_grpc.cli`, the same as `kuueri`."""
 
-from kuueri_grpc.cli.entry import main
+from kuueri_grpc.cli import main
 
 if __name__ == "__main__":
     main()

@@ -1,19 +1,12 @@
 """Runs the command line: turns whatever ends a command into a message and an exit code."""
 
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import typer
 
 from kuueri_grpc import __version__
-from kuueri_grpc.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CliError, report, usage_error
+from kuueri_grpc.cli.errors import EXIT_USAGE, CliError, report, usage_error
 from kuueri_grpc.cli.root import root
-
-
-def main() -> NoReturn:
-    """Run the command line of this process and exit."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -30,10 +23,6 @@ def run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         report(_usage_error(error), as_json)
         return EXIT_USAGE
-    except typer.Abort:
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

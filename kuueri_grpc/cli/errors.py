@@ -22,7 +22,6 @@ import typer
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 3
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from kuueri_grpc.cli.client import Client
-from kuueri_grpc.cli.durations import format_duration_ms
 from kuueri_grpc.cli.rpc_errors import retry_delay_ms, to_cli_error
 from kuueri_grpc.domain.backoff import delay_ms
 from kuueri_grpc.domain.task import Backoff, Growth
@@ -35,7 +34,7 @@ def follow(
     Args:
         client: The server to watch on.
         request: What to follow.
-        notice: Is told of each break.
+        notice: Is told of each break, once.
         wait: Is called with the seconds to let pass before the next try.
 
     Raises:
@@ -62,5 +61,6 @@ def follow(
         finally:
             # Also where the caller stops listening.
             stream.cancel()
-        notice(f"the connection broke off; going on from there in {format_duration_ms(pause_ms)}")
+        if failures == 1:
+            notice("the connection broke off; trying to go on from there")
         wait(pause_ms / 1_000)

@@ -8,7 +8,6 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 #: Where nobody looks at a screen, nothing is folded.
@@ -67,16 +66,6 @@ class Output:
     def pairs(self, *pairs: tuple[str, str | Text]) -> None:
         """Print names and values, a line each."""
         print_pairs(self.console, *pairs)
-
-    def table(self, table: Table) -> None:
-        """Print a table; where nobody looks at a screen, without the blanks that fill its last column."""
-        if self.console.is_terminal:
-            self.console.print(table)
-            return
-        with self.console.capture() as capture:
-            self.console.print(table)
-        for line in capture.get().splitlines():
-            typer.echo(line.rstrip())
 
     def notice(self, text: str) -> None:
         """Tell about the command itself, on standard error."""

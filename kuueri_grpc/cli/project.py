@@ -16,6 +16,7 @@ from kuueri_grpc.cli.options import (
     Address,
     Json,
     Token,
+    address_flag,
     duration_option,
 )
 from kuueri_grpc.cli.output import Output, make_console, print_pairs, to_document
@@ -156,4 +157,6 @@ def _keeping(address: str, kept_in: str | None, before: str | None) -> str:
     if kept_in is None:
         return "not kept in a file; it is not shown again"
     text = f"kept in {kept_in} and used for {address} from now on"
-    return f"{text}; `kuueri project use {before}` goes back to the project before" if before else text
+    if before is None:
+        return text
+    return f"{text}; `kuueri project use {before}{address_flag(address)}` goes back to the project before"

@@ -150,6 +150,15 @@ def subscribe(
         Growth | None,
         choice_option(Growth, "--repeat-growth", "How the waits grow; CONSTANT if not given.", _REPEAT),
     ] = None,
+    repeat_max_interval: Annotated[
+        int | None, duration_option("--repeat-max-interval", "Longest wait.", _REPEAT)
+    ] = None,
+    repeat_jitter: Annotated[
+        float | None,
+        typer.Option(
+            "--repeat-jitter", metavar="0..1", rich_help_panel=_REPEAT, help="Part of a wait left to chance."
+        ),
+    ] = None,
     repeat_at: Annotated[
         When | None, _when_option("--repeat-at", "One repetition, at this instant.", _REPEAT)
     ] = None,
@@ -203,6 +212,8 @@ def subscribe(
             count=max_repeats,
             interval_ms=repeat_interval,
             growth=repeat_growth,
+            max_interval_ms=repeat_max_interval,
+            jitter=repeat_jitter,
             at=repeat_at,
         ),
         attempt_timeout_ms=attempt_timeout,

@@ -1,17 +1,18 @@
 """Tasks for people: as one line, as a row of a list, with everything about them."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from kuueri_grpc.cli.durations import format_duration_ms
 from kuueri_grpc.cli.instants import format_local, format_relative
 from kuueri_grpc.cli.names import growth_name, method_name, reason_name, state_name
 from kuueri_grpc.cli.output import printable
+from kuueri_grpc.cli.rows import Column, RowPrinter
 from kuueri_grpc.pb.task_pb2 import Attempt, Backoff, RepeatPolicy, RetryPolicy, Task
 
 _STYLES = {
@@ -41,26 +42,27 @@ def state_text(task: Task) -> Text:
     return Text(name, style=_STYLES.get(name, ""))
 
 
-def task_table(tasks: Iterable[Task]) -> Table:
-    """Return a list of tasks, a row each."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("TASK ID", "STATE", "DUE"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("ATTEMPTS", justify="right")
-    for heading in ("QUEUE", "CREATED"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("REQUEST", overflow="fold")
-    for task in tasks:
-        table.add_row(
+def print_tasks(console: Console, tasks: Sequence[Task]) -> None:
+    """Print a list of tasks, a row each."""
+    rows = [
+        (
             Text(printable(task.task_id)),
             state_text(task),
             Text(_relative(task.schedule_time) if task.HasField("schedule_time") else ""),
-            str(task.attempt_count),
+            Text(str(task.attempt_count)),
             Text(printable(task.queue)),
             Text(_relative(task.create_time)),
             Text(_request(task)),
         )
-    return table
+        for task in tasks
+    ]
+    columns = [
+        Column(title, max(len(title), *(row[place].cell_len for row in rows)), right=title == "ATTEMPTS")
+        for place, title in enumerate(("TASK ID", "STATE", "DUE", "ATTEMPTS", "QUEUE", "CREATED", "REQUEST"))
+    ]
+    printer = RowPrinter(console, columns)
+    for row in rows:
+        printer.row(*row)
 
 
 def task_details(task: Task) -> Iterator[tuple[str, str | Text]]:

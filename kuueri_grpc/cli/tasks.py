@@ -10,7 +10,7 @@ from kuueri_grpc.cli.errors import EXIT_FAILED, EXIT_UNAVAILABLE, CliError, repo
 from kuueri_grpc.cli.help import SectionedCommand
 from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, choice_option, parse_pair
 from kuueri_grpc.cli.output import Output
-from kuueri_grpc.cli.task_view import state_text, task_details, task_table
+from kuueri_grpc.cli.task_view import print_tasks, state_text, task_details
 from kuueri_grpc.cli.timeline_view import TimelineView
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.pb import task_pb2
@@ -92,7 +92,7 @@ def _show_tasks(pages: Iterator[Sequence[Task]], output: Output) -> int:
         return count
     tasks = [task for page in pages for task in page]
     if tasks:
-        output.table(task_table(tasks))
+        print_tasks(output.console, tasks)
     else:
         output.notice("no tasks")
     return len(tasks)

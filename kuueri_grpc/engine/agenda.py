@@ -1,6 +1,7 @@
 """When to look at which partition: what the scheduler sleeps by."""
 
 import heapq
+from collections.abc import Iterable
 
 
 class Agenda:
@@ -13,21 +14,21 @@ class Agenda:
         self._at: dict[int, int] = {}
         self._heap: list[tuple[int, int]] = []
 
-    def set(self, partition: int, at_ms: int | None) -> None:
-        """Look at `partition` at `at_ms`; None: there is nothing to look at."""
-        if at_ms is None:
-            self._at.pop(partition, None)
-        elif self._at.get(partition) != at_ms:
-            self._at[partition] = at_ms
-            heapq.heappush(self._heap, (at_ms, partition))
-
     def advance(self, partition: int, at_ms: int) -> bool:
         """Look at `partition` at `at_ms` at the latest; return whether that is sooner than before."""
         known = self._at.get(partition)
         if known is not None and known <= at_ms:
             return False
-        self.set(partition, at_ms)
+        self._at[partition] = at_ms
+        heapq.heappush(self._heap, (at_ms, partition))
         return True
+
+    def take(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Strike out partitions that are being looked at; return the instants that they had.
+
+        What comes in during the look is then kept beside what the look finds: it may be newer.
+        """
+        return {partition: self._at.pop(partition) for partition in partitions}
 
     def next_ms(self) -> int | None:
         """Return the earliest instant, None if there is none."""

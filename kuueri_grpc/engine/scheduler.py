@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.agenda import Agenda
@@ -97,12 +98,22 @@ class Scheduler:
         partitions = partitions[:free]
         limit = min(self._settings.claim_batch, max(1, free // len(partitions)))
         held_until = time.monotonic() + self._settings.lease_ms / 1_000
+        instants = self._agenda.take(partitions)
         with self._revocations.claiming():
-            batches = await self._store.claim(
-                dict.fromkeys(partitions, limit), self._instance, self._settings.lease_ms
-            )
+            try:
+                batches = await self._store.claim(
+                    dict.fromkeys(partitions, limit), self._instance, self._settings.lease_ms
+                )
+            except BaseException:
+                self._note(instants)
+                raise
             for batch in batches:
-                self._agenda.set(batch.partition, batch.next_due_ms)
+                if batch.next_due_ms is not None:
+                    self._note({batch.partition: batch.next_due_ms})
                 for claim in batch.claims:
                     if not self._revocations.revoked(claim.lease):
                         self._attempts.start(claim, held_until)
+
+    def _note(self, instants: Mapping[int, int]) -> None:
+        for partition, at_ms in instants.items():
+            self._agenda.advance(partition, at_ms)

@@ -47,13 +47,12 @@ class RedisTaskStore:
     ) -> list[Task | KuueriError]:
         """See `ports.TaskStore`."""
         partition = self._partition(project_id)
-        operation = _new_operation()
+        chunks = [tasks[start : start + _SUBSCRIBE_CHUNK] for start in range(0, len(tasks), _SUBSCRIBE_CHUNK)]
         calls = []
-        for start in range(0, len(tasks), _SUBSCRIBE_CHUNK):
-            chunk = tasks[start : start + _SUBSCRIBE_CHUNK]
+        for chunk in chunks:
             arguments: list[Argument] = [
                 project_id,
-                operation,
+                _new_operation(),
                 queue_limit,
                 self._settings.request_id_ttl_ms,
                 len(chunk),
@@ -62,8 +61,11 @@ class RedisTaskStore:
                 arguments += _subscribe_arguments(new)
             calls.append((partition, arguments))
         answers = await self._runner.run_many("subscribe", calls)
-        results = [result for answer in answers for result in answer]
-        return [_subscribed(project_id, new, result) for new, result in zip(tasks, results, strict=True)]
+        return [
+            result
+            for chunk, answer in zip(chunks, answers, strict=True)
+            for result in _subscribed_chunk(project_id, chunk, answer)
+        ]
 
     async def get(self, project_id: str, task_id: str) -> Task:
         """See `ports.TaskStore`."""
@@ -184,6 +186,19 @@ def _subscribe_arguments(new: NewTask) -> list[Argument]:
         new.request_id,
         new.fingerprint,
     ]
+
+
+def _subscribed_chunk(
+    project_id: str, chunk: Sequence[NewTask], answer: Sequence[list[Any]]
+) -> list[Task | KuueriError]:
+    results: list[Task | KuueriError] = []
+    for new, result in zip(chunk, answer, strict=True):
+        match result:
+            case [b"TWIN", place]:
+                results.append(results[place - 1])
+            case _:
+                results.append(_subscribed(project_id, new, result))
+    return results
 
 
 def _subscribed(project_id: str, new: NewTask, result: list[Any]) -> Task | KuueriError:

@@ -5,8 +5,9 @@
 --       labels (JSON or ''), request_id (or ''), fingerprint
 -- Returns: for each task {status, ...}:
 --       {'OK', create, due} | {'SAME', task id, snapshot} | {'EXISTS'} | {'REUSED', task id} |
---       {'QUOTA', limit} | {'NO_PROJECT'}
--- Idempotent: `operation` is kept in each task made (`op`); the same operation again answers SAME.
+--       {'TWIN', place of the item of this call with the same request_id} | {'QUOTA', limit} | {'NO_PROJECT'}
+-- Idempotent: `operation` is kept in each task made (`op`); the same operation again answers SAME. It is
+-- one call's own: a task_id that comes twice, in one call or in two, is refused the second time.
 local project, operation = ARGS[1], ARGS[2]
 local limit, request_ttl, count = tonumber(ARGS[3]), ARGS[4], tonumber(ARGS[5])
 local STRIDE = 10
@@ -18,11 +19,13 @@ local in_queue = tonumber(facts[2] or 0)
 limit = tonumber(facts[3] or limit)
 known_projects[project] = exists and true or false
 
-local accepted = {} -- ids, and request ids as '~' .. id, of this call: their writes are not made yet
+local accepted = {} -- ids of this call: their writes are not made yet
+local requests = {} -- request_id -> {what is kept of it, place in this call}
 
 local function earlier_request(request_id, fingerprint)
   use(EXECUTION_DB)
-  local made = accepted['~' .. request_id] or call('GET', REQUEST .. project .. '/' .. request_id)
+  local twin = requests[request_id]
+  local made = twin and twin[1] or call('GET', REQUEST .. project .. '/' .. request_id)
   if not made then
     return nil
   end
@@ -31,8 +34,8 @@ local function earlier_request(request_id, fingerprint)
   if string.sub(made, separator + 1) ~= fingerprint then
     return { 'REUSED', task_id }
   end
-  if accepted[task_id] then
-    return accepted[task_id]
+  if twin then
+    return { 'TWIN', twin[2] }
   end
   if call('EXISTS', TASK .. project .. '/' .. task_id) == 0 then
     return nil -- purged, or its history has expired: the call makes it anew
@@ -49,6 +52,7 @@ local function taken(id, name)
   if not made_by then
     return nil
   end
+  accepted[id] = true
   return made_by == operation and { 'SAME', id, snapshot(name) } or { 'EXISTS' }
 end
 
@@ -87,13 +91,13 @@ local function accept(i, at)
   enqueue(project .. '/' .. queue_name, id, due)
   count_live(project, 1)
   in_queue = in_queue + 1
-  accepted[id] = { 'OK', now, due }
+  accepted[id] = true
   if request_id ~= '' then
-    accepted['~' .. request_id] = id .. ' ' .. fingerprint
-    write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. request_id, id .. ' ' .. fingerprint,
-      'PX', request_ttl)
+    local made = id .. ' ' .. fingerprint
+    requests[request_id] = { made, i }
+    write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. request_id, made, 'PX', request_ttl)
   end
-  return accepted[id]
+  return { 'OK', now, due }
 end
 
 local results = {}

@@ -2,6 +2,7 @@
 
 import copy
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -44,11 +45,20 @@ class Refusal:
         context.abort_with_status(rpc_status.to_status(status))
 
 
+class Silence:
+    """No answer until the caller has given up."""
+
+    def keep(self, context: Context) -> None:
+        given_up = threading.Event()
+        if context.add_callback(given_up.set):
+            given_up.wait()
+
+
 @dataclass
 class ScriptedTasks(TaskServiceServicer):
     """Each call takes the next of its scripted answers; a Refusal in a stream breaks it off."""
 
-    get_answers: list[GetTaskResponse | Refusal] = field(default_factory=list)
+    get_answers: list[GetTaskResponse | Refusal | Silence] = field(default_factory=list)
     list_answers: list[ListTasksResponse] = field(default_factory=list)
     cancel_answers: list[CancelResponse | Refusal] = field(default_factory=list)
     timeline_answers: list[GetTimelineResponse] = field(default_factory=list)
@@ -66,6 +76,9 @@ class ScriptedTasks(TaskServiceServicer):
         answer = answers.pop(0)
         if isinstance(answer, Refusal):
             answer.abort(context)
+        if isinstance(answer, Silence):
+            answer.keep(context)
+            return None
         return answer
 
     # The names are those of the contract.
@@ -95,6 +108,7 @@ class ScriptedServer:
     tasks: ScriptedTasks
     address: str
     refusal: type[Refusal] = Refusal
+    silence: type[Silence] = Silence
     details: Any = error_details_pb2
 
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from kuueri_grpc import __version__
-from kuueri_grpc.cli import entry
+from kuueri_grpc.cli import main
 from kuueri_grpc.cli.errors import CliError
 from kuueri_grpc.cli.root import COMMANDS, root
 
@@ -121,7 +121,7 @@ def test_the_exit_code_is_that_of_the_error(monkeypatch: pytest.MonkeyPatch, run
 def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["kuueri", "nope"])
     with pytest.raises(SystemExit) as exit_info:
-        entry.main()
+        main()
     assert exit_info.value.code == 2
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from kuueri_grpc.cli.names import event_name, growth_name, method_name, reason_name, state_name
 from kuueri_grpc.cli.output import Output, make_console, printable, to_json
 from kuueri_grpc.cli.rows import Column, RowPrinter
-from kuueri_grpc.cli.task_view import task_details, task_line, task_table
+from kuueri_grpc.cli.task_view import print_tasks, task_details, task_line
 from kuueri_grpc.cli.timeline_view import TimelineView
 from kuueri_grpc.pb.task_pb2 import Growth, HttpMethod, Task, TaskState
 from kuueri_grpc.pb.timeline_pb2 import EventType, Reason, TimelineEvent
@@ -103,7 +103,7 @@ def test_a_task_cannot_steer_a_terminal() -> None:
     output.console = console
     output.line(task_line(task))
     output.pairs(*task_details(task))
-    console.print(task_table([task]))
+    print_tasks(console, [task])
     TimelineView(console).show(TimelineEvent(description="\x1b[2J"))
     assert "\x1b" not in written.getvalue()
 
@@ -218,8 +218,8 @@ def test_a_task_as_a_line() -> None:
 
 def test_tasks_as_a_table() -> None:
     console, written = plain()
-    console.print(task_table([full_task(), Task(task_id="t2")]))
-    assert [line.rstrip() for line in written.getvalue().splitlines()] == [
+    print_tasks(console, [full_task(), Task(task_id="t2")])
+    assert written.getvalue().splitlines() == [
         "TASK ID  STATE        DUE    ATTEMPTS  QUEUE  CREATED     REQUEST",
         "t1       RETRYING     in 5s         3  q      1m30s ago   POST https://example.com/",
         "t2       UNSPECIFIED                0         20454d ago  POST",

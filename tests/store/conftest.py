@@ -1,0 +1,3 @@
+from tests.store.fixtures import ports, store_settings
+
+__all__ = ["ports", "store_settings"]

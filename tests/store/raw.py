@@ -1,0 +1,84 @@
+"""The store's raw contents: all four databases as they are in one instant, without the code under test."""
+
+from dataclasses import dataclass
+
+from redis import Redis
+
+DATABASES = 4
+
+#: One script, so that nothing changes or expires between the first key and the last.
+_DUMP = """
+local read = {
+  string = function(key) return { redis.call('GET', key) } end,
+  hash = function(key) return redis.call('HGETALL', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+}
+local databases = {}
+for db = 0, 3 do
+  redis.call('SELECT', db)
+  local rows = {}
+  for _, key in ipairs(redis.call('KEYS', '*')) do
+    local kind = redis.call('TYPE', key).ok
+    rows[#rows + 1] = { key, kind, redis.call('PEXPIRETIME', key), read[kind](key) }
+  end
+  databases[db + 1] = rows
+end
+local time = redis.call('TIME')
+return { math.floor((time[1] * 1000000 + time[2]) / 1000), databases }
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key. `expires_ms` None: it has no time to live. One of the values is there, by its type."""
+
+    kind: str
+    expires_ms: int | None
+    text: bytes = b""
+    fields: dict[str, bytes] | None = None
+    items: tuple[bytes, ...] | None = None
+    scores: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class RawStore:
+    """Keys of databases 0 to 3; `now_ms` is the store's clock when they were read."""
+
+    now_ms: int
+    databases: tuple[dict[str, Entry], ...]
+
+    def keys(self) -> set[tuple[int, str]]:
+        return {(db, key) for db, entries in enumerate(self.databases) for key in entries}
+
+    def keys_with(self, part: str) -> set[tuple[int, str]]:
+        """Return the keys that have `part` in their name or anywhere in what they hold."""
+        return {(db, key) for db, key in self.keys() if part in key or part in str(self.databases[db][key])}
+
+
+def read(url: str) -> RawStore:
+    """Read everything."""
+    with Redis.from_url(url) as client:
+        now_ms, databases = client.eval(_DUMP, 0)
+    return RawStore(now_ms, tuple(_database(rows) for rows in databases))
+
+
+def _database(rows: list[tuple[bytes, bytes, int, list[bytes]]]) -> dict[str, Entry]:
+    return {key.decode(): _entry(kind, expires_ms, value) for key, kind, expires_ms, value in rows}
+
+
+def _entry(kind: bytes, expires_ms: int, value: list[bytes]) -> Entry:
+    ttl = expires_ms if expires_ms >= 0 else None
+    match kind:
+        case b"hash":
+            return Entry("hash", ttl, fields=_pairs(value))
+        case b"zset":
+            return Entry("zset", ttl, scores={name: int(score) for name, score in _pairs(value).items()})
+        case b"list":
+            return Entry("list", ttl, items=tuple(value))
+        case _:
+            return Entry("string", ttl, text=value[0])
+
+
+def _pairs(flat: list[bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
