@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from kuueri_grpc.domain.errors import Draining
+from kuueri_grpc.domain.errors import Draining, TaskNotFound
 from kuueri_grpc.domain.state import TERMINAL_STATES
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent
@@ -84,7 +84,7 @@ class WatchHub:
 
     async def watch(
         self, project_id: str, task_id: str, after_sequence: int | None
-    ) -> AsyncIterator[WatchItem]:
+    ) -> AsyncGenerator[WatchItem, None]:
         """Yield the task's snapshot, events after a sequence (None: all kept), `Synced`, then live events.
 
         Ends after the terminal event.
@@ -96,9 +96,12 @@ class WatchHub:
             Draining: the server is shutting down.
             StoreUnavailable: the store does not serve.
         """
+        watched: Task | None = None
 
         async def read(after: int) -> tuple[Sequence[TimelineEvent], int]:
             page = await self._store.timeline(project_id, task_id, after, _PAGE)
+            if watched is not None and page.task.create_time_ms != watched.create_time_ms:
+                raise TaskNotFound(task_id)  # it was purged, and this is another one of that id
             return page.events, page.last_sequence
 
         subject = Changed(project_id, task_id)
@@ -106,7 +109,8 @@ class WatchHub:
         async with self._topics.following(subject, read, _TASK_CAPACITY) as tail:
             position = after_sequence or 0
             page = await self._store.timeline(project_id, task_id, position, _PAGE)
-            yield Snapshot(page.task, position)
+            watched = page.task
+            yield Snapshot(watched, position)
             events, until = page.events, page.last_sequence
             while True:
                 for event in events:
@@ -116,7 +120,7 @@ class WatchHub:
                     break
                 events, until = await read(position)
             yield Synced(position)
-            ended = page.task.state in TERMINAL_STATES
+            ended = watched.state in TERMINAL_STATES
             while not ended:
                 news = await self._news(tail, position)
                 if not news:
@@ -128,7 +132,7 @@ class WatchHub:
 
     async def watch_project(
         self, project_id: str, queue: str | None, after_number: int | None
-    ) -> AsyncIterator[WatchItem]:
+    ) -> AsyncGenerator[WatchItem, None]:
         """Yield events of all tasks of a project, or of one queue, after a number (None: from now on).
 
         `Synced` parts what was missed from what is live. It ends only with an error.

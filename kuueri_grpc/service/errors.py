@@ -44,6 +44,7 @@ from kuueri_grpc.domain.errors import (
     TaskNotFound,
     TaskRunning,
     Unauthenticated,
+    WatcherTooSlow,
     WrongState,
 )
 from kuueri_grpc.pb import error_reason_pb2 as reasons
@@ -160,6 +161,7 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
         code_pb2.UNAVAILABLE, reasons.ERROR_REASON_STORE_UNAVAILABLE, _retry(STORE_RETRY_SECONDS)
     ),
     Draining: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_SHUTTING_DOWN, _retry(0)),
+    WatcherTooSlow: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_WATCHER_TOO_SLOW, _retry(0)),
     NotImplementedYet: _Mapping(code_pb2.UNIMPLEMENTED, reasons.ERROR_REASON_NOT_IMPLEMENTED),
 }
 

@@ -4,7 +4,8 @@ An interceptor, so that a service added later is protected without anyone thinki
 listed as open needs a token. Health and reflection are not of this API and pass through.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Never, TypeAlias
 
@@ -13,11 +14,14 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_status.rpc_status import to_status as to_grpc_status
 
+from kuueri_grpc.domain.errors import WatcherTooSlow
 from kuueri_grpc.service.auth import admit, bearer_token
 from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.violations import InvalidFields, Violation
 
 API_PREFIX = "/kuueri.tasks.v1."
+#: How long a client of a stream may leave gRPC's buffers full.
+SLOW_CLIENT_S = 30.0
 #: Methods that need no token.
 OPEN_METHODS = frozenset({"/kuueri.tasks.v1.ProjectService/Register"})
 
@@ -82,14 +86,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _guard_stream(self, handler: Any, *, is_open: bool) -> Any:
         read, method = handler.request_deserializer, handler.unary_stream
 
-        async def call(request: bytes, context: Context) -> AsyncIterator[Any]:
+        async def call(request: bytes, context: Context) -> None:
             try:
                 if not is_open:
                     await self._admit(context)
                 # A client that goes away cancels this call: the method's own clean-up runs then.
                 async with aclosing(method(_parse(read, request), context)) as messages:
                     async for message in messages:
-                        yield message
+                        await _write(context, message)
             except Exception as error:  # noqa: BLE001  as above
                 await _abort(context, error)
 
@@ -98,6 +102,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _admit(self, context: Context) -> None:
         token = bearer_token(tuple(context.invocation_metadata() or ()))
         admit(await self._authenticate(token))
+
+
+async def _write(context: Context, message: Any) -> None:
+    """Send a message. A client that takes none for long holds memory here, and is let go.
+
+    Raises:
+        WatcherTooSlow: gRPC's buffers are full, and stayed so.
+    """
+    try:
+        async with asyncio.timeout(SLOW_CLIENT_S):
+            await context.write(message)
+    except TimeoutError:
+        raise WatcherTooSlow from None
 
 
 def _parse(read: Callable[[bytes], Any], request: bytes) -> Any:

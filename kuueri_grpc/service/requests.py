@@ -136,8 +136,16 @@ def _read_page_size(page_size: int, violations: Violations) -> int:
     return min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 
-def read_watch(request: task_service_pb2.WatchRequest) -> str | None:
-    """Return the id of the task to watch; None for a queue, or for all tasks."""
+@dataclass(frozen=True, slots=True)
+class WatchScope:
+    """What to watch: one task, one queue, or (neither set) all tasks of the project."""
+
+    task_id: str | None = None
+    queue: str | None = None
+
+
+def read_watch(request: task_service_pb2.WatchRequest) -> WatchScope:
+    """Return what to watch."""
     violations = Violations()
     scope = request.WhichOneof("scope")
     if scope is None:
@@ -149,7 +157,10 @@ def read_watch(request: task_service_pb2.WatchRequest) -> str | None:
     elif not request.all:
         violations.add("all", "is false; expected true, or task_id or queue instead")
     violations.raise_if_any()
-    return request.task_id if scope == "task_id" else None
+    return WatchScope(
+        task_id=request.task_id if scope == "task_id" else None,
+        queue=request.queue if scope == "queue" else None,
+    )
 
 
 def read_email(request: project_service_pb2.RegisterRequest) -> str:

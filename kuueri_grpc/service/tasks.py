@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import grpc.aio
 
@@ -17,7 +17,7 @@ from kuueri_grpc.ports import Clock, NewTask, TaskPage
 from kuueri_grpc.service import requests, tokens
 from kuueri_grpc.service.auth import caller
 from kuueri_grpc.service.convert import to_event, to_task
-from kuueri_grpc.service.errors import NotImplementedYet, to_status
+from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import to_timestamp
 from kuueri_grpc.service.violations import InvalidFields
@@ -138,18 +138,25 @@ class TaskService(TaskServiceServicer):
     async def Watch(  # noqa: N802
         self, request: pb.WatchRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:
-        """Follow a task."""
-        task_id = requests.read_watch(request)
-        if task_id is None:
-            raise NotImplementedYet(
-                "this version watches single tasks; set task_id, or poll ListTasks for a queue or for all"
-            )
-        sealer = tokens.WatchTokens(caller(), task_id, await self._projects.epoch())
-        position = sealer.read(request.resume_token)
+        """Follow a task, a queue, or all tasks."""
+        scope = requests.read_watch(request)
+        epoch = await self._projects.epoch()
+        if scope.task_id is not None:
+            stream = self._watch_task(scope.task_id, epoch, request.resume_token)
+        else:
+            stream = self._watch_project(scope.queue, epoch, request.resume_token)
+        async with aclosing(stream) as responses:
+            async for response in responses:
+                yield response
+
+    async def _watch_task(
+        self, task_id: str, epoch: str, resume_token: str
+    ) -> AsyncGenerator[pb.WatchResponse, None]:
+        sealer = tokens.WatchTokens(caller(), task_id, epoch)
+        position = sealer.read(resume_token)
         after = position.sequence if position else None
         create_time_ms = 0
-        watch = cast("AsyncGenerator[WatchItem, None]", self._watches.watch(caller(), task_id, after))
-        async with aclosing(watch) as items:
+        async with aclosing(self._watches.watch(caller(), task_id, after)) as items:
             async for item in items:
                 if isinstance(item, Snapshot):
                     if position and not position.is_of(item.task):
@@ -157,6 +164,17 @@ class TaskService(TaskServiceServicer):
                     create_time_ms = item.task.create_time_ms
                 response = self._watch_response(item)
                 response.resume_token = sealer.seal(create_time_ms, item.sequence)
+                yield response
+
+    async def _watch_project(
+        self, queue: str | None, epoch: str, resume_token: str
+    ) -> AsyncGenerator[pb.WatchResponse, None]:
+        sealer = tokens.FeedTokens(caller(), queue, epoch)
+        after = sealer.read(resume_token)
+        async with aclosing(self._watches.watch_project(caller(), queue, after)) as items:
+            async for item in items:
+                response = self._watch_response(item)
+                response.resume_token = sealer.seal(item.sequence)
                 yield response
 
     def _watch_response(self, item: WatchItem) -> pb.WatchResponse:

@@ -23,7 +23,7 @@ _CHECK_BYTES = 8
 #: Longer than any token that is given out.
 _MAX_LENGTH = 512
 
-Kind = Literal["list", "timeline", "watch"]
+Kind = Literal["list", "timeline", "watch", "feed"]
 Position = Sequence[str | int]
 
 
@@ -126,12 +126,51 @@ class WatchTokens:
             ) from None
         match position:
             case [str() as epoch, int() as create_time_ms, int() as sequence]:
-                if epoch != self.epoch:
-                    raise CursorTooOld(
-                        "resume_token is from before the store lost its data; watch again without a token"
-                    )
+                _check_epoch(epoch, self.epoch)
                 return TimelinePosition(create_time_ms, sequence)
         raise ResumeTokenInvalid("resume_token holds no position")
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTokens:
+    """Resume tokens of one Watch of a queue (None: of all tasks), in a store whose data is `epoch`."""
+
+    project_id: str
+    queue: str | None
+    epoch: str
+
+    def seal(self, number: int) -> str:
+        """Return the token that resumes after the project's event `number`."""
+        return _seal("feed", self._scope(), [self.epoch, number])
+
+    def read(self, token: str) -> int | None:
+        """Return the number of the event to resume after; None for a Watch from now on (an empty token).
+
+        Raises:
+            ResumeTokenInvalid: The token is not of this project and queue.
+            CursorTooOld: It is of data that the store has lost.
+        """
+        if not token:
+            return None
+        try:
+            position = _open("feed", token, self._scope())
+        except _Unreadable as error:
+            raise ResumeTokenInvalid(
+                f"resume_token {error}; expected one from a Watch of the same queue, or of all"
+            ) from None
+        match position:
+            case [str() as epoch, int() as number]:
+                _check_epoch(epoch, self.epoch)
+                return number
+        raise ResumeTokenInvalid("resume_token holds no position")
+
+    def _scope(self) -> Position:
+        return [self.project_id] if self.queue is None else [self.project_id, self.queue]
+
+
+def _check_epoch(of_token: str, of_store: str) -> None:
+    if of_token != of_store:
+        raise CursorTooOld("resume_token is from before the store lost its data; watch again without a token")
 
 
 def replaced(task_id: str) -> CursorTooOld:

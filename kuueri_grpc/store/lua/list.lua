@@ -2,7 +2,7 @@
 -- list.lua: one page of a project's tasks, newest first.
 -- ARGS: project, page size, how many tasks to look at at the most, cursor score ('+inf' to start),
 --       cursor task ('' to start), state ('' any), queue ('' any), labels (flat JSON array of pairs)
--- Returns: {snapshots, cursor score or '', cursor task}; snapshot: {task, hash db 1, hash db 2}
+-- Returns, of a few MiB at the most: {snapshots, cursor score or '', cursor task}; snapshot: {task, hash db 1, hash db 2}
 -- Idempotent: it only drops index entries whose task is gone.
 local project, page_size, look_at = ARGS[1], tonumber(ARGS[2]), tonumber(ARGS[3])
 local from, after, state, queue = ARGS[4], ARGS[5], ARGS[6], ARGS[7]
@@ -34,6 +34,8 @@ use(EXECUTION_DB)
 local entries = call('ZRANGE', INDEX .. project, from, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, look_at + 1,
   'WITHSCORES')
 local page = {}
+local size = 0 -- of the requests in the page; the answer is made in the server's memory
+local MOST_BYTES = 4 * 1024 * 1024
 local looked = 0
 local last = 0 -- place of the last entry looked at, when more may follow it
 if #entries == 2 * (look_at + 1) then
@@ -43,7 +45,7 @@ for i = 1, #entries, 2 do
   local id, score = entries[i], entries[i + 1]
   local seen = score == from and id >= after
   if not seen then
-    if #page == page_size or looked == look_at then
+    if #page == page_size or looked == look_at or size > MOST_BYTES then
       last = i - 2
       break
     end
@@ -56,6 +58,9 @@ for i = 1, #entries, 2 do
     elseif matches(name, t) then
       local found = snapshot(name)
       page[#page + 1] = { id, found[1], found[2] }
+      for _, value in ipairs(found[2]) do
+        size = size + #value
+      end
     end
   end
 end
