@@ -15,6 +15,7 @@ from kuueri_grpc.ports.execution import (
     Lease,
     Report,
 )
+from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
 from kuueri_grpc.ports.projects import Credential, Project, ProjectStore
 from kuueri_grpc.ports.signals import (
     Changed,
@@ -35,8 +36,12 @@ from kuueri_grpc.ports.tasks import (
     TaskStore,
     TimelineSlice,
 )
+from kuueri_grpc.ports.telemetry import NO_TELEMETRY, Backlog, BacklogReader, Telemetry, Unfinished
 
 __all__ = [
+    "NO_TELEMETRY",
+    "Backlog",
+    "BacklogReader",
     "Cancelled",
     "Changed",
     "Claim",
@@ -49,6 +54,8 @@ __all__ = [
     "ExecutionStore",
     "FeedEvent",
     "FeedSlice",
+    "Instance",
+    "InstanceRegistry",
     "Lease",
     "NewTask",
     "NotStarted",
@@ -58,10 +65,13 @@ __all__ = [
     "Report",
     "Revoke",
     "Revoked",
+    "Sighting",
     "Signal",
     "SignalBus",
     "TaskFilter",
     "TaskPage",
     "TaskStore",
+    "Telemetry",
     "TimelineSlice",
+    "Unfinished",
 ]

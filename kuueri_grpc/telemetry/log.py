@@ -1,15 +1,89 @@
-"""Log lines for people, on standard error.
+"""Log lines on standard error, for people or as JSON.
 
-They name projects, tasks and attempts, and never hold a body, a header or a credential.
+They name projects, tasks and attempts, and never hold a body, a header, a query string or a credential:
+nobody logs them, and what an error of a library might drag in is cut out of the finished line.
+
+A line about something that an operator may have to act on has a field `event`; `docs/operations.md`
+lists the events. Fields are given as `extra`: `_log.warning("...", extra={"event": "lease_lost", ...})`.
 """
 
 import logging
+import re
 import sys
+import time
+from typing import Any, Literal
 
-_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+LogFormat = Literal["human", "json"]
+
+_HUMAN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_SECRETS = (
+    # Tokens and signing secrets of this service.
+    (re.compile(r"\b(kq|whsec)_[\w+/=-]+"), r"\1_..."),
+    (re.compile(r"\b(Bearer|Basic) +[^\s'\",]+", re.IGNORECASE), r"\1 ..."),
+    # Credentials and query of a URL.
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#'\"@]*@", re.IGNORECASE), r"\1...@"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?'\"]*\?)[^\s'\"<>]*", re.IGNORECASE), r"\1..."),
+)
+#: What `logging` itself keeps in a record, in newer versions of Python too.
+_RESERVED = frozenset((*RESERVED_ATTRS, "taskName"))
 
 
-def configure_logging(level: str) -> None:
-    """Write log lines of `level` (DEBUG, INFO, WARNING, ERROR) and above."""
-    logging.basicConfig(level=logging.WARNING, format=_FORMAT, stream=sys.stderr)
+def configure_logging(level: str, log_format: LogFormat = "human") -> None:
+    """Write log lines of `level` (DEBUG, INFO, WARNING, ERROR) and above; of libraries, warnings alone."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines() if log_format == "json" else _HumanLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("kuueri_grpc").setLevel(level)
+
+
+def set_instance(instance: str) -> None:
+    """Have every line from now on name the instance that it is from."""
+
+    def add(record: logging.LogRecord) -> bool:
+        record.instance = instance
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(add)
+
+
+def redact(line: str) -> str:
+    """Return the line without credentials and query strings."""
+    for pattern, replacement in _SECRETS:
+        line = pattern.sub(replacement, line)
+    return line
+
+
+class _HumanLines(logging.Formatter):
+    """`time LEVEL logger: message field=value ...`, with a traceback below where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__(_HUMAN)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        fields = [f" {key}={value}" for key, value in record.__dict__.items() if key not in _RESERVED]
+        return super().formatMessage(record) + "".join(fields)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+class _JsonLines(JsonFormatter):
+    """One object a line: time (RFC 3339, UTC), level, logger, message, then the fields."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "exception"}
+        self.converter = time.gmtime
+        super().__init__(
+            ("asctime", "levelname", "name", "message"), rename_fields=names, reserved_attrs=sorted(_RESERVED)
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        # Before it is encoded: a cut through an escape sequence would leave something that is not JSON.
+        return {key: redact(value) if isinstance(value, str) else value for key, value in log_data.items()}
