@@ -17,7 +17,7 @@ COMMANDS = {
     "target": ("target.command", "Run an HTTP server to send tasks to, with scripted answers."),
     "project": ("project", "Register a project, look at it, change its token."),
     "subscribe": ("subscribe", "Have an HTTP request made later, with retries and repetitions."),
-    "watch": ("watch", "Follow a task live until it ends."),
+    "watch": ("watch", "Follow a task live until it ends, or a queue or all tasks until Ctrl-C."),
     "get": ("tasks", "Show a task: its request, its policies, its counters."),
     "list": ("tasks", "List tasks, the newest first."),
     "timeline": ("tasks", "Show all that has happened to a task."),

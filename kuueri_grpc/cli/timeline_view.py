@@ -42,12 +42,19 @@ _STYLES = {
 }
 
 
-class TimelineView:
-    """Prints events. A line with the date comes before the first event of any day but today."""
+_TASK = Column("TASK", 26)
 
-    def __init__(self, console: Console) -> None:
+
+class TimelineView:
+    """Prints events. A line with the date comes before the first event of any day but today.
+
+    `with_task`: the events are of several tasks, and each row says of which.
+    """
+
+    def __init__(self, console: Console, with_task: bool = False) -> None:
         self._console = console
-        self._rows = RowPrinter(console, _COLUMNS)
+        self._with_task = with_task
+        self._rows = RowPrinter(console, (_COLUMNS[0], _TASK, *_COLUMNS[1:]) if with_task else _COLUMNS)
         self._date = format_date(time.time_ns() // 1_000_000)
 
     def show(self, event: TimelineEvent) -> None:
@@ -59,6 +66,7 @@ class TimelineView:
         name = event_name(event.type)
         self._rows.row(
             Text(format_clock(create_ms), style="dim"),
+            *((printable(event.task_id),) if self._with_task else ()),
             str(event.sequence),
             Text(name, style=_STYLES.get(name, "")),
             str(event.status_code) if event.HasField("status_code") else "",

@@ -1,4 +1,4 @@
-"""`kuueri watch`: follow one task live."""
+"""`kuueri watch`: follow a task, a queue or all tasks live."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kuueri_grpc.cli.client import Client
-from kuueri_grpc.cli.errors import EXIT_FAILED
+from kuueri_grpc.cli.errors import EXIT_FAILED, usage_error
 from kuueri_grpc.cli.follow import follow
 from kuueri_grpc.cli.help import SectionedCommand
 from kuueri_grpc.cli.names import event_name, state_name
@@ -25,7 +25,13 @@ ExitStatus = Annotated[
 
 @app.command("watch", cls=SectionedCommand)
 def watch(
-    task_id: Annotated[str, typer.Argument(metavar="TASK_ID", help="The task to follow.")],
+    task_id: Annotated[str | None, typer.Argument(metavar="[TASK_ID]", help="The task to follow.")] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", metavar="NAME", help="Follow all tasks of a queue instead.")
+    ] = None,
+    follow_all: Annotated[
+        bool, typer.Option("--all", help="Follow all tasks of the project instead.")
+    ] = False,
     resume_token: Annotated[
         str, typer.Option("--resume-token", metavar="TOKEN", help="Go on after the message that had it.")
     ] = "",
@@ -34,14 +40,32 @@ def watch(
     address: Address = DEFAULT_ADDRESS,
     token: Token = None,
 ) -> None:
-    """Follow a task live until it ends.
+    """Follow a task live until it ends, or a queue or all tasks until Ctrl-C.
 
-    Prints its timeline from the first event, then each event as it happens. When the connection breaks
-    off it is taken up again, without a gap and without a repeat.
+    Prints the task's timeline from the first event, then each event as it happens; of a queue or of all
+    tasks what happens from now on. When the connection breaks off it is taken up again, without a gap and
+    without a repeat.
     """
+    request = watch_request(task_id, queue, follow_all)
+    if exit_status and task_id is None:
+        raise usage_error("--exit-status goes with TASK_ID: a queue has no end")
+    request.resume_token = resume_token
     output = Output(as_json)
     with Client.open(address, token, output.notice) as client:
-        watch_task(client, WatchRequest(task_id=task_id, resume_token=resume_token), output, exit_status)
+        watch_task(client, request, output, exit_status)
+
+
+def watch_request(task_id: str | None, queue: str | None, follow_all: bool) -> WatchRequest:
+    """Return the request for the one thing that is to be followed.
+
+    Raises:
+        CliError: It is none, or more than one.
+    """
+    if [task_id is not None, queue is not None, follow_all].count(True) != 1:
+        raise usage_error("what to follow is one of TASK_ID, --queue NAME and --all")
+    if task_id is not None:
+        return WatchRequest(task_id=task_id)
+    return WatchRequest(queue=queue) if queue is not None else WatchRequest(all=True)
 
 
 def watch_task(client: Client, request: WatchRequest, output: Output, exit_status: bool) -> None:
@@ -52,19 +76,21 @@ def watch_task(client: Client, request: WatchRequest, output: Output, exit_statu
         typer.Exit: `exit_status` is set and the task did not complete.
     """
     try:
-        ending = show(follow(client, request, output.notice), output)
+        ending = show(
+            follow(client, request, output.notice), output, request.WhichOneof("scope") != "task_id"
+        )
     except KeyboardInterrupt:
         if request.resume_token:
-            command = f"kuueri watch {request.task_id} --resume-token {request.resume_token}"
+            command = f"kuueri watch {_scope(request)} --resume-token {request.resume_token}"
             output.notice(f"go on with: {command}{address_flag(client.connection.address)}")
         raise
     if exit_status and ending != "COMPLETED":
         raise typer.Exit(EXIT_FAILED)
 
 
-def show(messages: Iterable[WatchResponse], output: Output) -> str:
+def show(messages: Iterable[WatchResponse], output: Output, with_task: bool = False) -> str:
     """Print the messages of a Watch as they come; return the state that the task was last known in."""
-    view = TimelineView(output.console)
+    view = TimelineView(output.console, with_task)
     state = ""
     for message in messages:
         kind = message.WhichOneof("message")
@@ -80,3 +106,13 @@ def show(messages: Iterable[WatchResponse], output: Output) -> str:
         elif kind == "event" and event_name(message.event.type) in TERMINAL_EVENTS:
             state = event_name(message.event.type)
     return state
+
+
+def _scope(request: WatchRequest) -> str:
+    match request.WhichOneof("scope"):
+        case "queue":
+            return f"--queue {request.queue}"
+        case "all":
+            return "--all"
+        case _:
+            return request.task_id
