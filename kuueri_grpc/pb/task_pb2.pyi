@@ -170,7 +170,7 @@ class Task(_message.Message):
 
     A value outside of a limit given below is refused with INVALID_ARGUMENT
     (INVALID_FIELD), and all such fields of a request are named at once. Times and
-    durations have a precision of one millisecond; finer parts are cut off. Fields
+    durations have a precision of one millisecond; finer parts are rounded, a positive wait to at least one. Fields
     marked "Output only" are set by the server and ignored on input.
     """
 
@@ -366,7 +366,7 @@ class HttpTarget(_message.Message):
     FOLLOW_REDIRECTS_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """Required. Absolute URL with scheme `http` or `https` and a host, at most 2,083
-    characters, without user-info (`user:password@`). The addresses that the host
+    characters, without user-info (`user:password@`) and fragment (`#...`). The addresses that the host
     resolves to are checked at every attempt; one that the operator has not opened
     (loopback, private, link-local and the like) gives an error answer with reason
     BLOCKED_ADDRESS.
@@ -388,9 +388,10 @@ class HttpTarget(_message.Message):
         """Request headers, at most 80 KiB (81,920 bytes) of names and values in all.
         Unset: `content-type: application/json` and `accept: application/json`, each
         sent unless it is set here. Refused: names that are no HTTP token; values with
-        CR, LF or NUL; names that differ in letter case alone; `host`,
-        `content-length`, `transfer-encoding`, `connection` and the other hop-by-hop
-        headers; `webhook-*` and `x-kuueri-tasks-*`, which the server sets.
+        control characters (CR, LF, NUL ...); names that differ in letter case alone;
+        `host`, `content-length`, `transfer-encoding`, `connection` and the other
+        hop-by-hop headers; `user-agent`, `webhook-*` and `x-kuueri-tasks-*`, which the
+        server sets.
         """
 
     @_builtins.property
@@ -543,7 +544,8 @@ class RetryPolicy(_message.Message):
 
     @_builtins.property
     def retryable_status_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The status codes that are retried, each 100 to 599 and none of them 2xx.
+        """The status codes that are retried, each 100 to 599 and none of them 2xx; at most
+        500.
         Another one ends the task as FAILED with reason NOT_RETRYABLE. A failure without
         an answer, such as TIMEOUT or DNS, is always retried. Unset: every error answer
         is retried.

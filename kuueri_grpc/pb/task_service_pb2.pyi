@@ -136,7 +136,9 @@ class BatchSubscribeResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """The task as it was accepted."""
+        """The task as it was accepted. Its `http_target.body` is left out where the
+        response would be larger than 4 MB, which is what clients take by default.
+        """
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
