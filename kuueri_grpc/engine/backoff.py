@@ -7,16 +7,17 @@ import random
 _log = logging.getLogger(__name__)
 
 _FIRST_S = 0.05
-_LONGEST_S = 2.0
+_LONGEST_MS = 2_000
 
 
 class Backoff:
-    """Waits between failures: doubling from 50 ms to 2 s, each shortened at random by up to a half.
+    """Waits between failures: doubling from 50 ms to `longest_ms`, each shortened at random by up to a half.
 
     The randomness keeps a store that comes back from being met by every loop at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_ms: int = _LONGEST_MS) -> None:
+        self._longest_s = longest_ms / 1_000
         self._failures = 0
 
     def reset(self) -> None:
@@ -27,6 +28,10 @@ class Backoff:
         """Log the failure (once per outage at WARNING) and wait."""
         level = logging.DEBUG if self._failures else logging.WARNING
         _log.log(level, "%s failed, trying again until it works: %s", doing, error)
-        longest = min(_LONGEST_S, _FIRST_S * 2**self._failures)
+        await self.pause()
+
+    async def pause(self) -> None:
+        """Wait, without a word: the failure was logged otherwise."""
+        longest = min(self._longest_s, _FIRST_S * 2**self._failures)
         self._failures = min(self._failures + 1, 10)
         await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret

@@ -6,12 +6,15 @@ import time
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.backoff import Backoff
 from kuueri_grpc.ports import ExecutionStore
 
 _log = logging.getLogger(__name__)
 
 #: Renewals per lease time: two may fail before a lease is in danger.
 _RENEWALS = 3
+#: After an outage leases have to be renewed before anybody claims again, see `EngineSettings.regain_ms`.
+_LONGEST_WAIT_MS = 400
 
 
 class LeaseKeeper:
@@ -24,14 +27,18 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Renew until cancelled. Sleeps through times without an attempt in flight."""
+        backoff = Backoff(longest_ms=_LONGEST_WAIT_MS)
         while True:
             await self._attempts.busy()
             await asyncio.sleep(self._lease_ms / 1_000 / _RENEWALS)
-            try:
-                await self.run_once()
-            except StoreUnavailable as error:
-                # An attempt in flight goes on: if its lease is still there afterwards, its outcome counts.
-                _log.warning("renewing leases failed, trying again: %s", error)
+            while True:
+                try:
+                    await self.run_once()
+                    break
+                except StoreUnavailable as error:
+                    # An attempt in flight goes on: with its lease still there afterwards, its outcome counts.
+                    await backoff.wait("renewing leases", error)
+            backoff.reset()
 
     async def run_once(self) -> None:
         """Renew once; abort the attempts whose lease is held by nobody or somebody else."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.scheduler import Scheduler
@@ -24,7 +25,8 @@ class Maintenance:
     async def run(self) -> None:
         """Repeat until cancelled."""
         while True:
-            await asyncio.sleep(self._interval_ms / 1_000)
+            # Spread out, so that many processes do not do it in the same moment.
+            await asyncio.sleep(self._interval_ms * random.uniform(0.8, 1.2) / 1_000)  # noqa: S311 - not a secret
             try:
                 await self._store.sweep()
                 await self._scheduler.look_again()

@@ -19,6 +19,7 @@ from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
 from kuueri_grpc.ports.projects import Credential, Project, ProjectStore
 from kuueri_grpc.ports.signals import (
     Changed,
+    Disconnected,
     Due,
     Reconnected,
     Revoke,
@@ -26,6 +27,7 @@ from kuueri_grpc.ports.signals import (
     Signal,
     SignalBus,
 )
+from kuueri_grpc.ports.store_probe import StoreProbe, UnfitStore
 from kuueri_grpc.ports.tasks import (
     Cancelled,
     FeedEvent,
@@ -49,6 +51,7 @@ __all__ = [
     "Clock",
     "Credential",
     "Delivery",
+    "Disconnected",
     "Dispatcher",
     "Due",
     "ExecutionStore",
@@ -68,10 +71,12 @@ __all__ = [
     "Sighting",
     "Signal",
     "SignalBus",
+    "StoreProbe",
     "TaskFilter",
     "TaskPage",
     "TaskStore",
     "Telemetry",
     "TimelineSlice",
     "Unfinished",
+    "UnfitStore",
 ]

@@ -43,14 +43,29 @@ class Reconnected:
     """Signals may have been missed: look at everything again."""
 
 
-Signal = Due | Changed | Revoke | Revoked | Reconnected
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """No signals arrive until the next `Reconnected`; `why` is fit for the operator."""
+
+    why: str
+
+
+Signal = Due | Changed | Revoke | Revoked | Reconnected | Disconnected
 
 
 class SignalBus(Protocol):
     """Wake-ups between instances. At most once: the store is the truth, a signal only saves time."""
 
     def listen(self) -> AsyncIterator[Signal]:
-        """Yield signals until closed; `Reconnected` first, and after every interruption."""
+        """Yield signals until closed.
+
+        `Reconnected` before the first one and after every interruption, `Disconnected` when one begins.
+        A connection that says nothing for long is asked for a sign of life.
+        """
+        ...
+
+    async def reconnect(self) -> None:
+        """Have `listen` connect anew: the connection may lead to a server that is not the store any more."""
         ...
 
     async def follow(self, project_id: str, task_id: str | None) -> None:

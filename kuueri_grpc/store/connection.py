@@ -1,60 +1,78 @@
-"""Connect to the store, check that it is fit, and remember what it was initialised with."""
+"""Connect to the store, and remember what it was initialised with."""
 
 import secrets
 from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
 
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.client import CONNECTIONS, StoreClient, quick_retry
 from kuueri_grpc.store.errors import outages_mapped
+from kuueri_grpc.store.fitness import check_fitness, text
 
-#: Commands in flight to the store per process; more wait their turn.
-_CONNECTIONS = 64
-_SOCKET_TIMEOUT_S = 5.0
+__all__ = ["SCHEMA", "StoreAddress", "UnfitStore", "initialise"]
+
 SCHEMA = "1"
-
-
-class UnfitStore(Exception):
-    """The store cannot be used as it is; the text says why and what to do."""
+_REDIS_PORT = 6379
+#: How long the store may take to answer. Longer than its slowest script by far, and short enough for a
+#: caller to be told, and to try again, before its own deadline.
+TIMEOUT_MS = 3_000
 
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """Where the store is: redis://, rediss:// or unix://, and credentials that are not in the URL."""
+    """Where the store is: redis://, rediss:// or unix://, and credentials that are not in the URL.
 
-    url: str
+    `timeout_ms`: how long it may take to connect, and to answer.
+    """
+
+    url: str = field(repr=False)
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    timeout_ms: int = TIMEOUT_MS
 
-    def connect(self) -> Redis:
+    @property
+    def location(self) -> str:
+        """`host:port`, or the path of the socket: fit to be shown, without credentials."""
+        parts = urlsplit(self.url)
+        if parts.scheme == "unix":
+            return unquote(parts.path)
+        host = parts.hostname or "localhost"
+        return f"{f'[{host}]' if ':' in host else host}:{parts.port or _REDIS_PORT}"
+
+    def connect(self) -> StoreClient:
         """Return a client for commands; it connects when first used."""
-        pool = BlockingConnectionPool.from_url(
-            self.url,
-            max_connections=_CONNECTIONS,
-            timeout=_SOCKET_TIMEOUT_S,
-            socket_timeout=_SOCKET_TIMEOUT_S,
-            socket_connect_timeout=_SOCKET_TIMEOUT_S,
-            **self._credentials(),
-        )
-        return Redis.from_pool(pool)
+        return StoreClient.from_pool(self._pool(max_connections=CONNECTIONS, retry=quick_retry()))
+
+    def connect_for_checks(self) -> StoreClient:
+        """Return a client for `RedisStoreProbe`: one connection of its own, however busy the others are.
+
+        It repeats nothing: the probe is there to notice.
+        """
+        return StoreClient.from_pool(self._pool(max_connections=1, retry=Retry(NoBackoff(), 0, ())))
 
     def connect_for_signals(self) -> Redis:
         """Return a client for `RedisSignalBus`.
 
-        Its connection may be silent for long, and is not mended behind the bus's back: signals are lost
-        with a connection, so the bus has to know.
+        Its connection is not mended behind the bus's back: signals are lost with a connection, so the bus
+        has to know.
         """
-        pool = ConnectionPool.from_url(
+        return Redis.from_pool(self._pool(retry=Retry(NoBackoff(), 0, ())))
+
+    def _pool(self, **options: object) -> ConnectionPool:
+        timeout_s = self.timeout_ms / 1_000
+        return ConnectionPool.from_url(
             self.url,
-            socket_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=_SOCKET_TIMEOUT_S,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
             **self._credentials(),
+            **options,
         )
-        return Redis.from_pool(pool)
 
     def _credentials(self) -> dict[str, str]:
         given = {"username": self.username, "password": self.password}
@@ -62,50 +80,36 @@ class StoreAddress:
 
 
 async def initialise(client: Redis, partitions: int) -> str:
-    """Check the store, initialise an empty one, and return its epoch.
+    """Check the store, initialise an empty one, and return the epoch of its data.
+
+    A store that is initialised already is only read: it may be full, or a replica.
 
     Raises:
-        UnfitStore: it evicts keys, has too few databases, or was made with another partition count.
-        StoreUnavailable: it does not answer.
+        UnfitStore: it cannot hold tasks safely, or was made with another partition count or schema.
+        StoreUnavailable: it does not answer, or does not take the write that makes an empty one ours.
     """
     with outages_mapped():
-        policy = await _configured(client, "maxmemory-policy", "noeviction")
-        databases = int(await _configured(client, "databases", "16"))
-    if policy != "noeviction":
-        raise UnfitStore(
-            f"the store's maxmemory-policy is {policy!r}: it would drop tasks when memory runs short; "
-            "set it to 'noeviction'"
-        )
-    if databases < 4:
-        raise UnfitStore(f"the store has {databases} databases; 4 are needed (0 to 3)")
-    with outages_mapped():
-        for field, value in (
-            ("epoch", secrets.token_urlsafe(9)),
-            ("partitions", str(partitions)),
-            ("schema", SCHEMA),
-        ):
-            await client.hsetnx(keys.STORE, field, value)
-        kept = {text(name): text(value) for name, value in (await client.hgetall(keys.STORE)).items()}
-    if int(kept["partitions"]) != partitions:
-        raise UnfitStore(
-            f"the store was initialised with {kept['partitions']} partitions, this server is set to "
-            f"{partitions}; set DATABASE.PARTITIONS to {kept['partitions']}"
-        )
-    if kept["schema"] != SCHEMA:
-        raise UnfitStore(f"the store's schema is {kept['schema']!r}; this version reads {SCHEMA!r}")
-    return str(kept["epoch"])
-
-
-def text(value: bytes | str | None) -> str:
-    """Return an answer of the store as text; None as the empty one."""
-    return value.decode() if isinstance(value, bytes) else value or ""
-
-
-async def _configured(client: Redis, name: str, default: str) -> str:
-    """Return a server setting; the default where a managed store hides CONFIG."""
+        await check_fitness(client)
+        kept = await _identity(client)
+        if not kept.keys() >= {"epoch", "partitions", "schema"}:
+            # One field at a time: of several instances that start at once, one decides each.
+            await client.hsetnx(keys.STORE, "epoch", secrets.token_urlsafe(9))
+            await client.hsetnx(keys.STORE, "partitions", str(partitions))
+            await client.hsetnx(keys.STORE, "schema", SCHEMA)
+            kept = await _identity(client)
     try:
-        answer = await client.config_get(name)
-    except ResponseError:
-        return default
-    # Without decoding of answers the names come as bytes, whatever the library's types say.
-    return {text(key): text(value) for key, value in answer.items()}.get(name, default)
+        epoch, partitions_kept, schema = kept["epoch"], int(kept["partitions"]), kept["schema"]
+    except KeyError:
+        raise StoreUnavailable("the store does not serve now: it was emptied a moment ago") from None
+    if partitions_kept != partitions:
+        raise UnfitStore(
+            f"the store was initialised with {partitions_kept} partitions, this server is set to "
+            f"{partitions}; set DATABASE.PARTITIONS to {partitions_kept}"
+        )
+    if schema != SCHEMA:
+        raise UnfitStore(f"the store's schema is {schema!r}; this version reads {SCHEMA!r}")
+    return epoch
+
+
+async def _identity(client: Redis) -> dict[str, str]:
+    return {text(name): text(value) for name, value in (await client.hgetall(keys.STORE)).items()}

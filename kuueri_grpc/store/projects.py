@@ -4,10 +4,10 @@ import json
 
 from redis.asyncio import Redis
 
-from kuueri_grpc.domain.errors import EmailExists, ProjectNotFound
+from kuueri_grpc.domain.errors import EmailExists, ProjectNotFound, StoreUnavailable
 from kuueri_grpc.ports import Credential, Project
 from kuueri_grpc.store import codec, keys
-from kuueri_grpc.store.connection import text
+from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.scripts import ScriptRunner
 
@@ -95,6 +95,9 @@ class RedisProjectStore:
         """See `ports.ProjectStore`."""
         with outages_mapped():
             kept = await self._client.hget(keys.STORE, "epoch")
+        if not kept:
+            # It came back empty, and is about to be initialised.
+            raise StoreUnavailable("the store does not serve now: it was emptied a moment ago")
         return text(kept)
 
 

@@ -3,30 +3,51 @@
 import asyncio
 import contextlib
 import json
+import logging
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from kuueri_grpc.domain.errors import StoreUnavailable
-from kuueri_grpc.ports import Changed, Due, Lease, Reconnected, Revoke, Revoked, Signal
+from kuueri_grpc.ports import (
+    NO_TELEMETRY,
+    Changed,
+    Disconnected,
+    Due,
+    Lease,
+    Reconnected,
+    Revoke,
+    Revoked,
+    Signal,
+    Telemetry,
+)
 from kuueri_grpc.store import keys
-from kuueri_grpc.store.errors import outages_mapped
+from kuueri_grpc.store.errors import OUTAGES, kind_of, outages_mapped
+
+_log = logging.getLogger(__name__)
 
 #: How long the store may take to confirm a subscription.
-_CONFIRMATION_S = 5.0
+_CONFIRMATION_S = 3.0
+#: A connection that was silent for so long is asked for a sign of life, and given up after as long again.
+_SILENCE_S = 5.0
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class RedisSignalBus:
     """`ports.SignalBus`. `listen` owns the connection; `follow` and `unfollow` change what it hears."""
 
-    def __init__(self, client: Redis, partitions: int, instance: str) -> None:
+    def __init__(
+        self, client: Redis, partitions: int, instance: str, telemetry: Telemetry = NO_TELEMETRY
+    ) -> None:
         self._client = client
+        self._telemetry = telemetry
         self._partitions = partitions
         self._own = keys.instance_channel(instance).encode()
         self._wakes = {keys.wake_channel(p).encode(): p for p in range(partitions)}
@@ -35,6 +56,12 @@ class RedisSignalBus:
         self._changing = asyncio.Lock()
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
+        self._lost_at: float | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether signals arrive."""
+        return self._pubsub is not None
 
     async def listen(self) -> AsyncIterator[Signal]:
         """See `ports.SignalBus`."""
@@ -44,21 +71,56 @@ class RedisSignalBus:
                 async with self._client.pubsub() as pubsub:
                     early = await self._subscribe_all(pubsub)
                     self._pubsub = pubsub
-                    yield Reconnected()
-                    failures = 0
-                    for signal in early:
-                        yield signal
-                    while True:
-                        heard = self._signal(await self._message(pubsub))
-                        if heard is not None:
-                            yield heard
-            except (RedisError, OSError, TimeoutError):
+                    try:
+                        self._found()
+                        failures = 0
+                        yield Reconnected()
+                        for signal in early:
+                            yield signal
+                        while True:
+                            heard = self._signal(await self._message(pubsub))
+                            if heard is not None:
+                                yield heard
+                    finally:
+                        # Before it is closed, so that nobody subscribes on it any more.
+                        self._pubsub = None
+            except OUTAGES as error:
+                if begun := self._lost(error):
+                    yield begun
                 wait = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
                 failures += 1
                 # Spread out, so that a store coming back is not met by everybody at once.
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
-            finally:
-                self._pubsub = None
+
+    async def reconnect(self) -> None:
+        """See `ports.SignalBus`."""
+        if self._pubsub is not None and (connection := _connection(self._pubsub)) is not None:
+            # What `listen` waits for ends with the connection.
+            await connection.disconnect(nowait=True)
+
+    def _found(self) -> None:
+        self._telemetry.signals_connected()
+        if self._lost_at is not None:
+            seconds = round(time.monotonic() - self._lost_at, 3)
+            _log.warning(
+                "signals arrive again after %.1f s; everything is looked at anew",
+                seconds,
+                extra={"event": "signals_restored", "seconds": seconds},
+            )
+        self._lost_at = None
+
+    def _lost(self, error: BaseException) -> Disconnected | None:
+        """Return what to tell when an interruption begins, None while it lasts."""
+        if self._lost_at is not None:
+            return None
+        self._lost_at = time.monotonic()
+        why = f"{kind_of(error)}: {error}"
+        _log.warning(
+            "signals are interrupted (%s); what others do is learned of late until they return",
+            why,
+            extra={"event": "signals_lost"},
+        )
+        return Disconnected(why)
 
     async def _subscribe_all(self, pubsub: PubSub) -> list[Signal]:
         """Return when every subscription is in force, with the signals that came in between.
@@ -72,15 +134,30 @@ class RedisSignalBus:
             message = await self._message(pubsub)
             if message["type"] == "subscribe":
                 unconfirmed.discard(message["channel"])
-            elif (signal := self._signal(message)) is not None:
+            if (signal := self._signal(message)) is not None:
                 early.append(signal)
         return early
 
     async def _message(self, pubsub: PubSub) -> dict[str, Any]:
-        response = await pubsub.parse_response()
-        # The library leaves this method without types.
-        message: dict[str, Any] = await pubsub.handle_message(response)  # type: ignore[no-untyped-call]
-        return message
+        """Return the next message, however long it takes. Raises TimeoutError: there is no sign of life."""
+        asked = False
+        while True:
+            connection = _connection(pubsub)
+            if connection is None or not connection.is_connected:
+                # The library would connect again, and nobody would know that signals were missed.
+                raise RedisConnectionError("the connection was closed")
+            response = await pubsub.parse_response(block=False, timeout=_SILENCE_S)
+            if response is None:
+                if asked:
+                    raise TimeoutError(f"no answer to a PING within {_SILENCE_S:g} s")
+                await pubsub.ping()
+                asked = True
+                continue
+            asked = False
+            # The library leaves this method without types.
+            message: dict[str, Any] = await pubsub.handle_message(response)  # type: ignore[no-untyped-call]
+            if message["type"] != "pong":
+                return message
 
     def _signal(self, message: dict[str, Any]) -> Signal | None:
         channel, data = message["channel"], message["data"]
@@ -99,25 +176,24 @@ class RedisSignalBus:
         channel = self._channel(project_id, task_id)
         self._followers[channel] += 1
         try:
-            # One at a time: an unsubscribe must not overtake the subscribe of a newcomer.
-            async with self._changing:
-                if channel not in self._followed:
-                    await self._subscribe(channel, Changed(project_id, task_id))
+            with outages_mapped():
+                # One at a time: an unsubscribe must not overtake the subscribe of a newcomer.
+                async with asyncio.timeout(_CONFIRMATION_S), self._changing:
+                    if channel not in self._followed:
+                        await self._subscribe(channel, Changed(project_id, task_id))
         except BaseException:
             self._followers[channel] -= 1
             raise
 
     async def _subscribe(self, channel: bytes, change: Changed) -> None:
         if self._pubsub is None:
-            raise StoreUnavailable("the store does not serve now (no connection for signals)")
+            raise StoreUnavailable("the store does not serve now: there is no connection for signals")
         confirmed = self._confirmed[channel] = asyncio.Event()
         # Before the confirmation, so that a reconnection in between subscribes to it too.
         self._followed[channel] = change
         try:
-            with outages_mapped():
-                async with asyncio.timeout(_CONFIRMATION_S):
-                    await self._pubsub.subscribe(channel)
-                    await confirmed.wait()
+            await self._pubsub.subscribe(channel)
+            await confirmed.wait()
         except BaseException:
             del self._followed[channel]
             raise
@@ -133,7 +209,7 @@ class RedisSignalBus:
                 return
             del self._followers[channel], self._followed[channel]
             if self._pubsub is not None:
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(*OUTAGES):
                     # A connection that broke has forgotten the subscription anyway.
                     await self._pubsub.unsubscribe(channel)
 
@@ -154,6 +230,12 @@ class RedisSignalBus:
     async def _send(self, instance: str, message: dict[str, object]) -> None:
         with outages_mapped():
             await self._client.publish(keys.instance_channel(instance), json.dumps(message))
+
+
+def _connection(pubsub: PubSub) -> AbstractConnection | None:
+    # The library's types have it that there never is one.
+    connection: Any = pubsub.connection
+    return connection if isinstance(connection, AbstractConnection) else None
 
 
 def _pack(lease: Lease) -> list[str]:

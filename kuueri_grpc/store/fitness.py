@@ -1,0 +1,98 @@
+"""Whether a server may hold tasks at all: what it is, how it is set, and what it would do to them."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from kuueri_grpc.ports import UnfitStore
+
+_log = logging.getLogger(__name__)
+
+DATABASES = 4
+#: The first releases with script flags: a script says whether it may run while memory is full.
+_OLDEST = {"Valkey": (7, 2), "Redis": (7, 0)}
+_NEEDED = "Valkey 7.2 or newer, or Redis 7.0 or newer, is needed"
+_SETTINGS = ("maxmemory-policy", "databases", "cluster-databases", "appendonly")
+
+
+async def check_fitness(client: Redis) -> None:
+    """Return if the server can hold tasks safely; ask it again whenever it may be another one.
+
+    What a managed store hides from us is taken to be as it should.
+
+    Raises:
+        UnfitStore: it cannot; the text says what was found and what is needed.
+        RedisError, OSError, TimeoutError: it does not answer.
+    """
+    _check_version(await _hidden_as_nothing(client.info("server")))
+    cluster = await _hidden_as_nothing(client.info("cluster"))
+    settings = await _settings(client)
+    _check_databases(settings, clustered=str(cluster.get("cluster_enabled", 0)) == "1")
+    policy = settings.get("maxmemory-policy", "noeviction")
+    if policy != "noeviction":
+        raise UnfitStore(
+            f"the store's maxmemory-policy is {policy!r}: it would drop tasks when memory runs short; "
+            "set it to 'noeviction'"
+        )
+
+
+async def warn_of_weak_durability(client: Redis) -> None:
+    """Log what the server would lose in a crash, if that is more than a second's work."""
+    if (await _settings(client)).get("appendonly") == "no":
+        _log.warning(
+            "the store keeps no append-only file (appendonly is 'no'): a crash of it loses every task that "
+            "was accepted since its last snapshot; set appendonly to 'yes'",
+            extra={"event": "store_not_durable"},
+        )
+
+
+def text(value: bytes | str | None) -> str:
+    """Return an answer of the store as text; None as the empty one."""
+    return value.decode() if isinstance(value, bytes) else value or ""
+
+
+def _check_version(server: Mapping[str, Any]) -> None:
+    if not server:
+        return
+    # Others that speak the protocol name a version of Redis that they are like.
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    version = str(server.get("valkey_version") or server.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST[name]:
+        raise UnfitStore(f"the store is {name} {version}; {_NEEDED}")
+
+
+def _check_databases(settings: Mapping[str, str], *, clustered: bool) -> None:
+    if clustered:
+        databases = int(settings.get("cluster-databases", 1))
+        if databases < DATABASES:
+            raise UnfitStore(
+                f"the store is a node of a cluster that is set to {databases} of {DATABASES} databases: "
+                "a Redis cluster has database 0 only; use Valkey 9 or newer with cluster-databases 16, or "
+                "a server that is in no cluster"
+            )
+        return
+    databases = int(settings.get("databases", 16))
+    if databases < DATABASES:
+        raise UnfitStore(f"the store has {databases} databases; {DATABASES} are needed (0 to 3)")
+
+
+async def _settings(client: Redis) -> dict[str, str]:
+    # Without decoding of answers the names come as bytes, whatever the library's types say.
+    answer = await _hidden_as_nothing(client.config_get(*_SETTINGS))
+    return {text(name): text(value) for name, value in answer.items()}
+
+
+async def _hidden_as_nothing(asked: Any) -> Mapping[Any, Any]:
+    """Return the answer; an empty one where a managed store, or its ACL, does not let us ask."""
+    try:
+        answer: Mapping[Any, Any] = await asked
+    except NoPermissionError:
+        return {}
+    except ResponseError as error:
+        if "unknown" in str(error).lower():
+            return {}
+        raise
+    return answer

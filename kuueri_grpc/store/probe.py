@@ -1,0 +1,97 @@
+"""The `StoreProbe` port, and the wait for a store that is about to serve."""
+
+import asyncio
+import logging
+import time
+
+from redis.exceptions import RedisError
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.ports import UnfitStore
+from kuueri_grpc.store import keys
+from kuueri_grpc.store.client import StoreClient
+from kuueri_grpc.store.connection import initialise
+from kuueri_grpc.store.errors import ErrorKind, kind_of, outages_mapped
+from kuueri_grpc.store.fitness import warn_of_weak_durability
+
+_log = logging.getLogger(__name__)
+
+#: What a client is told while the store is unfit: it is for the operator to know why.
+_REFUSAL = "the store does not serve now: it is not fit for use, the log of this server says why"
+#: How long an unreachable store is tried when the server starts.
+_PATIENCE_S = 5.0
+_TRY_AGAIN_S = 0.25
+
+
+class RedisStoreProbe:
+    """`ports.StoreProbe`.
+
+    Args:
+        checks: the client to look with, see `StoreAddress.connect_for_checks`.
+        served: the client that everything else uses; refused its calls while the store is unfit.
+        partitions: how many the store must have been initialised with.
+    """
+
+    def __init__(self, checks: StoreClient, served: StoreClient, partitions: int) -> None:
+        self._checks = checks
+        self._served = served
+        self._partitions = partitions
+
+    async def check(self) -> str:
+        """See `ports.StoreProbe`."""
+        try:
+            epoch = await initialise(self._checks, self._partitions)
+        except UnfitStore:
+            self._served.refuse(_REFUSAL)
+            raise
+        with outages_mapped():
+            # There is no such field. A write all the same, so it is refused whenever writes are (READONLY,
+            # MISCONF, NOREPLICAS), except where memory is short: what frees some is taken then, too.
+            await self._checks.hdel(keys.STORE, "probe")
+        self._served.refuse(None)
+        return epoch
+
+    async def warn_of_weak_durability(self) -> None:
+        """Log what a crash of the store would cost, if that is more than it need be."""
+        with outages_mapped():
+            await warn_of_weak_durability(self._checks)
+
+
+async def await_store(probe: RedisStoreProbe, location: str, patience_s: float = _PATIENCE_S) -> str:
+    """Return the epoch of the store's data when the store serves.
+
+    While it loads its data it is waited for; unreachable, or refusing writes, it is tried for `patience_s`.
+
+    Args:
+        probe: looks at the store.
+        location: what the store is called in errors, without credentials.
+        patience_s: how long to try.
+
+    Raises:
+        UnfitStore: it must not be used as it is.
+        StoreUnavailable: it does not serve; the text names it and says why.
+    """
+    deadline = time.monotonic() + patience_s
+    told = False
+    while True:
+        try:
+            epoch = await probe.check()
+            await probe.warn_of_weak_durability()
+        except StoreUnavailable as error:
+            cause = error.__cause__ or error
+            if kind_of(cause) is ErrorKind.LOADING:
+                if not told:
+                    _log.warning("the store at %s is loading its data; waiting until it has", location)
+                    told = True
+                deadline = time.monotonic() + patience_s
+            elif time.monotonic() > deadline or kind_of(cause) is ErrorKind.AUTH:
+                raise StoreUnavailable(f"the store at {location} does not serve: {_said(cause)}") from error
+            await asyncio.sleep(_TRY_AGAIN_S)
+        else:
+            return epoch
+
+
+def _said(cause: BaseException) -> str:
+    if isinstance(cause, RedisError | OSError) and str(cause):
+        return str(cause)
+    return "it does not answer in time" if isinstance(cause, TimeoutError) else str(cause)
