@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 ENV_PREFIX = "TASKS_"
 ENV_DELIMITER = "__"
+Role = Literal["api", "scheduler"]
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -23,6 +24,11 @@ def default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME", "")
     # The specification has relative paths ignored.
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "kuueri"
+
+
+def available_cores() -> int:
+    """Number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parse_network(network: object) -> IPv4Network | IPv6Network:
@@ -158,6 +164,12 @@ class Settings(BaseSettings):
     """Port that gRPC listens on; 0 picks a free one."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
+    workers: int = Field(default_factory=available_cores, ge=1, le=1024)
+    """Processes that share the port and the work; 1 serves without a supervising parent."""
+    roles: Annotated[tuple[Role, ...], NoDecode] = Field(("api", "scheduler"), min_length=1)
+    """What the processes do: answer calls (api), run tasks (scheduler), or both."""
+    grace: float = Field(10.0, ge=0, le=3600)
+    """Seconds that a server told to stop may take; attempts still in flight then are handed back."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Directory of the embedded store."""
     allow_target: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
@@ -175,6 +187,14 @@ class Settings(BaseSettings):
     @classmethod
     def _upper_level(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _parse_roles(cls, roles: object) -> object:
+        parts = roles.split(",") if isinstance(roles, str) else roles
+        if not isinstance(parts, list | tuple):
+            return roles
+        return tuple(dict.fromkeys(part.strip().lower() if isinstance(part, str) else part for part in parts))
 
     @field_validator("allow_target", mode="before")
     @classmethod

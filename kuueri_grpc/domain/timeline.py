@@ -48,6 +48,7 @@ class Reason(StrEnum):
     POISON = "POISON"
     RUN_NOW = "RUN_NOW"
     BY_REQUEST = "BY_REQUEST"
+    HANDED_BACK = "HANDED_BACK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,14 @@ _PLAIN = {
     EventType.EXPIRED: "Not started before its start deadline",
 }
 
+#: Where the reason changes the sentence.
+_BY_REASON: dict[tuple[EventType, Reason | None], str] = {
+    (EventType.RESUMED, Reason.RUN_NOW): "Resumed to run now, as asked by RunTask",
+    (EventType.RECOVERED, Reason.HANDED_BACK): (
+        "The worker running this attempt was stopped; the same attempt runs again"
+    ),
+}
+
 
 def describe(event: TimelineEvent) -> str:
     """Return the event as one English sentence without a full stop.
@@ -119,10 +128,8 @@ def describe(event: TimelineEvent) -> str:
         case EventType.FAILED:
             ending = _ENDINGS.get(event.reason) if event.reason else None
             return f"Task failed: {ending}" if ending else "Task failed"
-        case EventType.RESUMED if event.reason is Reason.RUN_NOW:
-            return "Resumed to run now, as asked by RunTask"
         case _:
-            return _PLAIN[event.type]
+            return _BY_REASON.get((event.type, event.reason), _PLAIN[event.type])
 
 
 def _failure(event: TimelineEvent) -> str:

@@ -51,6 +51,11 @@ class Attempts:
         """How many more attempts may start."""
         return self._max_in_flight - len(self._in_flight)
 
+    @property
+    def in_flight(self) -> int:
+        """How many attempts are under way."""
+        return len(self._in_flight)
+
     async def slot_freed(self) -> None:
         """Return when an attempt has ended since the last call."""
         await self._slot_freed.wait()
@@ -94,9 +99,11 @@ class Attempts:
         await asyncio.wait([attempt.worker])
         return True
 
-    async def abort_all(self) -> None:
-        """Stop every attempt; their leases run out and others take the tasks again."""
-        await asyncio.gather(*(self.abort(lease) for lease in self.leases()))
+    async def abort_all(self) -> list[Lease]:
+        """Stop every attempt; return the leases of those that were stopped."""
+        leases = self.leases()
+        stopped = await asyncio.gather(*(self.abort(lease) for lease in leases))
+        return [lease for lease, was_in_flight in zip(leases, stopped, strict=True) if was_in_flight]
 
     async def _run(self, claim: Claim, attempt: _Attempt) -> None:
         try:

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.agenda import Agenda
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.ownership import Ownership
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.settings import EngineSettings
-from kuueri_grpc.ports import Clock, ExecutionStore
+from kuueri_grpc.ports import ClaimBatch, Clock, ExecutionStore
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ class Scheduler:
     """Claims what is due, sleeps until the next due instant, and is woken by anything earlier.
 
     It never polls: the agenda knows the next instant of every partition, claims refresh it, and a
-    change made elsewhere arrives as a signal.
+    change made elsewhere arrives as a signal. In partitions that others look at first, its look comes a
+    little after the due instant; a backlog is taken from by all at once.
     """
 
     def __init__(
@@ -39,12 +41,19 @@ class Scheduler:
         self._settings = settings
         self._instance = instance
         self._agenda = Agenda()
+        # Until it knows of others.
+        self._delay_ms: Callable[[int], int] = lambda _: 0
         self._woken = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._stopping = False
 
+    def share(self, ownership: Ownership) -> None:
+        """Leave the first look at each partition to its owner from now on."""
+        self._delay_ms = ownership.delay_ms
+
     def wake(self, partition: int, at_ms: int) -> None:
-        """Look at `partition` at `at_ms` at the latest."""
-        if self._agenda.advance(partition, at_ms):
+        """Something in `partition` is due at `at_ms`."""
+        if self._agenda.advance(partition, at_ms + self._delay_ms(partition)):
             self._woken.set()
 
     async def look_again(self) -> None:
@@ -53,10 +62,15 @@ class Scheduler:
             self.wake(partition, at_ms)
 
     def stop(self) -> None:
-        """Claim nothing more: `run` returns when a claim that is under way has started its attempts."""
+        """Claim nothing more; `run` returns."""
         self._stopping = True
         self._woken.set()
         self._attempts.stop_waiting()
+
+    async def stopped(self) -> None:
+        """After `stop`: return when a claim that was under way has started its attempts."""
+        async with self._claiming:
+            pass
 
     async def run(self) -> None:
         """Claim and start attempts until stopped."""
@@ -74,15 +88,16 @@ class Scheduler:
             await self._attempts.slot_freed()
             # One freed slot is seldom alone: a slightly larger claim costs the store much less.
             await asyncio.sleep(self._settings.linger_ms / 1_000)
+        if self._stopping or self._attempts.free_slots == 0:
+            return  # what was freed may have been a slot before the last claim
         now_ms = self._clock.now_ms()
-        if self._stopping:
-            return
         self._woken.clear()
         next_ms = self._agenda.next_ms()
         if next_ms is None or next_ms > now_ms:
             await self._sleep(None if next_ms is None else next_ms - now_ms)
             return
-        await self._claim(self._agenda.due(now_ms))
+        async with self._claiming:
+            await self._claim(self._agenda.due(now_ms))
 
     async def _sleep(self, wait_ms: int | None) -> None:
         timeout = None if wait_ms is None else wait_ms / 1_000
@@ -105,15 +120,20 @@ class Scheduler:
                     dict.fromkeys(partitions, limit), self._instance, self._settings.lease_ms
                 )
             except BaseException:
-                self._note(instants)
+                for partition, at_ms in instants.items():
+                    self._agenda.advance(partition, at_ms)
                 raise
             for batch in batches:
-                if batch.next_due_ms is not None:
-                    self._note({batch.partition: batch.next_due_ms})
+                self._note(batch)
                 for claim in batch.claims:
                     if not self._revocations.revoked(claim.lease):
                         self._attempts.start(claim, held_until)
 
-    def _note(self, instants: Mapping[int, int]) -> None:
-        for partition, at_ms in instants.items():
-            self._agenda.advance(partition, at_ms)
+    def _note(self, batch: ClaimBatch) -> None:
+        if batch.next_due_ms is None:
+            return
+        if batch.next_due_ms <= self._clock.now_ms():
+            # A backlog, more than its owner took at once: whoever is here goes on.
+            self._agenda.advance(batch.partition, batch.next_due_ms)
+        else:
+            self.wake(batch.partition, batch.next_due_ms)

@@ -52,9 +52,10 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     now with reason RUN_NOW.
     """
     EVENT_TYPE_RECOVERED: _EventType.ValueType  # 9
-    """The worker that ran the attempt was lost. The same attempt, under the same
-    number, will go out again at `next_time`; no retry is used up, and the target
-    may see the request twice.
+    """The worker that ran the attempt was lost, or stopped before the attempt had
+    ended; `reason` says which. The same attempt, under the same number, will go
+    out again at `next_time`; no retry is used up, and the target may see the
+    request twice.
     """
     EVENT_TYPE_COMPLETED: _EventType.ValueType  # 10
     """Last event: the last run succeeded."""
@@ -97,9 +98,10 @@ EVENT_TYPE_RESUMED: EventType.ValueType  # 8
 now with reason RUN_NOW.
 """
 EVENT_TYPE_RECOVERED: EventType.ValueType  # 9
-"""The worker that ran the attempt was lost. The same attempt, under the same
-number, will go out again at `next_time`; no retry is used up, and the target
-may see the request twice.
+"""The worker that ran the attempt was lost, or stopped before the attempt had
+ended; `reason` says which. The same attempt, under the same number, will go
+out again at `next_time`; no retry is used up, and the target may see the
+request twice.
 """
 EVENT_TYPE_COMPLETED: EventType.ValueType  # 10
 """Last event: the last run succeeded."""
@@ -165,6 +167,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """
     REASON_BY_REQUEST: _Reason.ValueType  # 19
     """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
+    REASON_HANDED_BACK: _Reason.ValueType  # 20
+    """RECOVERED: the worker was told to stop, waited for the attempt as long as it
+    may, then aborted it and gave the task back at once.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why an attempt had no good answer, or why a task moved on as it did."""
@@ -217,6 +223,10 @@ REASON_RUN_NOW: Reason.ValueType  # 18
 """
 REASON_BY_REQUEST: Reason.ValueType  # 19
 """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
+REASON_HANDED_BACK: Reason.ValueType  # 20
+"""RECOVERED: the worker was told to stop, waited for the attempt as long as it
+may, then aborted it and gave the task back at once.
+"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -90,6 +90,14 @@ class ExecutionStore(Protocol):
         """Apply outcomes. False: the token is stale, nothing changed."""
         ...
 
+    async def release(self, leases: Sequence[Lease]) -> int:
+        """Give leases back whose attempts were aborted; return how many were still held.
+
+        Their tasks are due at once (RECOVERED with HANDED_BACK, same attempt number, no retry used, no
+        loss counted), or held where Pause had come. A stale token changes nothing.
+        """
+        ...
+
     async def sweep(self) -> None:
         """Drop index entries of tasks whose history has expired. Bounded work per call."""
         ...

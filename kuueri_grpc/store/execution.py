@@ -15,7 +15,7 @@ from kuueri_grpc.store.settings import StoreSettings
 
 _Item = TypeVar("_Item")
 
-#: Reports in one script call: long calls hold up every other client of the store.
+#: Reports, or leases given back, in one script call: long calls hold up every other client of the store.
 _REPORT_CHUNK = 100
 #: Expired histories that one sweep of a partition takes out of the indexes.
 _SWEEP_CHUNK = 200
@@ -60,12 +60,7 @@ class RedisExecutionStore:
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Lease]:
         """See `ports.ExecutionStore`."""
         by_partition = self._by_partition(leases, lambda lease: lease.project_id)
-        calls: list[tuple[int, Sequence[Argument]]] = []
-        for partition, held in by_partition.items():
-            arguments: list[Argument] = [lease_ms, len(held)]
-            for lease in held:
-                arguments += (lease.project_id, lease.task_id, lease.token)
-            calls.append((partition, arguments))
+        calls = [(p, (lease_ms, *_lease_arguments(held))) for p, held in by_partition.items()]
         answers = await self._runner.run_many("renew", calls)
         return [
             held[place - 1]
@@ -92,6 +87,15 @@ class RedisExecutionStore:
         for place, answer in zip(places, itertools.chain.from_iterable(answers), strict=True):
             applied[place] = answer == 1
         return applied
+
+    async def release(self, leases: Sequence[Lease]) -> int:
+        """See `ports.ExecutionStore`."""
+        calls = [
+            (partition, _lease_arguments(held[start : start + _REPORT_CHUNK]))
+            for partition, held in self._by_partition(leases, lambda lease: lease.project_id).items()
+            for start in range(0, len(held), _REPORT_CHUNK)
+        ]
+        return sum(itertools.chain.from_iterable(await self._runner.run_many("release", calls)))
 
     async def sweep(self) -> None:
         """See `ports.ExecutionStore`."""
@@ -133,6 +137,13 @@ def _claim(row: Sequence[Any], signing_secrets: tuple[str, ...]) -> Claim:
         repeat=repeat,
         signing_secrets=signing_secrets,
     )
+
+
+def _lease_arguments(leases: Sequence[Lease]) -> list[Argument]:
+    arguments: list[Argument] = [len(leases)]
+    for lease in leases:
+        arguments += (lease.project_id, lease.task_id, lease.token)
+    return arguments
 
 
 def _report_arguments(report: Report) -> list[Argument]:

@@ -97,7 +97,7 @@ async def serving(
         for_signals = await stack.enter_async_context(address.connect_for_signals())
         await initialise(client, PARTITIONS)
         settings, clock = StoreSettings(partitions=PARTITIONS), StoreClock()
-        runner = ScriptRunner(client, PARTITIONS)
+        runner = ScriptRunner(client, settings)
         tasks, execution = RedisTaskStore(runner, settings), RedisExecutionStore(runner, settings, clock)
         dispatcher = HttpDispatcher(GuardedTransport(AddressGuard()), clock)
         stack.push_async_callback(dispatcher.aclose)

@@ -19,14 +19,15 @@ WITHOUT_TTL = frozenset(
     {"store", "email", "project", "credentials", "due", "leases", "ended", "queue", "index"}
 )
 #: Keys that must end by themselves.
-WITH_TTL = frozenset({"request", "claim"})
+WITH_TTL = frozenset({"request", "claim", "feed", "instances"})
 #: Keys of a task: without a time to live while it is live, with one when it has ended.
 OF_TASK = frozenset({"task", "config", "timeline"})
 DATABASE_OF = {
-    **dict.fromkeys(("store", "email", "project", "credentials"), 0),
+    **dict.fromkeys(("store", "instances", "email", "project", "credentials"), 0),
     **dict.fromkeys(("due", "leases", "ended", "queue", "task", "index", "request", "claim"), 1),
     "config": 2,
     "timeline": 3,
+    "feed": 3,
 }
 
 _KEY = re.compile(r"(?:kuueri|\{(?P<partition>\d+)\}):(?P<family>[a-z]+)(?::(?P<name>.+))?")

@@ -137,7 +137,7 @@ async def connected(url: str, settings: StoreSettings) -> AsyncIterator[Ports]:
     """Open the ports of a store; close them at the end."""
     async with StoreAddress(url).connect() as client:
         await initialise(client, settings.partitions)
-        runner, clock = ScriptRunner(client, settings.partitions), StoreClock()
+        runner, clock = ScriptRunner(client, settings), StoreClock()
         yield Ports(
             url,
             client,

@@ -12,6 +12,16 @@ local read = {
   string = function(key) return { redis.call('GET', key) } end,
   hash = function(key) return redis.call('HGETALL', key) end,
   list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  stream = function(key)
+    local items = {}
+    for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
+      items[#items + 1] = entry[1]
+      for _, field in ipairs(entry[2]) do
+        items[#items + 1] = field
+      end
+    end
+    return items
+  end,
   zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
 }
 local databases = {}
@@ -74,8 +84,8 @@ def _entry(kind: bytes, expires_ms: int, value: list[bytes]) -> Entry:
             return Entry("hash", ttl, fields=_pairs(value))
         case b"zset":
             return Entry("zset", ttl, scores={name: int(score) for name, score in _pairs(value).items()})
-        case b"list":
-            return Entry("list", ttl, items=tuple(value))
+        case b"list" | b"stream":
+            return Entry(kind.decode(), ttl, items=tuple(value))
         case _:
             return Entry("string", ttl, text=value[0])
 

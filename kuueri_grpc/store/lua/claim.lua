@@ -22,34 +22,22 @@ local function replay()
   end
 end
 
--- The holder of this lease died or hung: the same attempt runs again, no retry is used up.
+-- The holder of this lease died or hung.
 local function recover(name)
   local project, id = split(name)
   write_member(EXECUTION_DB, 'ZREM', LEASES, name)
-  local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'attempt', 'origin', 'lost', 'hold')
+  local t = call('HMGET', TASK .. name, unpack(LEASED))
   if t[1] ~= 'DISPATCHING' then
     return
   end
-  local queue_name, sequence, attempt = t[2], tonumber(t[3]), tonumber(t[4])
-  local lost = tonumber(present(t[6]) or 0) + 1
-  if lost >= max_losses then
-    sequence = record(project, queue_name, id, sequence, { e = 'FAILED', a = attempt, r = 'POISON' })
-    write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'seq', sequence, 'end', int(now),
-      'lost', lost, 'token', '', 'holder', '', 'due', '', 'hold', '', 'redo', '')
-    retire(project, name)
-    return
+  local lost = tonumber(present(t[8]) or 0) + 1
+  if lost < max_losses then
+    return give_back(project, id, t, 'LEASE_LOST', lost)
   end
-  local recovered = { e = 'RECOVERED', a = attempt, r = 'LEASE_LOST', x = now }
-  if present(t[7]) then
-    sequence = record(project, queue_name, id, sequence, recovered, { e = 'PAUSED', r = 'BY_REQUEST' })
-    write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'PAUSED', 'seq', sequence, 'lost', lost, 'redo', 1,
-      'left', 0, 'token', '', 'holder', '', 'hold', '', 'due', '')
-  else
-    sequence = record(project, queue_name, id, sequence, recovered)
-    write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'seq', sequence, 'lost', lost, 'redo', 1,
-      'due', int(now), 'token', '', 'holder', '')
-    enqueue(project .. '/' .. queue_name, id, now)
-  end
+  local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'FAILED', a = tonumber(t[4]), r = 'POISON' })
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'seq', sequence, 'end', int(now),
+    'lost', lost, 'token', '', 'holder', '', 'due', '', 'hold', '', 'redo', '')
+  retire(project, name)
 end
 
 local function expire(name, project, queue_name, id, sequence)

@@ -233,6 +233,29 @@ local function retire(project, name)
   write_member(EXECUTION_DB, 'ZADD', ENDED, int(now + RETENTION), name)
 end
 
+-- Leases -----------------------------------------------------------------------------------------
+
+-- What `give_back` has to know of a task: the fields to read.
+local LEASED = { 'state', 'queue', 'seq', 'attempt', 'origin', 'hold', 'token', 'lost' }
+
+-- An attempt ended without an outcome: the task returns to where it waited, or is held if Pause came
+-- meanwhile. The same attempt runs again, no retry is used up. `t`: its LEASED fields; `lost`: how often
+-- its lease was lost so far.
+local function give_back(project, id, t, reason, lost)
+  local name = project .. '/' .. id
+  local recovered = { e = 'RECOVERED', a = tonumber(t[4]), r = reason, x = now }
+  if present(t[6]) then
+    local sequence = record(project, t[2], id, tonumber(t[3]), recovered, { e = 'PAUSED', r = 'BY_REQUEST' })
+    write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'PAUSED', 'seq', sequence, 'lost', lost, 'redo', 1,
+      'left', 0, 'token', '', 'holder', '', 'hold', '', 'due', '')
+  else
+    local sequence = record(project, t[2], id, tonumber(t[3]), recovered)
+    write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'seq', sequence, 'lost', lost, 'redo', 1,
+      'due', int(now), 'token', '', 'holder', '')
+    enqueue(project .. '/' .. t[2], id, now)
+  end
+end
+
 -- Reading ----------------------------------------------------------------------------------------
 
 -- The record of a task as codec.py reads it: {hash of database 1 flat, hash of database 2 flat}.

@@ -32,6 +32,7 @@ EVENTS = [
     an_event(EventType.RESUMED, reason=Reason.BY_REQUEST, next_time_ms=1_800_000_005_000),
     an_event(EventType.RESUMED, reason=Reason.RUN_NOW, next_time_ms=1_800_000_005_000),
     an_event(EventType.RECOVERED, attempt=2, reason=Reason.LEASE_LOST),
+    an_event(EventType.RECOVERED, attempt=2, reason=Reason.HANDED_BACK),
     an_event(EventType.COMPLETED, attempt=2),
     *(an_event(EventType.FAILED, attempt=2, reason=reason) for reason in ENDINGS),
     an_event(EventType.CANCELED, reason=Reason.BY_REQUEST),

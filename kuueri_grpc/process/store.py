@@ -1,0 +1,89 @@
+"""The store that the settings name: opened for a server, or found for a command."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from kuueri_grpc.config import Settings
+from kuueri_grpc.process.backoff import RestartBackoff
+from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.store.connection import StoreAddress
+from kuueri_grpc.store.embedded import EmbeddedValkey, ValkeyStartError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """Where the store is, and what it is called in the line that says that the server is ready."""
+
+    address: StoreAddress
+    description: str
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[OpenStore]:
+    """Have the store there until the end of the block; the embedded one is restarted when it dies.
+
+    Raises:
+        StartError: the embedded store does not start.
+    """
+    url = settings.redis_url
+    if url is not None:
+        yield OpenStore(StoreAddress(url.get_secret_value()), "external store")
+        return
+    embedded = EmbeddedValkey(settings.data_dir)
+    try:
+        await embedded.start()
+    except (ValkeyStartError, OSError) as error:
+        raise StartError(str(error)) from error
+    keeper = asyncio.create_task(keep_running(embedded))
+    try:
+        yield OpenStore(StoreAddress(embedded.url), f"embedded store in {settings.data_dir}")
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await embedded.aclose()
+
+
+def running_store(settings: Settings) -> StoreAddress:
+    """Return where the store of a running server is: the external one, or the socket of the embedded one.
+
+    Raises:
+        StartError: there can be no embedded store in the data directory.
+    """
+    url = settings.redis_url
+    if url is not None:
+        return StoreAddress(url.get_secret_value())
+    try:
+        return StoreAddress(EmbeddedValkey(settings.data_dir).url)
+    except ValkeyStartError as error:
+        raise StartError(str(error)) from error
+
+
+async def keep_running(embedded: EmbeddedValkey) -> None:
+    """Start the embedded store again whenever it ends, on its directory, until cancelled.
+
+    Its clients find it under the same address. Until it is back they meet an outage.
+    """
+    backoff = RestartBackoff()
+    lived_since = time.monotonic()
+    while True:
+        cause: object = await embedded.wait()
+        lived_ms = round((time.monotonic() - lived_since) * 1_000)
+        while True:
+            wait_ms = backoff.after(lived_ms)
+            _log.error("the embedded store ended; it is started again in %d ms: %s", wait_ms, cause)
+            await asyncio.sleep(wait_ms / 1_000)
+            await embedded.aclose()
+            try:
+                await embedded.start()
+            except (ValkeyStartError, OSError) as error:
+                cause, lived_ms = error, 0
+            else:
+                break
+        lived_since = time.monotonic()
+        _log.warning("the embedded store is back")

@@ -1,0 +1,32 @@
+"""What a worker is told is what the supervisor knows."""
+
+from pathlib import Path
+
+from kuueri_grpc.config import Settings, load_settings
+from kuueri_grpc.process.handover import Answer, pack_answer, pack_settings, unpack_answer, unpack_settings
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def test_settings_arrive_whole_with_their_secrets() -> None:
+    settings = load_settings(
+        {"allow_target": ["10.0.0.0/8", "fd00::/8"], "database.redis.password": "top secret\n"},
+        REPOSITORY / "resource/config/config.example.json",
+    )
+    line = pack_settings(settings)
+    assert line.count(b"\n") == 1
+    received = unpack_settings(line)
+    assert received == settings
+    assert received.redis_url == settings.redis_url
+
+
+def test_what_was_not_set_stays_unset() -> None:
+    settings = Settings()
+    assert unpack_settings(pack_settings(settings)) == settings
+
+
+def test_an_answer_arrives_as_it_was_given() -> None:
+    for answer in (Answer(), Answer("two\nlines")):
+        line = pack_answer(answer)
+        assert "\n" not in line
+        assert unpack_answer(line.encode()) == answer
