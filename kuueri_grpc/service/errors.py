@@ -169,6 +169,12 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
 _METADATA = ("task_id", "state", "request_id", "limit")
 
 
+def reason_of(error: Exception) -> str:
+    """Return the reason that `ErrorInfo` has for `error`, without the enum's prefix."""
+    known = (_MAPPINGS[kind].reason for kind in type(error).__mro__ if kind in _MAPPINGS)
+    return _reason_name(next(known, reasons.ERROR_REASON_INTERNAL))
+
+
 def to_status(error: Exception) -> status_pb2.Status:
     """Return what a caller is told of `error`.
 
@@ -192,11 +198,14 @@ def _status(
     metadata: Mapping[str, str],
     details: Iterable[Message] = (),
 ) -> status_pb2.Status:
-    name = reasons.ErrorReason.Name(reason).removeprefix(_REASON_PREFIX)
-    info = error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)
+    info = error_details_pb2.ErrorInfo(reason=_reason_name(reason), domain=DOMAIN, metadata=metadata)
     if len(text) > _MAX_MESSAGE_LENGTH:
         text = text[: _MAX_MESSAGE_LENGTH - 3] + "..."
     return status_pb2.Status(code=code, message=text, details=[_pack(detail) for detail in (info, *details)])
+
+
+def _reason_name(reason: reasons.ErrorReason.ValueType) -> str:
+    return reasons.ErrorReason.Name(reason).removeprefix(_REASON_PREFIX)
 
 
 def _pack(detail: Message) -> AnyMessage:

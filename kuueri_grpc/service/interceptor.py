@@ -5,6 +5,8 @@ listed as open needs a token. Health and reflection are not of this API and pass
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Never, TypeAlias
@@ -12,12 +14,16 @@ from typing import Any, Never, TypeAlias
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
+from google.rpc import code_pb2  # type: ignore[import-untyped]
 from grpc_status.rpc_status import to_status as to_grpc_status
 
 from kuueri_grpc.domain.errors import WatcherTooSlow
-from kuueri_grpc.service.auth import admit, bearer_token
+from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
+from kuueri_grpc.service.auth import admit, bearer_token, caller
 from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.violations import InvalidFields, Violation
+
+_log = logging.getLogger(__name__)
 
 API_PREFIX = "/kuueri.tasks.v1."
 #: How long a client of a stream may leave gRPC's buffers full.
@@ -35,10 +41,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Admits the caller, and ends a call that raised with the status for what it raised."""
+    """Admits the caller, ends a call that raised with the status for what it raised, and counts calls."""
 
-    def __init__(self, authenticate: Authenticate) -> None:
+    def __init__(self, authenticate: Authenticate, telemetry: Telemetry = NO_TELEMETRY) -> None:
         self._authenticate = authenticate
+        self._telemetry = telemetry
         self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -53,40 +60,47 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         guarded = self._guarded.get(method)
         if guarded is None:
-            guarded = self._guarded[method] = self._guard(handler, is_open=method in OPEN_METHODS)
+            guarded = self._guarded[method] = self._guard(handler, method)
         return guarded
 
-    def _guard(self, handler: Handler, *, is_open: bool) -> Handler:
+    def _guard(self, handler: Handler, method: str) -> Handler:
+        name, is_open = method.removeprefix(API_PREFIX), method in OPEN_METHODS
         if handler.request_streaming:
             raise NotImplementedError("no method of the API streams requests")
         # Requests are read inside the guard: after the caller was admitted, and with a status if they fail.
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._guard_stream(handler, is_open=is_open),
+                self._guard_stream(handler, name, is_open=is_open),
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._guard_unary(handler, is_open=is_open),
+            self._guard_unary(handler, name, is_open=is_open),
             response_serializer=handler.response_serializer,
         )
 
-    def _guard_unary(self, handler: Any, *, is_open: bool) -> Any:
+    def _guard_unary(self, handler: Any, name: str, *, is_open: bool) -> Any:
         read, method = handler.request_deserializer, handler.unary_unary
 
         async def call(request: bytes, context: Context) -> Any:
+            ending, started = _Ending(), time.perf_counter()
             try:
                 if not is_open:
                     await self._admit(context)
-                return await method(_parse(read, request), context)
+                response = await method(_parse(read, request), context)
+                ending.code = "OK"
+                return response
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
-                await _abort(context, error)
+                await self._abort(context, error, ending)
+            finally:
+                self._telemetry.call_ended(name, ending.code, time.perf_counter() - started)
 
         return call
 
-    def _guard_stream(self, handler: Any, *, is_open: bool) -> Any:
+    def _guard_stream(self, handler: Any, name: str, *, is_open: bool) -> Any:
         read, method = handler.request_deserializer, handler.unary_stream
 
         async def call(request: bytes, context: Context) -> None:
+            ending = _Ending()
             try:
                 if not is_open:
                     await self._admit(context)
@@ -94,14 +108,37 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async with aclosing(method(_parse(read, request), context)) as messages:
                     async for message in messages:
                         await _write(context, message)
+                ending.code = "OK"
             except Exception as error:  # noqa: BLE001  as above
-                await _abort(context, error)
+                await self._abort(context, error, ending)
+            finally:
+                self._telemetry.call_ended(name, ending.code, None)
 
         return call
 
     async def _admit(self, context: Context) -> None:
         token = bearer_token(tuple(context.invocation_metadata() or ()))
         admit(await self._authenticate(token))
+
+    async def _abort(self, context: Context, error: Exception, ending: "_Ending") -> Never:
+        if isinstance(error, WatcherTooSlow):
+            self._telemetry.slow_watch_closed()
+            _log.warning(
+                "a watch was closed: its client did not keep up",
+                extra={"event": "slow_watch_closed", "project": caller()},
+            )
+        status = to_status(error)
+        ending.code = code_pb2.Code.Name(status.code)
+        await context.abort_with_status(to_grpc_status(status))
+
+
+class _Ending:
+    """How a call ended. It is cancelled where nothing else was noted: the client went away."""
+
+    __slots__ = ("code",)
+
+    def __init__(self) -> None:
+        self.code = "CANCELLED"
 
 
 async def _write(context: Context, message: Any) -> None:
@@ -123,7 +160,3 @@ def _parse(read: Callable[[bytes], Any], request: bytes) -> Any:
     except DecodeError:
         fault = "is no message of the type that this method takes, or has a string that is not UTF-8"
         raise InvalidFields([Violation("request", fault)]) from None
-
-
-async def _abort(context: Context, error: Exception) -> Never:
-    await context.abort_with_status(to_grpc_status(to_status(error)))

@@ -14,7 +14,7 @@ from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.pb import project_service_pb2, task_service_pb2
 from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
 from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
-from kuueri_grpc.ports import Clock
+from kuueri_grpc.ports import NO_TELEMETRY, Clock, Telemetry
 from kuueri_grpc.service.interceptor import CallInterceptor
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.projects import ProjectService
@@ -36,12 +36,13 @@ _CLIENT_PING_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class EngineApi:
-    """What the services call."""
+    """What the services call, and tell of calls."""
 
     commands: Commands
     watches: WatchHub
     projects: Projects
     clock: Clock
+    telemetry: Telemetry = NO_TELEMETRY
 
 
 class GrpcServer:
@@ -99,10 +100,12 @@ async def build_server(
         OSError: The address cannot be bound.
     """
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(engine.projects.authenticate)], options=_options(limits, reuse_port)
+        interceptors=[CallInterceptor(engine.projects.authenticate, engine.telemetry)],
+        options=_options(limits, reuse_port),
     )
     add_TaskServiceServicer_to_server(
-        TaskService(engine.commands, engine.watches, engine.projects, engine.clock, limits), server
+        TaskService(engine.commands, engine.watches, engine.projects, engine.clock, limits, engine.telemetry),
+        server,
     )
     add_ProjectServiceServicer_to_server(ProjectService(engine.projects, engine.clock), server)
     health = health_aio.HealthServicer()

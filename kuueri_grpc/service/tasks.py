@@ -1,7 +1,8 @@
 """`TaskService`: one method per call, each reading its request, running a command, writing the answer."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -13,11 +14,11 @@ from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub, WatchItem
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceServicer
-from kuueri_grpc.ports import Clock, NewTask, TaskPage
+from kuueri_grpc.ports import NO_TELEMETRY, Clock, NewTask, TaskPage, Telemetry
 from kuueri_grpc.service import requests, tokens
 from kuueri_grpc.service.auth import caller
 from kuueri_grpc.service.convert import to_event, to_task
-from kuueri_grpc.service.errors import to_status
+from kuueri_grpc.service.errors import reason_of, to_status
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import to_timestamp
 from kuueri_grpc.service.violations import InvalidFields
@@ -32,33 +33,59 @@ class TaskService(TaskServiceServicer):
     """Tasks of the project that calls. Errors are those that the contract names at each call."""
 
     def __init__(
-        self, commands: Commands, watches: WatchHub, projects: Projects, clock: Clock, limits: Limits
+        self,
+        commands: Commands,
+        watches: WatchHub,
+        projects: Projects,
+        clock: Clock,
+        limits: Limits,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._commands = commands
         self._watches = watches
         self._projects = projects
         self._clock = clock
         self._limits = limits
+        self._telemetry = telemetry
 
     async def Subscribe(  # noqa: N802  the names of methods are the contract's, here and below
         self, request: pb.SubscribeRequest, context: Context
     ) -> pb.SubscribeResponse:
         """Accept a task."""
-        new = requests.read_subscribe(request, self._limits, self._clock.now_ms())
-        (result,) = await self._commands.subscribe(caller(), [new])
-        if isinstance(result, KuueriError):
-            raise result
+        with self._refusing(1):
+            new = requests.read_subscribe(request, self._limits, self._clock.now_ms())
+            (result,) = await self._commands.subscribe(caller(), [new])
+            if isinstance(result, KuueriError):
+                raise result
+        self._telemetry.tasks_accepted(1)
         return pb.SubscribeResponse(task=to_task(result))
 
     async def BatchSubscribe(  # noqa: N802
         self, request: pb.BatchSubscribeRequest, context: Context
     ) -> pb.BatchSubscribeResponse:
         """Accept tasks, each on its own."""
-        items = requests.read_batch(request, self._limits, self._clock.now_ms())
-        valid = [item for item in items if isinstance(item, NewTask)]
-        accepted = iter(await self._commands.subscribe(caller(), valid) if valid else ())
+        with self._refusing(len(request.tasks)):
+            items = requests.read_batch(request, self._limits, self._clock.now_ms())
+            valid = [item for item in items if isinstance(item, NewTask)]
+            accepted = iter(await self._commands.subscribe(caller(), valid) if valid else ())
         results = [item if isinstance(item, InvalidFields) else next(accepted) for item in items]
+        self._count(results)
         return _batch_response(results)
+
+    @contextmanager
+    def _refusing(self, count: int) -> Iterator[None]:
+        """Count tasks as refused if what is done here raises."""
+        try:
+            yield
+        except Exception as error:
+            self._telemetry.tasks_refused(reason_of(error), count)
+            raise
+
+    def _count(self, results: Sequence[Task | KuueriError]) -> None:
+        refusals = Counter(reason_of(result) for result in results if isinstance(result, KuueriError))
+        for reason, count in refusals.items():
+            self._telemetry.tasks_refused(reason, count)
+        self._telemetry.tasks_accepted(len(results) - refusals.total())
 
     async def GetTask(  # noqa: N802
         self, request: pb.GetTaskRequest, context: Context

@@ -12,8 +12,9 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 from kuueri_grpc.store import keys
-from kuueri_grpc.store.errors import outages_mapped
+from kuueri_grpc.store.observer import StoreObserver
 from kuueri_grpc.store.settings import StoreSettings
 
 Argument = str | int | bytes
@@ -44,8 +45,9 @@ def script(name: str) -> Script:
 class ScriptRunner:
     """Runs scripts on partitions; loads one when the server does not have it (first use, restart)."""
 
-    def __init__(self, client: Redis, settings: StoreSettings) -> None:
+    def __init__(self, client: Redis, settings: StoreSettings, telemetry: Telemetry = NO_TELEMETRY) -> None:
         self._client = client
+        self._observer = StoreObserver(telemetry)
         self._keys = [keys.script_keys(p) for p in range(settings.partitions)]
         # What every script is told first, see `lua/prelude.lua`.
         self._common = (settings.history_ms, settings.timeline_cap, settings.feed_cap)
@@ -54,7 +56,7 @@ class ScriptRunner:
         """Run one script and return its answer. Raises `StoreUnavailable`."""
         wanted = script(name)
         partition_keys = self._keys[partition]
-        with outages_mapped():
+        with self._observer.call(name):
             try:
                 return await self._evalsha(wanted.sha, partition_keys, arguments)
             except NoScriptError:
@@ -78,7 +80,7 @@ class ScriptRunner:
         if not pending:
             return []
         wanted = script(name)
-        with outages_mapped():
+        with self._observer.call(name):
             answers = await self._pipeline(wanted.sha, pending)
             missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if missing:
