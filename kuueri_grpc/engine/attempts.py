@@ -7,19 +7,35 @@ import time
 from collections.abc import Callable
 
 from kuueri_grpc.domain.decision import Progress, decide
+from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.engine.reporter import Reporter
-from kuueri_grpc.ports import Claim, Clock, Delivery, Dispatcher, Lease, NotStarted, Report
+from kuueri_grpc.ports import (
+    NO_TELEMETRY,
+    Claim,
+    Clock,
+    Delivery,
+    Dispatcher,
+    Lease,
+    NotStarted,
+    Report,
+    Telemetry,
+    Unfinished,
+)
 
 _log = logging.getLogger(__name__)
 
 
 class _Attempt:
-    """A claim, the asyncio task that works on it, and until when its lease holds (monotonic s)."""
+    """The asyncio task that works on a claim, and until when its lease holds (monotonic s).
 
-    __slots__ = ("held_until", "worker")
+    `started_ms`: when it was about to be sent, on the store's clock.
+    """
+
+    __slots__ = ("held_until", "started_ms", "worker")
 
     def __init__(self, held_until: float) -> None:
         self.held_until = held_until
+        self.started_ms = 0
         self.worker: asyncio.Task[None] | None = None
 
 
@@ -34,12 +50,14 @@ class Attempts:
         *,
         max_in_flight: int,
         draw: Callable[[], float] = random.random,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._dispatcher = dispatcher
         self._reporter = reporter
         self._clock = clock
         self._max_in_flight = max_in_flight
         self._draw = draw
+        self._telemetry = telemetry
         self._in_flight: dict[Lease, _Attempt] = {}
         self._slot_freed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -107,37 +125,66 @@ class Attempts:
 
     async def _run(self, claim: Claim, attempt: _Attempt) -> None:
         try:
-            # A process that was stopped for long may come back when its lease is somebody else's.
-            outcome = await self._dispatcher.send(
-                _delivery(claim), lambda: time.monotonic() < attempt.held_until
-            )
-            decision = decide(
-                claim.retry,
-                claim.repeat,
-                Progress(claim.retry_count, claim.repeat_count, claim.run_start_ms),
-                outcome,
-                now_ms=self._clock.now_ms(),
-                draw=self._draw(),
-            )
-            if not await self._reporter.report(Report(claim.lease, outcome, decision)):
-                _log.warning(
-                    "the outcome of attempt %d of task %s came too late: its lease was lost",
-                    claim.attempt,
-                    claim.task_id,
-                )
+            outcome = await self._send(claim, attempt)
+            await self._report(claim, outcome)
         except NotStarted:
+            self._telemetry.attempt_unfinished(Unfinished.NOT_SENT)
             _log.warning(
-                "attempt %d of task %s was not sent: its lease had run out", claim.attempt, claim.task_id
+                "an attempt was not sent: its lease had run out", extra=_fields(claim, "attempt_not_sent")
             )
         except Exception:  # noqa: BLE001 - whatever it was, the slot must be freed and the rest go on
             # The lease runs out and the task is taken again; nothing is lost.
-            _log.exception("attempt %d of task %s broke down", claim.attempt, claim.task_id)
+            self._telemetry.attempt_unfinished(Unfinished.BROKE_DOWN)
+            _log.exception("an attempt broke down", extra=_fields(claim, "attempt_broke_down"))
         finally:
             del self._in_flight[claim.lease]
             self._slot_freed.set()
             if not self._in_flight:
                 self._idle.set()
                 self._busy.clear()
+
+    async def _send(self, claim: Claim, attempt: _Attempt) -> Outcome:
+        def may_start() -> bool:
+            attempt.started_ms = self._clock.now_ms()
+            # A process that was stopped for long may come back when its lease is somebody else's.
+            return time.monotonic() < attempt.held_until
+
+        try:
+            outcome = await self._dispatcher.send(_delivery(claim), may_start)
+        except asyncio.CancelledError:
+            self._telemetry.attempt_unfinished(Unfinished.ABORTED)
+            raise
+        late_ms = max(0, attempt.started_ms - claim.schedule_time_ms)
+        self._telemetry.attempt_ended(claim.project_id, claim.queue, outcome, late_ms)
+        return outcome
+
+    async def _report(self, claim: Claim, outcome: Outcome) -> None:
+        decision = decide(
+            claim.retry,
+            claim.repeat,
+            Progress(claim.retry_count, claim.repeat_count, claim.run_start_ms),
+            outcome,
+            now_ms=self._clock.now_ms(),
+            draw=self._draw(),
+        )
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "an attempt ended: %s, then %s",
+                outcome.reason or "SUCCEEDED",
+                decision.trigger,
+                extra=_fields(claim, "attempt_ended"),
+            )
+        if not await self._reporter.report(Report(claim.lease, outcome, decision)):
+            self._telemetry.report_stale()
+            _log.warning(
+                "an outcome came too late and changed nothing: the lease of its attempt was lost",
+                extra=_fields(claim, "report_stale"),
+            )
+
+
+def _fields(claim: Claim, event: str) -> dict[str, object]:
+    """Return what a log line says of a claim."""
+    return {"event": event, "project": claim.project_id, "task": claim.task_id, "attempt": claim.attempt}
 
 
 def _delivery(claim: Claim) -> Delivery:

@@ -7,7 +7,7 @@ import time
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.backoff import Backoff
-from kuueri_grpc.ports import ExecutionStore
+from kuueri_grpc.ports import NO_TELEMETRY, ExecutionStore, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -20,8 +20,15 @@ _LONGEST_WAIT_MS = 400
 class LeaseKeeper:
     """Renews all leases of this process in one call, three times per lease time."""
 
-    def __init__(self, store: ExecutionStore, attempts: Attempts, lease_ms: int) -> None:
+    def __init__(
+        self,
+        store: ExecutionStore,
+        attempts: Attempts,
+        lease_ms: int,
+        telemetry: Telemetry = NO_TELEMETRY,
+    ) -> None:
         self._store = store
+        self._telemetry = telemetry
         self._attempts = attempts
         self._lease_ms = lease_ms
 
@@ -53,4 +60,8 @@ class LeaseKeeper:
         for lease in lost:
             # Reported while the call was under way: nothing to stop.
             if await self._attempts.abort(lease):
-                _log.warning("the lease of task %s was lost; its attempt was aborted", lease.task_id)
+                self._telemetry.lease_lost()
+                _log.warning(
+                    "a lease was lost; its attempt was aborted",
+                    extra={"event": "lease_lost", "project": lease.project_id, "task": lease.task_id},
+                )

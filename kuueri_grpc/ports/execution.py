@@ -45,11 +45,19 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class ClaimBatch:
-    """What one partition gave. `next_due_ms`: when to look again (None: nothing is waiting)."""
+    """What one partition gave. `next_due_ms`: when to look again (None: nothing is waiting).
+
+    Besides the claims it says what else the call did: tasks (project id, task id) whose leases had run out,
+    `recovered` into their queues or `poisoned`, and how many tasks were `expired`. After a lost answer this
+    is not said again.
+    """
 
     partition: int
     claims: Sequence[Claim]
     next_due_ms: int | None
+    recovered: Sequence[tuple[str, str]] = ()
+    poisoned: Sequence[tuple[str, str]] = ()
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,11 +111,23 @@ class RedisExecutionStore:
 
 
 def _batch(partition: int, answer: Any) -> ClaimBatch:
-    now_ms, next_due_ms, rows, flat_secrets = answer
+    now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired = answer
     pairs = iter(flat_secrets)
     signing = {project: codec.live_signing(text, now_ms) for project, text in zip(pairs, pairs, strict=True)}
     claims = [_claim(row, signing[row[0]]) for row in rows]
-    return ClaimBatch(partition, claims, next_due_ms if next_due_ms >= 0 else None)
+    return ClaimBatch(
+        partition,
+        claims,
+        next_due_ms if next_due_ms >= 0 else None,
+        recovered=[_task_name(name) for name in recovered],
+        poisoned=[_task_name(name) for name in poisoned],
+        expired=expired,
+    )
+
+
+def _task_name(name: bytes) -> tuple[str, str]:
+    project, _, task = name.decode().partition("/")
+    return project, task
 
 
 def _claim(row: Sequence[Any], signing_secrets: tuple[str, ...]) -> Claim:

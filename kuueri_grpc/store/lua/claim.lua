@@ -1,15 +1,17 @@
 #!lua flags=allow-oom
 -- claim.lua: give expired leases back, then take due tasks, each leased under a fencing token.
 -- ARGS: limit, lease (ms), instance, claim id, losses before POISON
--- Returns: {now, next due or -1, claims, secrets}
+-- Returns: {now, next due or -1, claims, secrets, recovered, poisoned, expired}
 --       claim: {project, task, queue, token, attempt, retry, repeat, run start, due, request, policy}
 --       secrets: flat {project, signing secrets JSON, ...} of the projects in the claims
+--       recovered, poisoned: {project/task, ...} whose leases had run out; expired: how many
 -- Idempotent: an instance's latest claim id is kept; the same id again gives the tasks that are
 -- leased under it and takes nothing new.
 local limit, lease, instance, claim_id = tonumber(ARGS[1]), tonumber(ARGS[2]), ARGS[3], ARGS[4]
 local max_losses = tonumber(ARGS[5])
 
 local claims = {}
+local recovered, poisoned, expired = {}, {}, 0
 
 local function replay()
   for _, name in ipairs(call('ZRANGE', LEASES, 0, -1)) do
@@ -32,8 +34,10 @@ local function recover(name)
   end
   local lost = tonumber(present(t[8]) or 0) + 1
   if lost < max_losses then
+    recovered[#recovered + 1] = name
     return give_back(project, id, t, 'LEASE_LOST', lost)
   end
+  poisoned[#poisoned + 1] = name
   local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'FAILED', a = tonumber(t[4]), r = 'POISON' })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'seq', sequence, 'end', int(now),
     'lost', lost, 'token', '', 'holder', '', 'due', '', 'hold', '', 'redo', '')
@@ -41,6 +45,7 @@ local function recover(name)
 end
 
 local function expire(name, project, queue_name, id, sequence)
+  expired = expired + 1
   sequence = record(project, queue_name, id, sequence, { e = 'EXPIRED', r = 'START_DEADLINE' })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'EXPIRED', 'seq', sequence, 'end', int(now), 'due', '')
   retire(project, name)
@@ -127,4 +132,4 @@ for project in pairs(projects) do
   secrets[#secrets + 1] = project
   secrets[#secrets + 1] = call('HGET', PROJECT .. project, 'signing') or '[]'
 end
-return { now, next_due or -1, claims, secrets }
+return { now, next_due or -1, claims, secrets, recovered, poisoned, expired }
