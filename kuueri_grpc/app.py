@@ -2,38 +2,52 @@
 
     Settings -> store (embedded or external) -> engine (scheduler, commands, watches) -> gRPC server
 
-`serve` runs one server process until it is told to stop.
+`serve` runs a server of one process until it is told to stop, `work` one process of several.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from kuueri_grpc import __version__
 from kuueri_grpc.config import Settings
 from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.commands import Commands
+from kuueri_grpc.engine.drain import Drain
+from kuueri_grpc.engine.health import Health, Part
 from kuueri_grpc.engine.leases import LeaseKeeper
 from kuueri_grpc.engine.maintenance import Maintenance
+from kuueri_grpc.engine.membership import SCHEDULER_ROLE, Membership
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
+from kuueri_grpc.ports import Instance
+from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.loops import running
+from kuueri_grpc.process.ready import print_ready, shown
+from kuueri_grpc.process.stop import Stop, stop_signals
+from kuueri_grpc.process.store import open_store
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
 from kuueri_grpc.store.clock import StoreClock
-from kuueri_grpc.store.connection import StoreAddress, UnfitStore, initialise
-from kuueri_grpc.store.embedded import EmbeddedValkey, ValkeyStartError
+from kuueri_grpc.store.connection import StoreAddress, UnfitStore
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.instances import RedisInstanceRegistry
+from kuueri_grpc.store.probe import RedisStoreProbe, await_store
 from kuueri_grpc.store.projects import RedisProjectStore
 from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
@@ -43,23 +57,13 @@ from kuueri_grpc.telemetry.log import configure_logging
 
 _log = logging.getLogger(__name__)
 
-#: How long attempts in flight may take to end when the server is told to stop.
-_GRACE_S = 10.0
-#: How long calls under way may take after that.
-_CALL_GRACE_S = 1.0
+API_ROLE = "api"
+#: How long calls under way may take when nothing else is.
+_CALL_GRACE_S = 0.3
 
 
-class StartError(Exception):
-    """The server cannot start, or cannot go on; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Store:
-    """Where the store is, and what ends when the embedded one does."""
-
-    address: StoreAddress
-    description: str
-    embedded: EmbeddedValkey | None = None
+class _StoppedEarly(Exception):
+    """The process was told to stop before it served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +73,64 @@ class _Process:
     attempts: Attempts
     reporter: Reporter
     scheduler: Scheduler
+    drain: Drain
+    membership: Membership
     leases: LeaseKeeper
     maintenance: Maintenance
     switchboard: Switchboard
     watches: WatchHub
+    health: Health
+    monitor: StoreMonitor
     engine: EngineApi
 
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """Serve until SIGTERM or SIGINT; print one line with the address when ready, then call `on_ready`.
+    """Serve until SIGTERM or SIGINT; print one line when ready, then call `on_ready` with the address.
 
     Raises:
-        StartError: the store or the port cannot be used, or the embedded store ended.
+        StartError: the store or the port cannot be used, or a part of the server broke down.
     """
     configure_logging(settings.level)
+    with stop_signals() as stop:
+        async with open_store(settings) as store:
+
+            def ready(address: str | None) -> None:
+                print_ready(address, store.description, settings.roles)
+                if address is not None:
+                    on_ready(address)
+
+            await _serve(settings, store.address, stop, ready, reuse_port=False)
+
+
+async def work(settings: Settings, stop: Stop, on_ready: Callable[[], None]) -> None:
+    """Be one process of several: serve on a port that they share and an external store, until `stop`.
+
+    Raises:
+        StartError: see `serve`.
+    """
+    configure_logging(settings.level)
+    if settings.redis_url is None:
+        raise StartError("a worker needs a store that is there already")
+    address = StoreAddress(settings.redis_url.get_secret_value())
+    await _serve(settings, address, stop, lambda _: on_ready(), reuse_port=True)
+
+
+async def _serve(
+    settings: Settings,
+    address: StoreAddress,
+    stop: Stop,
+    on_ready: Callable[[str | None], None],
+    *,
+    reuse_port: bool,
+) -> None:
     _refuse_what_is_not_in_force(settings)
-    with _stop_signals() as stop:
-        try:
-            async with _open_store(settings) as store, _compose(settings, store.address) as process:
-                await _run(settings, store, process, stop, on_ready)
-        except (ValkeyStartError, UnfitStore, StoreUnavailable, OSError) as error:
-            raise StartError(str(error)) from error
+    try:
+        async with _compose(settings, address, stop) as process:
+            await _run(settings, process, stop, on_ready, reuse_port=reuse_port)
+    except _StoppedEarly:
+        pass
+    except (UnfitStore, StoreUnavailable, OSError) as error:
+        raise StartError(str(error)) from error
 
 
 def _refuse_what_is_not_in_force(settings: Settings) -> None:
@@ -105,37 +146,8 @@ def _refuse_what_is_not_in_force(settings: Settings) -> None:
         )
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM or SIGINT sets. A second one ends the process the hard way."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def request_stop(number: signal.Signals) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, request_stop, number)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
 @contextlib.asynccontextmanager
-async def _open_store(settings: Settings) -> AsyncIterator[_Store]:
-    url = settings.redis_url
-    if url is not None:
-        yield _Store(StoreAddress(url.get_secret_value()), "external store")
-        return
-    async with EmbeddedValkey(settings.data_dir) as embedded:
-        yield _Store(StoreAddress(embedded.url), f"embedded store in {settings.data_dir}", embedded)
-
-
-@contextlib.asynccontextmanager
-async def _compose(settings: Settings, address: StoreAddress) -> AsyncIterator[_Process]:
+async def _compose(settings: Settings, address: StoreAddress, stop: Stop) -> AsyncIterator[_Process]:
     """Wire one process. What it opened is closed at the end; nothing runs yet."""
     partitions = settings.database.partitions
     instance = secrets.token_urlsafe(9)
@@ -149,7 +161,12 @@ async def _compose(settings: Settings, address: StoreAddress) -> AsyncIterator[_
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(address.connect())
         signals_client = await stack.enter_async_context(address.connect_for_signals())
-        await initialise(client, partitions)
+        checks_client = await stack.enter_async_context(address.connect_for_checks())
+        probe = RedisStoreProbe(checks_client, client, partitions)
+        if await stop.comes_before(await_store(probe, address.location)):
+            raise _StoppedEarly
+        health = Health()
+        health.fail(Part.SERVER, "it is starting", logging.DEBUG)
         runner = ScriptRunner(client, store_settings)
         clock = StoreClock()
         tasks = RedisTaskStore(runner, store_settings)
@@ -161,90 +178,101 @@ async def _compose(settings: Settings, address: StoreAddress) -> AsyncIterator[_
         reporter = Reporter(execution)
         attempts = Attempts(dispatcher, reporter, clock, max_in_flight=engine_settings.max_in_flight)
         revocations = Revocations(bus, attempts, instance)
-        scheduler = Scheduler(execution, attempts, revocations, clock, engine_settings, instance)
+        scheduler = Scheduler(execution, attempts, revocations, clock, engine_settings, instance, health)
         watches = WatchHub(tasks, bus, engine_settings.heartbeat_ms)
+        monitor = StoreMonitor(probe, bus, scheduler, watches, health)
         projects = Projects(RedisProjectStore(client, runner, partitions, queue_limit), clock)
+        membership = Membership(
+            RedisInstanceRegistry(client), attempts, scheduler, _announced(settings, instance), partitions
+        )
         yield _Process(
             attempts=attempts,
             reporter=reporter,
             scheduler=scheduler,
+            drain=Drain(scheduler, watches, attempts, execution),
+            membership=membership,
             leases=LeaseKeeper(execution, attempts, engine_settings.lease_ms),
             maintenance=Maintenance(execution, scheduler, engine_settings.maintenance_ms),
-            switchboard=Switchboard(bus, scheduler, watches, revocations),
+            switchboard=Switchboard(bus, scheduler, watches, revocations, monitor),
             watches=watches,
+            health=health,
+            monitor=monitor,
             engine=EngineApi(Commands(tasks, revocations, queue_limit), watches, projects, clock),
         )
 
 
+def _announced(settings: Settings, instance: str) -> Instance:
+    return Instance(
+        instance_id=instance,
+        version=__version__,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        roles=settings.roles,
+        start_time_ms=time.time_ns() // 1_000_000,
+        in_flight=0,
+        partitions=0,
+    )
+
+
 async def _run(
     settings: Settings,
-    store: _Store,
     process: _Process,
-    stop: asyncio.Event,
-    on_ready: Callable[[str], None],
+    stop: Stop,
+    on_ready: Callable[[str | None], None],
+    *,
+    reuse_port: bool,
 ) -> None:
-    limits = Limits(max_body_bytes=settings.module.http.max_body_length)
-    server = await build_server(process.engine, limits, host=settings.host, port=settings.port)
+    server = await _build_server(settings, process, reuse_port) if API_ROLE in settings.roles else None
     loops: list[Coroutine[Any, Any, object]] = [
         process.switchboard.run(),
         process.reporter.run(),
-        process.scheduler.run(),
         process.leases.run(),
         process.maintenance.run(),
+        process.monitor.run(),
+        process.membership.run(),
     ]
-    if store.embedded is not None:
-        loops.append(_outlive(store.embedded))
-    async with _running(loops, stop) as failed:
-        await process.switchboard.connected()
-        await server.start()
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"{host}:{server.port}"
-        print(f"kuueri is ready on {address} ({store.description})", flush=True)  # noqa: T201
-        on_ready(address)
-        await stop.wait()
-        await _drain(process, server)
-        if failed():
-            raise StartError(f"the server had to stop: {failed()[0]}")
+    if server is not None:
+        loops.append(_tell_health_checks(process.health, server))
+    if SCHEDULER_ROLE in settings.roles:
+        loops.append(process.scheduler.run())
+    async with running(loops, stop) as failures:
+        if not await stop.comes_before(process.monitor.caught_up()):
+            if server is not None:
+                await server.start()
+            process.health.mend(Part.SERVER)
+            on_ready(None if server is None else shown(settings.host, server.port))
+            await stop.wait()
+        await _drain(process, server, settings.grace, stop)
+        if failures:
+            raise StartError(f"the server had to stop: {failures[0]}")
 
 
-async def _outlive(embedded: EmbeddedValkey) -> None:
-    raise StartError(f"the embedded store ended: {await embedded.wait()}")
+async def _tell_health_checks(health: Health, server: GrpcServer) -> None:
+    changed = asyncio.Event()
+    health.on_change(changed.set)
+    while True:
+        await server.set_serving(serving=health.serving)
+        await changed.wait()
+        changed.clear()
 
 
-@contextlib.asynccontextmanager
-async def _running(
-    loops: list[Coroutine[Any, Any, object]], stop: asyncio.Event
-) -> AsyncIterator[Callable[[], list[BaseException]]]:
-    """Run the loops until the block ends; one that breaks down sets `stop`, none dies in silence."""
-    failures: list[BaseException] = []
-
-    def ended(task: asyncio.Task[object]) -> None:
-        if task.cancelled():
-            return
-        if error := task.exception():
-            _log.error("a loop of the server broke down", exc_info=error)
-            failures.append(error)
-            stop.set()
-
-    tasks = [asyncio.create_task(loop) for loop in loops]
-    for task in tasks:
-        task.add_done_callback(ended)
-    try:
-        yield lambda: failures
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def _build_server(settings: Settings, process: _Process, reuse_port: bool) -> GrpcServer:
+    limits = Limits(max_body_bytes=settings.module.http.max_body_length)
+    return await build_server(
+        process.engine, limits, host=settings.host, port=settings.port, reuse_port=reuse_port
+    )
 
 
-async def _drain(process: _Process, server: GrpcServer) -> None:
-    """Stop in order: no new claims, watches closed with their tokens, attempts ended, calls ended."""
-    await server.drain()
-    process.scheduler.stop()
-    process.watches.drain()
-    try:
-        async with asyncio.timeout(_GRACE_S):
-            await process.attempts.drained()
-    except TimeoutError:
-        await process.attempts.abort_all()
-    await server.stop(_CALL_GRACE_S)
+async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, stop: Stop) -> None:
+    """Stop in order: health checks first, calls last."""
+    process.health.fail(Part.SERVER, "it is stopping", logging.INFO)
+    if server is not None:
+        await server.drain()
+    process.drain.begin()
+    if server is not None and stop.deserted:
+        # Whoever takes the place of the supervisor that is gone wants the port.
+        await server.stop(_CALL_GRACE_S)
+    await process.drain.finish(grace_s)
+    await process.membership.withdraw()
+    if server is not None:
+        await server.stop(_CALL_GRACE_S)

@@ -1,5 +1,6 @@
 """`kuueri serve`: the server itself."""
 
+import asyncio
 import contextlib
 import shlex
 import shutil
@@ -8,21 +9,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from kuueri_grpc.app import StartError
-from kuueri_grpc.app import serve as run_server
 from kuueri_grpc.cli.credentials import CredentialsFile
 from kuueri_grpc.cli.errors import CliError, usage_error
 from kuueri_grpc.cli.help import SectionedCommand
 from kuueri_grpc.cli.options import TOKEN_VARIABLE, address_flag
-from kuueri_grpc.config import ConfigError, load_settings
+from kuueri_grpc.config import ConfigError, Settings, load_settings
+from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.supervisor import supervise
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command("serve", cls=SectionedCommand)
 def serve(
+    *,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 picks a free one.")] = None,
     data_dir: Annotated[
@@ -33,6 +34,20 @@ def serve(
         typer.Option(
             "--redis-url", metavar="URL", help="Redis or Valkey to use instead of the embedded store."
         ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="Processes that share port and work; one per core."),
+    ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option(
+            "--roles", metavar="ROLES", help="What to do: answer calls (api), run tasks (scheduler), or both."
+        ),
+    ] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option("--grace", metavar="SECONDS", help="What it may take to stop; 10 by default."),
     ] = None,
     allow_target: Annotated[
         list[str] | None,
@@ -60,6 +75,9 @@ def serve(
         "host": host,
         "port": port,
         "level": log_level,
+        "workers": workers,
+        "roles": roles,
+        "grace": grace,
         "data_dir": data_dir,
         "allow_target": allow_target or None,
         "database.redis.url": redis_url,
@@ -69,9 +87,21 @@ def serve(
     except ConfigError as error:
         raise usage_error(str(error)) from None
     try:
-        uvloop.run(run_server(settings, on_ready=_show_first_steps))
+        _run(settings)
     except StartError as error:
         raise CliError(str(error)) from None
+
+
+def _run(settings: Settings) -> None:
+    if settings.workers > 1:
+        asyncio.run(supervise(settings, on_ready=_show_first_steps))
+        return
+    # Here, so that a supervisor, which stays as long as its workers, is spared what only they need.
+    import uvloop
+
+    from kuueri_grpc.app import serve as serve_alone
+
+    uvloop.run(serve_alone(settings, on_ready=_show_first_steps))
 
 
 def _show_first_steps(address: str) -> None:

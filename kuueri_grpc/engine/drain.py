@@ -1,0 +1,62 @@
+"""The orderly end of an instance's work: nothing is lost by it, nothing done twice if there is time."""
+
+import asyncio
+import logging
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.scheduler import Scheduler
+from kuueri_grpc.engine.watch import WatchHub
+from kuueri_grpc.ports import ExecutionStore
+
+_log = logging.getLogger(__name__)
+
+#: What is kept of the grace time for handing back what did not end in it: at most this, or this share.
+_HAND_BACK_S, _HAND_BACK_SHARE = 1.0, 0.25
+
+
+class Drain:
+    """Claims nothing more, ends the watches, lets attempts end, and hands back those that do not."""
+
+    def __init__(
+        self, scheduler: Scheduler, watches: WatchHub, attempts: Attempts, store: ExecutionStore
+    ) -> None:
+        self._scheduler = scheduler
+        self._watches = watches
+        self._attempts = attempts
+        self._store = store
+
+    def begin(self) -> None:
+        """Take on nothing more, and close the watches with their tokens."""
+        self._scheduler.stop()
+        self._watches.drain()
+
+    async def finish(self, grace_s: float) -> None:
+        """Return when no attempt is in flight, in less than `grace_s`.
+
+        The loops that renew leases and report outcomes must run meanwhile.
+        """
+        hand_back_s = min(_HAND_BACK_S, grace_s * _HAND_BACK_SHARE)
+        try:
+            async with asyncio.timeout(grace_s - hand_back_s):
+                # The claim that was under way may start some.
+                await self._scheduler.stopped()
+                await self._attempts.drained()
+        except TimeoutError:
+            await self._hand_back(hand_back_s)
+
+    async def _hand_back(self, patience_s: float) -> None:
+        """Abort the attempts that did not end in time, and let others have their tasks at once."""
+        leases = await self._attempts.abort_all()
+        try:
+            async with asyncio.timeout(patience_s):
+                count = await self._store.release(leases)
+        except (StoreUnavailable, TimeoutError) as error:
+            _log.warning(
+                "%d attempts were aborted and could not be handed back; their tasks are taken again when "
+                "their leases have run out: %s",
+                len(leases),
+                error,
+            )
+        else:
+            _log.warning("%d attempts did not end in time: they were aborted and handed back", count)

@@ -1,0 +1,91 @@
+"""The supervising process: the store, the port, the workers, from start to end."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+from pydantic import SecretStr
+
+from kuueri_grpc.config import Settings
+from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.handover import pack_settings
+from kuueri_grpc.process.ready import print_ready, shown
+from kuueri_grpc.process.stop import Stop, stop_signals
+from kuueri_grpc.process.store import OpenStore, open_store
+from kuueri_grpc.supervisor.port import reserved
+from kuueri_grpc.supervisor.worker_slot import WorkerSlot
+from kuueri_grpc.telemetry.log import configure_logging
+
+#: What a worker may take to stop beyond the grace time, before it is killed.
+_MARGIN_S = 5.0
+
+
+async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serve with `settings.workers` processes until SIGTERM or SIGINT.
+
+    When all of them serve it prints one line, then calls `on_ready` with the address. Told to stop, it
+    returns when every worker has ended.
+
+    Raises:
+        StartError: the store or the port cannot be used, or a worker cannot start.
+    """
+    configure_logging(settings.level)
+    with stop_signals() as stop:
+        async with open_store(settings) as store:
+            with _reserved_port(settings) as port:
+                await _Crew(settings, store, port).run(stop, on_ready)
+
+
+@contextlib.contextmanager
+def _reserved_port(settings: Settings) -> Iterator[int | None]:
+    """Give the port of the workers; None where they have no gRPC server."""
+    if "api" not in settings.roles:
+        yield None
+        return
+    with reserved(settings.host, settings.port) as port:
+        yield port
+
+
+class _Crew:
+    """All workers."""
+
+    def __init__(self, settings: Settings, store: OpenStore, port: int | None) -> None:
+        self._settings = settings
+        self._store = store
+        self._port = port
+        order = pack_settings(_for_workers(settings, store, port))
+        self._slots = [WorkerSlot(order, settings.grace + _MARGIN_S) for _ in range(settings.workers)]
+
+    async def run(self, stop: Stop, on_ready: Callable[[str], None]) -> None:
+        """Run all workers until `stop`; tell when each has served. Raises `StartError`."""
+        faults: list[str] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                keepers = [group.create_task(slot.keep()) for slot in self._slots]
+                if not await stop.comes_before(self._all_serve()):
+                    self._announce(on_ready)
+                    await stop.wait()
+                for keeper in keepers:
+                    keeper.cancel()
+        except* StartError as failures:
+            faults += [str(error) for error in failures.exceptions]
+        if faults:
+            # They have one cause, as a rule.
+            raise StartError("\n".join(dict.fromkeys(faults)))
+
+    async def _all_serve(self) -> None:
+        for slot in self._slots:
+            await slot.served()
+
+    def _announce(self, on_ready: Callable[[str], None]) -> None:
+        address = None if self._port is None else shown(self._settings.host, self._port)
+        print_ready(address, self._store.description, self._settings.roles)
+        if address is not None:
+            on_ready(address)
+
+
+def _for_workers(settings: Settings, store: OpenStore, port: int | None) -> Settings:
+    """Return the settings of one worker: the store is there, and the port known."""
+    redis = settings.database.redis.model_copy(update={"url": SecretStr(store.address.url), "host": None})
+    database = settings.database.model_copy(update={"redis": redis})
+    return settings.model_copy(update={"database": database, "port": port or settings.port, "workers": 1})

@@ -1,0 +1,117 @@
+"""One worker, and the next one when it has ended."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import subprocess
+import sys
+import time
+
+from kuueri_grpc.process.backoff import RestartBackoff
+from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.handover import LINE_LIMIT, Answer, unpack_answer
+
+_log = logging.getLogger(__name__)
+
+_WORKER = ("-m", "kuueri_grpc.worker")
+
+
+class WorkerSlot:
+    """Keeps one worker running.
+
+    Args:
+        order: the line that tells a worker its settings.
+        stop_timeout_s: what a worker may take to stop before it is killed.
+    """
+
+    def __init__(self, order: bytes, stop_timeout_s: float) -> None:
+        self._order = order
+        self._stop_timeout_s = stop_timeout_s
+        self._served = asyncio.Event()
+
+    async def served(self) -> None:
+        """Return when a worker serves for the first time."""
+        await self._served.wait()
+
+    async def keep(self) -> None:
+        """Run a worker, and another one whenever it ends, until cancelled; then stop it in order.
+
+        A worker that ends by a signal is started again in any case. One that gives up before it has
+        served is not, unless one before it has: it would not fare better the next time.
+
+        Cancelled once more, it kills the worker.
+
+        Raises:
+            StartError: a worker cannot start.
+        """
+        backoff = RestartBackoff()
+        while True:
+            started = time.monotonic()
+            ending = await self._run_one()
+            wait_ms = backoff.after(round((time.monotonic() - started) * 1_000))
+            _log.warning("%s; another one starts in %d ms", ending, wait_ms)
+            await asyncio.sleep(wait_ms / 1_000)
+
+    async def _run_one(self) -> str:
+        """Run one worker; return how it ended."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *_WORKER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            limit=LINE_LIMIT,
+            # Ctrl-C at the terminal comes to the supervisor alone, which then stops the workers in order.
+            start_new_session=True,
+        )
+        try:
+            answer = await self._attend(process)
+            status = await process.wait()
+        finally:
+            await self._end(process)
+        ending = f"worker process {process.pid} {_describe(status)}"
+        if answer.fault:
+            ending += f": {answer.fault}"
+        if status >= 0 and not self._served.is_set():
+            raise StartError(answer.fault or f"{ending} before it served; the log says why")
+        return ending
+
+    async def _attend(self, process: asyncio.subprocess.Process) -> Answer:
+        """Tell a worker its settings; return its answer when it has closed its output, at its end."""
+        answer = Answer()
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a worker without pipes")
+        with contextlib.suppress(ConnectionError):  # it has ended already
+            process.stdin.write(self._order)
+            await process.stdin.drain()
+        async for line in process.stdout:
+            answer = unpack_answer(line)
+            if not answer.fault:
+                _log.info("worker process %d serves", process.pid)
+                self._served.set()
+        return answer
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """Return when the process has ended; ask it to, then make it."""
+        if process.returncode is not None:
+            return
+        _signal(process, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self._stop_timeout_s):
+                await process.wait()
+        except TimeoutError:
+            _log.warning("worker process %d did not stop in time and is killed", process.pid)
+        finally:
+            _signal(process, signal.SIGKILL)
+        await process.wait()
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+
+
+def _describe(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    return f"was ended by signal {-status} ({signal.strsignal(-status)})"

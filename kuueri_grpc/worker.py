@@ -1,0 +1,54 @@
+"""One process of a server of several; started by the supervisor as `python -m kuueri_grpc.worker`.
+
+It serves until SIGTERM, or until its standard input ends, which means that the supervisor is gone.
+"""
+
+import asyncio
+import contextlib
+import sys
+
+import uvloop
+
+from kuueri_grpc.app import work
+from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.handover import LINE_LIMIT, Answer, pack_answer, unpack_settings
+from kuueri_grpc.process.stop import Stop, stop_signals
+
+
+async def run() -> int:
+    """Serve as the supervisor says; return the exit status."""
+    with stop_signals() as stop:
+        supervisor = await _standard_input()
+        order = await supervisor.readline()
+        if not order.endswith(b"\n"):
+            return 0  # it is gone already
+        watch = asyncio.create_task(_outlive(supervisor, stop))
+        try:
+            await work(unpack_settings(order), stop, on_ready=lambda: _answer(Answer()))
+        except StartError as error:
+            _answer(Answer(str(error)))
+            return 1
+        finally:
+            watch.cancel()
+        return 0
+
+
+async def _standard_input() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=LINE_LIMIT)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    return reader
+
+
+async def _outlive(supervisor: asyncio.StreamReader, stop: Stop) -> None:
+    await supervisor.read()
+    stop.request(deserted=True)
+
+
+def _answer(answer: Answer) -> None:
+    with contextlib.suppress(OSError):  # there is nobody to hear it
+        print(pack_answer(answer), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(uvloop.run(run()))
