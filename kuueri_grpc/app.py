@@ -111,7 +111,8 @@ async def work(settings: Settings, stop: Stop, on_ready: Callable[[], None]) -> 
     configure_logging(settings.level)
     if settings.redis_url is None:
         raise StartError("a worker needs a store that is there already")
-    address = StoreAddress(settings.redis_url.get_secret_value())
+    timeout_ms = settings.database.redis.timeout_ms
+    address = StoreAddress(settings.redis_url.get_secret_value(), timeout_ms=timeout_ms)
     await _serve(settings, address, stop, lambda _: on_ready(), reuse_port=True)
 
 

@@ -108,6 +108,8 @@ class RedisSettings(_Section):
     port: int = Field(6379, ge=1, le=65535)
     username: str | None = None
     password: SecretStr | None = None
+    timeout_ms: int = Field(3000, ge=100, le=60_000)
+    """Milliseconds that the store may take to connect, and to answer, before a call is given up."""
     expiration_key: int = Field(259_200, ge=1)
     """Seconds that an ended task is kept, under its older name; SERVICE.HISTORY comes first."""
 

@@ -59,7 +59,7 @@ class Health:
             return
         self._in_order[part].set()
         if self.serving:
-            _log.warning("serving", extra={"event": "serving"})
+            _log.info("serving", extra={"event": "serving"})
         self._tell(was_serving=False)
 
     def _tell(self, *, was_serving: bool) -> None:

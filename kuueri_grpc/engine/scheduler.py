@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.agenda import Agenda
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.health import Health, Part
 from kuueri_grpc.engine.ownership import Ownership
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.settings import EngineSettings
-from kuueri_grpc.ports import ClaimBatch, Clock, ExecutionStore
+from kuueri_grpc.ports import NO_TELEMETRY, ClaimBatch, Clock, ExecutionStore, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class Scheduler:
         clock: Clock,
         settings: EngineSettings,
         instance: str,
+        health: Health,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._store = store
         self._attempts = attempts
@@ -40,6 +43,8 @@ class Scheduler:
         self._clock = clock
         self._settings = settings
         self._instance = instance
+        self._health = health
+        self._telemetry = telemetry
         self._agenda = Agenda()
         # Until it knows of others.
         self._delay_ms: Callable[[int], int] = lambda _: 0
@@ -81,6 +86,16 @@ class Scheduler:
                 backoff.reset()
             except StoreUnavailable as error:
                 await backoff.wait("claiming due tasks", error)
+                await self._outlast()
+
+    async def _outlast(self) -> None:
+        """Return when an outage is over, and every instance has had time to renew its leases.
+
+        Leases may have run out while their holders live and nobody could renew them: the first to claim
+        would take the tasks from them, and each would be sent twice.
+        """
+        await self._health.in_order(Part.STORE)
+        await asyncio.sleep(self._settings.regain_ms / 1_000)
 
     async def run_once(self) -> None:
         """Claim once, or wait until there is reason to: a free slot, a due instant, a wake-up."""
@@ -123,11 +138,32 @@ class Scheduler:
                 for partition, at_ms in instants.items():
                     self._agenda.advance(partition, at_ms)
                 raise
+            self._tell(batches)
             for batch in batches:
                 self._note(batch)
                 for claim in batch.claims:
                     if not self._revocations.revoked(claim.lease):
                         self._attempts.start(claim, held_until)
+
+    def _tell(self, batches: Sequence[ClaimBatch]) -> None:
+        self._telemetry.claimed(sum(len(batch.claims) for batch in batches))
+        for batch in batches:
+            if batch.recovered:
+                self._telemetry.attempts_recovered(len(batch.recovered))
+            if batch.poisoned:
+                self._telemetry.tasks_poisoned(len(batch.poisoned))
+            if batch.expired:
+                self._telemetry.tasks_expired(batch.expired)
+            for project, task in batch.recovered:
+                _log.warning(
+                    "an attempt runs again: whoever had it let its lease run out",
+                    extra={"event": "attempt_recovered", "project": project, "task": task},
+                )
+            for project, task in batch.poisoned:
+                _log.error(
+                    "a task was given up: too many workers that ran it were lost",
+                    extra={"event": "task_poisoned", "project": project, "task": task},
+                )
 
     def _note(self, batch: ClaimBatch) -> None:
         if batch.next_due_ms is None:

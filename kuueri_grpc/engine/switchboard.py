@@ -6,8 +6,18 @@ import logging
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
+from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.watch import WatchHub
-from kuueri_grpc.ports import Changed, Due, Reconnected, Revoke, Revoked, Signal, SignalBus
+from kuueri_grpc.ports import (
+    Changed,
+    Disconnected,
+    Due,
+    Reconnected,
+    Revoke,
+    Revoked,
+    Signal,
+    SignalBus,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -16,25 +26,26 @@ class Switchboard:
     """The one reader of the process's signals."""
 
     def __init__(
-        self, bus: SignalBus, scheduler: Scheduler, watches: WatchHub, revocations: Revocations
+        self,
+        bus: SignalBus,
+        scheduler: Scheduler,
+        watches: WatchHub,
+        revocations: Revocations,
+        monitor: StoreMonitor,
     ) -> None:
         self._bus = bus
         self._scheduler = scheduler
         self._watches = watches
         self._revocations = revocations
-        self._connected = asyncio.Event()
+        self._monitor = monitor
         self._answers: set[asyncio.Task[None]] = set()
-
-    async def connected(self) -> None:
-        """Return when signals arrive and everything that was due before is known."""
-        await self._connected.wait()
 
     async def run(self) -> None:
         """Hand on signals until cancelled."""
         async for signal in self._bus.listen():
-            await self._hand_on(signal)
+            self._hand_on(signal)
 
-    async def _hand_on(self, signal: Signal) -> None:
+    def _hand_on(self, signal: Signal) -> None:
         match signal:
             case Due(partition, at_ms):
                 self._scheduler.wake(partition, at_ms)
@@ -48,16 +59,9 @@ class Switchboard:
                 self._answers.add(answer)
                 answer.add_done_callback(self._answers.discard)
             case Reconnected():
-                await self._catch_up()
-
-    async def _catch_up(self) -> None:
-        try:
-            await self._scheduler.look_again()
-        except StoreUnavailable as error:
-            _log.warning("looking for due tasks failed, the next look comes by itself: %s", error)
-            return
-        self._watches.wake_all()
-        self._connected.set()
+                self._monitor.signals_back()
+            case Disconnected(why):
+                self._monitor.signals_lost(why)
 
     async def _answer(self, revoke: Revoke) -> None:
         try:

@@ -13,11 +13,13 @@ import grpc.aio
 from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.commands import Commands
+from kuueri_grpc.engine.health import Health
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
@@ -30,6 +32,7 @@ from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.store.probe import RedisStoreProbe
 from kuueri_grpc.store.projects import RedisProjectStore
 from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
@@ -106,8 +109,12 @@ async def serving(
         revocations = Revocations(bus, attempts, INSTANCE)
         watches = WatchHub(tasks, bus, heartbeat_ms)
         # It is told what is due and never runs.
-        scheduler = Scheduler(execution, attempts, revocations, clock, EngineSettings(), INSTANCE)
-        await _hear(stack, Switchboard(bus, scheduler, watches, revocations))
+        health = Health()
+        scheduler = Scheduler(execution, attempts, revocations, clock, EngineSettings(), INSTANCE, health)
+        checks = await stack.enter_async_context(address.connect_for_checks())
+        probe = RedisStoreProbe(checks, client, PARTITIONS)
+        monitor = StoreMonitor(probe, bus, scheduler, watches, health)
+        await _hear(stack, Switchboard(bus, scheduler, watches, revocations, monitor), monitor)
         engine = EngineApi(
             Commands(tasks, revocations, queue_limit),
             watches,
@@ -120,13 +127,14 @@ async def serving(
         yield Edge(server, engine, execution, channel)
 
 
-async def _hear(stack: AsyncExitStack, switchboard: Switchboard) -> None:
+async def _hear(stack: AsyncExitStack, switchboard: Switchboard, monitor: StoreMonitor) -> None:
     """Hand signals on until the stack is left; return once they arrive."""
-    hearing = asyncio.create_task(switchboard.run())
+    loops = [asyncio.create_task(switchboard.run()), asyncio.create_task(monitor.run())]
 
     async def end() -> None:
-        hearing.cancel()
-        await asyncio.wait([hearing])
+        for loop in loops:
+            loop.cancel()
+        await asyncio.wait(loops)
 
     stack.push_async_callback(end)
-    await switchboard.connected()
+    await monitor.caught_up()
