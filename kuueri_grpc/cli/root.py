@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 #: Command -> (module, help). The help is the first sentence of the command's own.
 COMMANDS = {
     "serve": ("serve", "Run the server until it is stopped."),
+    "instances": ("instances", "List the processes that serve a store, with what each is doing."),
     "demo": ("demo.command", "See one task from subscribe to its last event, on a server of its own."),
     "target": ("target.command", "Run an HTTP server to send tasks to, with scripted answers."),
     "project": ("project", "Register a project, look at it, change its token."),

@@ -57,6 +57,11 @@ class Drain:
                 "their leases have run out: %s",
                 len(leases),
                 error,
+                extra={"event": "attempts_aborted"},
             )
         else:
-            _log.warning("%d attempts did not end in time: they were aborted and handed back", count)
+            _log.warning(
+                "%d attempts did not end in time: they were aborted and handed back",
+                count,
+                extra={"event": "attempts_handed_back"},
+            )

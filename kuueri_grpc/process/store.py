@@ -31,9 +31,9 @@ async def open_store(settings: Settings) -> AsyncIterator[OpenStore]:
     Raises:
         StartError: the embedded store does not start.
     """
-    url = settings.redis_url
+    url, timeout_ms = settings.redis_url, settings.database.redis.timeout_ms
     if url is not None:
-        yield OpenStore(StoreAddress(url.get_secret_value()), "external store")
+        yield OpenStore(StoreAddress(url.get_secret_value(), timeout_ms=timeout_ms), "external store")
         return
     embedded = EmbeddedValkey(settings.data_dir)
     try:
@@ -42,7 +42,8 @@ async def open_store(settings: Settings) -> AsyncIterator[OpenStore]:
         raise StartError(str(error)) from error
     keeper = asyncio.create_task(keep_running(embedded))
     try:
-        yield OpenStore(StoreAddress(embedded.url), f"embedded store in {settings.data_dir}")
+        address = StoreAddress(embedded.url, timeout_ms=timeout_ms)
+        yield OpenStore(address, f"embedded store in {settings.data_dir}")
     finally:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
@@ -76,7 +77,12 @@ async def keep_running(embedded: EmbeddedValkey) -> None:
         lived_ms = round((time.monotonic() - lived_since) * 1_000)
         while True:
             wait_ms = backoff.after(lived_ms)
-            _log.error("the embedded store ended; it is started again in %d ms: %s", wait_ms, cause)
+            _log.error(
+                "the embedded store ended; it is started again in %d ms: %s",
+                wait_ms,
+                cause,
+                extra={"event": "embedded_store_ended"},
+            )
             await asyncio.sleep(wait_ms / 1_000)
             await embedded.aclose()
             try:
@@ -86,4 +92,4 @@ async def keep_running(embedded: EmbeddedValkey) -> None:
             else:
                 break
         lived_since = time.monotonic()
-        _log.warning("the embedded store is back")
+        _log.warning("the embedded store is back", extra={"event": "embedded_store_back"})

@@ -50,7 +50,7 @@ class WorkerSlot:
             started = time.monotonic()
             ending = await self._run_one()
             wait_ms = backoff.after(round((time.monotonic() - started) * 1_000))
-            _log.warning("%s; another one starts in %d ms", ending, wait_ms)
+            _log.warning("%s; another one starts in %d ms", ending, wait_ms, extra={"event": "worker_ended"})
             await asyncio.sleep(wait_ms / 1_000)
 
     async def _run_one(self) -> str:
@@ -100,7 +100,11 @@ class WorkerSlot:
             async with asyncio.timeout(self._stop_timeout_s):
                 await process.wait()
         except TimeoutError:
-            _log.warning("worker process %d did not stop in time and is killed", process.pid)
+            _log.warning(
+                "worker process %d did not stop in time and is killed",
+                process.pid,
+                extra={"event": "worker_killed"},
+            )
         finally:
             _signal(process, signal.SIGKILL)
         await process.wait()
