@@ -35,14 +35,16 @@ from kuueri_grpc.engine.settings import EngineSettings
 from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
-from kuueri_grpc.ports import Instance
+from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.loops import running
+from kuueri_grpc.process.observed import Unobserved, admin_address, observed
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, stop_signals
 from kuueri_grpc.process.store import open_store
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
+from kuueri_grpc.store.backlog import RedisBacklogReader
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.connection import StoreAddress, UnfitStore
 from kuueri_grpc.store.execution import RedisExecutionStore
@@ -53,7 +55,8 @@ from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.signals import RedisSignalBus
 from kuueri_grpc.store.tasks import RedisTaskStore
-from kuueri_grpc.telemetry.log import configure_logging
+from kuueri_grpc.telemetry.endpoint import AdminAddress
+from kuueri_grpc.telemetry.log import configure_logging, set_instance
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +85,7 @@ class _Process:
     health: Health
     monitor: StoreMonitor
     engine: EngineApi
+    backlog: BacklogReader
 
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
@@ -90,7 +94,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     Raises:
         StartError: the store or the port cannot be used, or a part of the server broke down.
     """
-    configure_logging(settings.level)
+    configure_logging(settings.level, settings.log_format)
     with stop_signals() as stop:
         async with open_store(settings) as store:
 
@@ -99,26 +103,31 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
                 if address is not None:
                     on_ready(address)
 
-            await _serve(settings, store.address, stop, ready, reuse_port=False)
+            await _serve(settings, store.address, admin_address(settings), stop, ready, reuse_port=False)
 
 
-async def work(settings: Settings, stop: Stop, on_ready: Callable[[], None]) -> None:
+async def work(
+    settings: Settings, admin: AdminAddress | None, stop: Stop, on_ready: Callable[[], None]
+) -> None:
     """Be one process of several: serve on a port that they share and an external store, until `stop`.
+
+    `admin`: where the supervisor asks how this one stands; None: it does not.
 
     Raises:
         StartError: see `serve`.
     """
-    configure_logging(settings.level)
+    configure_logging(settings.level, settings.log_format)
     if settings.redis_url is None:
         raise StartError("a worker needs a store that is there already")
     timeout_ms = settings.database.redis.timeout_ms
     address = StoreAddress(settings.redis_url.get_secret_value(), timeout_ms=timeout_ms)
-    await _serve(settings, address, stop, lambda _: on_ready(), reuse_port=True)
+    await _serve(settings, address, admin, stop, lambda _: on_ready(), reuse_port=True)
 
 
 async def _serve(
     settings: Settings,
     address: StoreAddress,
+    admin: AdminAddress | None,
     stop: Stop,
     on_ready: Callable[[str | None], None],
     *,
@@ -126,8 +135,11 @@ async def _serve(
 ) -> None:
     _refuse_what_is_not_in_force(settings)
     try:
-        async with _compose(settings, address, stop) as process:
-            await _run(settings, process, stop, on_ready, reuse_port=reuse_port)
+        async with (
+            observed(admin) as observation,
+            _compose(settings, address, stop, observation.telemetry) as process,
+        ):
+            await _run(settings, process, observation, stop, on_ready, reuse_port=reuse_port)
     except _StoppedEarly:
         pass
     except (UnfitStore, StoreUnavailable, OSError) as error:
@@ -148,10 +160,13 @@ def _refuse_what_is_not_in_force(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _compose(settings: Settings, address: StoreAddress, stop: Stop) -> AsyncIterator[_Process]:
+async def _compose(
+    settings: Settings, address: StoreAddress, stop: Stop, telemetry: Telemetry
+) -> AsyncIterator[_Process]:
     """Wire one process. What it opened is closed at the end; nothing runs yet."""
     partitions = settings.database.partitions
     instance = secrets.token_urlsafe(9)
+    set_instance(instance)
     queue_limit = settings.service.queue.limit
     engine_settings = EngineSettings(
         max_in_flight=settings.service.max_in_flight,
@@ -168,20 +183,24 @@ async def _compose(settings: Settings, address: StoreAddress, stop: Stop) -> Asy
             raise _StoppedEarly
         health = Health()
         health.fail(Part.SERVER, "it is starting", logging.DEBUG)
-        runner = ScriptRunner(client, store_settings)
+        runner = ScriptRunner(client, store_settings, telemetry)
         clock = StoreClock()
         tasks = RedisTaskStore(runner, store_settings)
         execution = RedisExecutionStore(runner, store_settings, clock)
-        bus = RedisSignalBus(signals_client, partitions, instance)
+        bus = RedisSignalBus(signals_client, partitions, instance, telemetry)
         transport = GuardedTransport(AddressGuard(str(network) for network in settings.allow_target))
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
         reporter = Reporter(execution)
-        attempts = Attempts(dispatcher, reporter, clock, max_in_flight=engine_settings.max_in_flight)
+        attempts = Attempts(
+            dispatcher, reporter, clock, max_in_flight=engine_settings.max_in_flight, telemetry=telemetry
+        )
         revocations = Revocations(bus, attempts, instance)
-        scheduler = Scheduler(execution, attempts, revocations, clock, engine_settings, instance, health)
+        scheduler = Scheduler(
+            execution, attempts, revocations, clock, engine_settings, instance, health, telemetry
+        )
         watches = WatchHub(tasks, bus, engine_settings.heartbeat_ms)
-        monitor = StoreMonitor(probe, bus, scheduler, watches, health)
+        monitor = StoreMonitor(probe, bus, scheduler, watches, health, telemetry)
         projects = Projects(RedisProjectStore(client, runner, partitions, queue_limit), clock)
         membership = Membership(
             RedisInstanceRegistry(client), attempts, scheduler, _announced(settings, instance), partitions
@@ -192,13 +211,14 @@ async def _compose(settings: Settings, address: StoreAddress, stop: Stop) -> Asy
             scheduler=scheduler,
             drain=Drain(scheduler, watches, attempts, execution),
             membership=membership,
-            leases=LeaseKeeper(execution, attempts, engine_settings.lease_ms),
+            leases=LeaseKeeper(execution, attempts, engine_settings.lease_ms, telemetry),
             maintenance=Maintenance(execution, scheduler, engine_settings.maintenance_ms),
             switchboard=Switchboard(bus, scheduler, watches, revocations, monitor),
             watches=watches,
             health=health,
             monitor=monitor,
-            engine=EngineApi(Commands(tasks, revocations, queue_limit), watches, projects, clock),
+            engine=EngineApi(Commands(tasks, revocations, queue_limit), watches, projects, clock, telemetry),
+            backlog=RedisBacklogReader(runner, store_settings),
         )
 
 
@@ -218,6 +238,7 @@ def _announced(settings: Settings, instance: str) -> Instance:
 async def _run(
     settings: Settings,
     process: _Process,
+    observation: Unobserved,
     stop: Stop,
     on_ready: Callable[[str | None], None],
     *,
@@ -237,6 +258,7 @@ async def _run(
     if SCHEDULER_ROLE in settings.roles:
         loops.append(process.scheduler.run())
     async with running(loops, stop) as failures:
+        observation.attach(process.attempts, process.watches, process.backlog, process.health, failures)
         if not await stop.comes_before(process.monitor.caught_up()):
             if server is not None:
                 await server.start()

@@ -11,7 +11,7 @@ import uvloop
 
 from kuueri_grpc.app import work
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.process.handover import LINE_LIMIT, Answer, pack_answer, unpack_settings
+from kuueri_grpc.process.handover import LINE_LIMIT, Answer, pack_answer, unpack_order
 from kuueri_grpc.process.stop import Stop, stop_signals
 
 
@@ -19,12 +19,13 @@ async def run() -> int:
     """Serve as the supervisor says; return the exit status."""
     with stop_signals() as stop:
         supervisor = await _standard_input()
-        order = await supervisor.readline()
-        if not order.endswith(b"\n"):
+        line = await supervisor.readline()
+        if not line.endswith(b"\n"):
             return 0  # it is gone already
+        order = unpack_order(line)
         watch = asyncio.create_task(_outlive(supervisor, stop))
         try:
-            await work(unpack_settings(order), stop, on_ready=lambda: _answer(Answer()))
+            await work(order.settings, order.admin_socket, stop, on_ready=lambda: _answer(Answer()))
         except StartError as error:
             _answer(Answer(str(error)))
             return 1

@@ -57,12 +57,24 @@ def serve(
             help="Network that tasks may be sent to though it is refused by default. Repeatable.",
         ),
     ] = None,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(
+            "--admin-port",
+            metavar="PORT",
+            help="Port for /healthz, /readyz and /metrics over HTTP; without it there are none.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (JSON).")
     ] = None,
     log_level: Annotated[
         str | None,
         typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR."),
+    ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option("--log-format", metavar="FORMAT", help="human (the default) or json."),
     ] = None,
 ) -> None:
     """Run the server until it is stopped.
@@ -75,6 +87,8 @@ def serve(
         "host": host,
         "port": port,
         "level": log_level,
+        "log_format": log_format,
+        "admin_port": admin_port,
         "workers": workers,
         "roles": roles,
         "grace": grace,

@@ -166,6 +166,12 @@ class Settings(BaseSettings):
     """Port that gRPC listens on; 0 picks a free one."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
+    log_format: Literal["human", "json"] = "human"
+    """Log lines for people, or as JSON, an object per line."""
+    admin_host: str = Field("127.0.0.1", min_length=1)
+    """Address that the admin endpoint (HTTP: /healthz, /readyz, /metrics) listens on."""
+    admin_port: int | None = Field(None, ge=0, le=65535)
+    """Port of the admin endpoint; 0 picks a free one, unset serves none."""
     workers: int = Field(default_factory=available_cores, ge=1, le=1024)
     """Processes that share the port and the work; 1 serves without a supervising parent."""
     roles: Annotated[tuple[Role, ...], NoDecode] = Field(("api", "scheduler"), min_length=1)
@@ -189,6 +195,11 @@ class Settings(BaseSettings):
     @classmethod
     def _upper_level(cls, level: object) -> object:
         return level.upper() if isinstance(level, str) else level
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _lower_log_format(cls, log_format: object) -> object:
+        return log_format.lower() if isinstance(log_format, str) else log_format
 
     @field_validator("roles", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ serves or why it cannot.
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -17,20 +18,31 @@ LINE_LIMIT = 4 * 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is told. `admin_socket`: where to serve its admin endpoint, for the supervisor alone."""
+
+    settings: Settings
+    admin_socket: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What became of the start of a worker. `fault` is empty when it serves."""
 
     fault: str = ""
 
 
-def pack_settings(settings: Settings) -> bytes:
-    """Return the line that a worker reads its settings from."""
-    return json.dumps(settings.model_dump(), default=_plain).encode() + b"\n"
+def pack_order(order: Order) -> bytes:
+    """Return the line that a worker reads its order from."""
+    document = {"settings": order.settings.model_dump(), "admin_socket": order.admin_socket}
+    return json.dumps(document, default=_plain).encode() + b"\n"
 
 
-def unpack_settings(line: bytes) -> Settings:
-    """Return the settings in a line of `pack_settings`."""
-    return Settings(**json.loads(line))
+def unpack_order(line: bytes) -> Order:
+    """Return the order in a line of `pack_order`."""
+    document = json.loads(line)
+    socket = document["admin_socket"]
+    return Order(Settings(**document["settings"]), None if socket is None else Path(socket))
 
 
 def _plain(value: object) -> str:

@@ -8,10 +8,12 @@ from pydantic import SecretStr
 
 from kuueri_grpc.config import Settings
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.process.handover import pack_settings
+from kuueri_grpc.process.handover import Order, pack_order
+from kuueri_grpc.process.observed import admin_address
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, stop_signals
 from kuueri_grpc.process.store import OpenStore, open_store
+from kuueri_grpc.supervisor.admin import Roster, administered
 from kuueri_grpc.supervisor.port import reserved
 from kuueri_grpc.supervisor.worker_slot import WorkerSlot
 from kuueri_grpc.telemetry.log import configure_logging
@@ -29,11 +31,11 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
     Raises:
         StartError: the store or the port cannot be used, or a worker cannot start.
     """
-    configure_logging(settings.level)
+    configure_logging(settings.level, settings.log_format)
     with stop_signals() as stop:
-        async with open_store(settings) as store:
+        async with administered(admin_address(settings), stop) as roster, open_store(settings) as store:
             with _reserved_port(settings) as port:
-                await _Crew(settings, store, port).run(stop, on_ready)
+                await _Crew(settings, store, port, roster).run(stop, on_ready)
 
 
 @contextlib.contextmanager
@@ -49,12 +51,20 @@ def _reserved_port(settings: Settings) -> Iterator[int | None]:
 class _Crew:
     """All workers."""
 
-    def __init__(self, settings: Settings, store: OpenStore, port: int | None) -> None:
+    def __init__(self, settings: Settings, store: OpenStore, port: int | None, roster: Roster) -> None:
         self._settings = settings
         self._store = store
         self._port = port
-        order = pack_settings(_for_workers(settings, store, port))
-        self._slots = [WorkerSlot(order, settings.grace + _MARGIN_S) for _ in range(settings.workers)]
+        for_workers = _for_workers(settings, store, port)
+        self._slots = [
+            WorkerSlot(
+                name,
+                pack_order(Order(for_workers, roster.socket(name))),
+                settings.grace + _MARGIN_S,
+                roster,
+            )
+            for name in map(str, range(1, settings.workers + 1))
+        ]
 
     async def run(self, stop: Stop, on_ready: Callable[[str], None]) -> None:
         """Run all workers until `stop`; tell when each has served. Raises `StartError`."""

@@ -11,6 +11,7 @@ import time
 from kuueri_grpc.process.backoff import RestartBackoff
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.handover import LINE_LIMIT, Answer, unpack_answer
+from kuueri_grpc.supervisor.admin import Roster
 
 _log = logging.getLogger(__name__)
 
@@ -21,13 +22,17 @@ class WorkerSlot:
     """Keeps one worker running.
 
     Args:
+        name: what it is called among the workers of this server.
         order: the line that tells a worker its settings.
         stop_timeout_s: what a worker may take to stop before it is killed.
+        roster: told when a worker serves, and when it has ended.
     """
 
-    def __init__(self, order: bytes, stop_timeout_s: float) -> None:
+    def __init__(self, name: str, order: bytes, stop_timeout_s: float, roster: Roster) -> None:
+        self._name = name
         self._order = order
         self._stop_timeout_s = stop_timeout_s
+        self._roster = roster
         self._served = asyncio.Event()
 
     async def served(self) -> None:
@@ -69,6 +74,7 @@ class WorkerSlot:
             status = await process.wait()
         finally:
             await self._end(process)
+            self._roster.ended(self._name)
         ending = f"worker process {process.pid} {_describe(status)}"
         if answer.fault:
             ending += f": {answer.fault}"
@@ -89,6 +95,7 @@ class WorkerSlot:
             if not answer.fault:
                 _log.info("worker process %d serves", process.pid)
                 self._served.set()
+                self._roster.serving(self._name)
         return answer
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:

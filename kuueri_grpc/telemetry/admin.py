@@ -6,7 +6,6 @@ shows neither tasks nor secrets (queues and project ids, yes).
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,20 +13,7 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-#: Where to listen: a host and a port (0 picks a free one), or a unix socket.
-AdminAddress = tuple[str, int] | Path
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether calls should be sent here; each reason says why not. No reasons: ready."""
-
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def ready(self) -> bool:
-        """True when there is no reason against it."""
-        return not self.reasons
+from kuueri_grpc.telemetry.endpoint import AdminAddress, Readiness
 
 
 class Monitored(Protocol):

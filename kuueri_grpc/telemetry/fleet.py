@@ -15,7 +15,7 @@ import aiohttp
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.registry import Collector
 
-from kuueri_grpc.telemetry.admin import Readiness
+from kuueri_grpc.telemetry.endpoint import Readiness
 from kuueri_grpc.telemetry.merge import Merged, parse
 from kuueri_grpc.telemetry.queues import QueueLabels
 from kuueri_grpc.telemetry.state import gauge

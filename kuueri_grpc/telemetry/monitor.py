@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import Backlog, BacklogReader
-from kuueri_grpc.telemetry.admin import Readiness
+from kuueri_grpc.telemetry.endpoint import Readiness
 from kuueri_grpc.telemetry.state import Gathered, backlog_metrics, gauge
 
 #: How long the store may take to tell what waits in it; its client's own time-out is longer.
@@ -16,23 +16,27 @@ _BACKLOG_S = 1.0
 
 
 class ProcessMonitor:
-    """`Monitored` of one process.
+    """`Monitored` of one process, whose metrics are in `registry`. It is starting until it is `attached`."""
 
-    Args:
-        registry: its metrics.
-        backlog: what waits in the store.
-        obstacles: why calls should not be sent here now.
-        faults: what has broken down for good.
-    """
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._backlog: BacklogReader | None = None
+        self._obstacles: Callable[[], Sequence[str]] = lambda: ("server: it is starting",)
+        self._faults: Callable[[], Sequence[str]] = lambda: ()
 
-    def __init__(
+    def attach(
         self,
-        registry: CollectorRegistry,
         backlog: BacklogReader,
         obstacles: Callable[[], Sequence[str]],
         faults: Callable[[], Sequence[str]],
     ) -> None:
-        self._registry = registry
+        """Look at the parts of the process from now on.
+
+        Args:
+            backlog: what waits in the store.
+            obstacles: why calls should not be sent here now.
+            faults: what has broken down for good.
+        """
         self._backlog = backlog
         self._obstacles = obstacles
         self._faults = faults
@@ -52,6 +56,8 @@ class ProcessMonitor:
         return Gathered(self._registry.collect(), [ready], backlog_metrics(backlog) if backlog else ())
 
     async def _read_backlog(self) -> Backlog | None:
+        if self._backlog is None:
+            return None
         try:
             async with asyncio.timeout(_BACKLOG_S):
                 return await self._backlog.read()

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kuueri_grpc.store.backlog import RedisBacklogReader
-from kuueri_grpc.telemetry.admin import AdminAddress, serve_admin
+from kuueri_grpc.telemetry.admin import serve_admin
+from kuueri_grpc.telemetry.endpoint import AdminAddress
 from kuueri_grpc.telemetry.metrics import MetricsTelemetry, new_registry
 from kuueri_grpc.telemetry.monitor import ProcessMonitor
 from tests.store.ports import Ports
@@ -21,10 +22,11 @@ class Process:
         self.faults: list[str] = []
         self.registry = new_registry("1.2.3")
         self.telemetry = MetricsTelemetry(self.registry)
-        backlog = RedisBacklogReader(ports.runner, ports.settings)
         #: Released whenever somebody wants to know how it stands.
         self.questions = asyncio.Semaphore(0)
-        self.monitor = ProcessMonitor(self.registry, backlog, self._obstacles, lambda: self.faults)
+        self.monitor = ProcessMonitor(self.registry)
+        backlog = RedisBacklogReader(ports.runner, ports.settings)
+        self.monitor.attach(backlog, self._obstacles, lambda: self.faults)
 
     def _obstacles(self) -> list[str]:
         self.questions.release()

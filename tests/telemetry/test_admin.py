@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from kuueri_grpc.domain.outcome import answered
+from kuueri_grpc.telemetry.admin import serve_admin
+from kuueri_grpc.telemetry.metrics import new_registry
+from kuueri_grpc.telemetry.monitor import ProcessMonitor
 from tests.store.ports import Ports, spec
-from tests.telemetry.monitored import Process
+from tests.telemetry.monitored import FREE_PORT, Process
 from tests.telemetry.scrape import get, numbers, scrape
 
 
@@ -93,3 +96,14 @@ async def test_answers_while_the_process_is_busy_with_others(process: Process) -
     async with process.served() as address:
         answers = await asyncio.gather(*(get(address, "/metrics") for _ in range(20)))
         assert {answer.status for answer in answers} == {200}
+
+
+async def test_a_process_that_is_not_wired_yet_is_starting() -> None:
+    async with serve_admin(FREE_PORT, ProcessMonitor(new_registry("1.2.3"))) as address:
+        assert (await get(address, "/healthz")).status == 200
+        answer = await get(address, "/readyz")
+        assert (answer.status, answer.json()["reasons"]) == (503, ["server: it is starting"])
+        seen = await scrape(address)
+        assert seen.sum("kuueri_build_info", version="1.2.3") == 1
+        assert seen.sum("kuueri_ready") == 0
+        assert not seen.has("kuueri_tasks_waiting")

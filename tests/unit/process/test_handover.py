@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kuueri_grpc.config import Settings, load_settings
-from kuueri_grpc.process.handover import Answer, pack_answer, pack_settings, unpack_answer, unpack_settings
+from kuueri_grpc.process.handover import Answer, Order, pack_answer, pack_order, unpack_answer, unpack_order
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -13,16 +13,18 @@ def test_settings_arrive_whole_with_their_secrets() -> None:
         {"allow_target": ["10.0.0.0/8", "fd00::/8"], "database.redis.password": "top secret\n"},
         REPOSITORY / "resource/config/config.example.json",
     )
-    line = pack_settings(settings)
+    line = pack_order(Order(settings))
     assert line.count(b"\n") == 1
-    received = unpack_settings(line)
+    received = unpack_order(line).settings
     assert received == settings
     assert received.redis_url == settings.redis_url
 
 
 def test_what_was_not_set_stays_unset() -> None:
     settings = Settings()
-    assert unpack_settings(pack_settings(settings)) == settings
+    for socket in (None, Path("/run/kuueri/worker.sock")):
+        order = Order(settings, socket)
+        assert unpack_order(pack_order(order)) == order
 
 
 def test_an_answer_arrives_as_it_was_given() -> None:
