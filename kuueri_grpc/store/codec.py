@@ -154,8 +154,7 @@ def task(project_id: str, task_id: str, hashes: Sequence[Flat]) -> Task:
         spec=spec,
         state=TaskState(kept["state"].decode()),
         create_time_ms=int(kept["create"]),
-        # While an attempt runs nothing is due; the instant it was due at is still kept for its headers.
-        schedule_time_ms=int(kept["due"]) if "due" in kept and kept["state"] != b"DISPATCHING" else None,
+        schedule_time_ms=int(kept["due"]) if "due" in kept else None,
         end_time_ms=int(kept["end"]) if "end" in kept else None,
         attempt_count=int(kept.get("attempt", 0)),
         retry_count=int(kept.get("retry", 0)),
