@@ -21,6 +21,10 @@ local function replay()
         tonumber(t[5] or 0), tonumber(t[6]), tonumber(t[7]) }
     end
   end
+  -- In the order of the first answer, which the tokens number.
+  table.sort(claims, function(a, b)
+    return tonumber(string.match(a[4], '%d+$')) < tonumber(string.match(b[4], '%d+$'))
+  end)
 end
 
 -- The holder of this lease died or hung: the same attempt runs again, no retry is used up.
