@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from kuueri_grpc.domain.errors import StoreUnavailable
@@ -72,7 +73,7 @@ class RedisSignalBus:
             message = await self._message(pubsub)
             if message["type"] == "subscribe":
                 unconfirmed.discard(message["channel"])
-            elif (signal := self._signal(message)) is not None:
+            if (signal := self._signal(message)) is not None:
                 early.append(signal)
         return early
 
@@ -104,7 +105,7 @@ class RedisSignalBus:
                 if channel not in self._followed:
                     await self._subscribe(channel, (project_id, task_id))
         except BaseException:
-            self._followers[channel] -= 1
+            self._forget(channel)
             raise
 
     async def _subscribe(self, channel: bytes, task: tuple[str, str]) -> None:
@@ -116,10 +117,11 @@ class RedisSignalBus:
         try:
             with outages_mapped():
                 async with asyncio.timeout(_CONFIRMATION_S):
-                    await self._pubsub.subscribe(channel)
+                    await _send_beside_reader(self._pubsub, "SUBSCRIBE", channel)
                     await confirmed.wait()
         except BaseException:
             del self._followed[channel]
+            await self._unsubscribe(channel)
             raise
         finally:
             self._confirmed.pop(channel, None)
@@ -127,15 +129,22 @@ class RedisSignalBus:
     async def unfollow(self, project_id: str, task_id: str) -> None:
         """See `ports.SignalBus`."""
         channel = self._watch_channel(project_id, task_id)
-        self._followers[channel] -= 1
+        self._forget(channel)
         async with self._changing:
-            if self._followers[channel] > 0 or channel not in self._followed:
-                return
-            del self._followers[channel], self._followed[channel]
-            if self._pubsub is not None:
-                with contextlib.suppress(RedisError, OSError):
-                    # A connection that broke has forgotten the subscription anyway.
-                    await self._pubsub.unsubscribe(channel)
+            if channel in self._followed and channel not in self._followers:
+                del self._followed[channel]
+                await self._unsubscribe(channel)
+
+    def _forget(self, channel: bytes) -> None:
+        self._followers[channel] -= 1
+        if not self._followers[channel]:
+            del self._followers[channel]
+
+    async def _unsubscribe(self, channel: bytes) -> None:
+        if self._pubsub is not None:
+            with contextlib.suppress(RedisError, OSError):
+                # A connection that broke has forgotten the subscription anyway.
+                await _send_beside_reader(self._pubsub, "UNSUBSCRIBE", channel)
 
     def _watch_channel(self, project_id: str, task_id: str) -> bytes:
         partition = keys.partition_of(project_id, self._partitions)
@@ -154,12 +163,27 @@ class RedisSignalBus:
             await self._client.publish(keys.instance_channel(instance), json.dumps(message))
 
 
+async def _send_beside_reader(pubsub: PubSub, command: str, channel: bytes) -> None:
+    """Send a command on the connection that `listen` reads.
+
+    Not in the library's way: on an error that connects anew, under the feet of the reader, who is the
+    one to do it.
+    """
+    connection: Any = pubsub.connection  # the library's types say that it is always None
+    if connection is None or not connection.is_connected:
+        raise RedisConnectionError("the connection for signals broke")
+    await connection.send_command(command, channel)
+
+
 def _pack(lease: Lease) -> list[str]:
     return [lease.project_id, lease.task_id, lease.token]
 
 
 def _unpack(data: bytes) -> Signal | None:
-    message = json.loads(data)
+    try:
+        message = json.loads(data)
+    except ValueError:
+        return None  # of somebody who does not belong here
     match message:
         case {"revoke": [project_id, task_id, token], "reply_to": reply_to}:
             return Revoke(Lease(project_id, task_id, token), reply_to)

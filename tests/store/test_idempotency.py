@@ -216,7 +216,7 @@ async def test_renew_only_extends(twice: Twice) -> None:
 
     assert first == again == [lost]
     changed = {
-        key for db, key in sorted(after.keys()) if between.databases[db].get(key) != after.databases[db][key]
+        key for db, key in sorted(after.names()) if between.databases[db].get(key) != after.databases[db][key]
     }
     assert all(key.endswith(":leases") for key in changed)
 
