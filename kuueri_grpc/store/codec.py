@@ -117,12 +117,16 @@ def _pack(values: tuple[object, ...]) -> bytes:
 
 def _unpack(blob: bytes, part: str) -> list[Any]:
     try:
-        values: list[Any] = msgpack.unpackb(blob)
+        values: Any = msgpack.unpackb(blob)
     except ValueError as error:
         raise CorruptRecord(f"a task's {part} is not MessagePack: {error}") from error
-    if values[0] != FORMAT:
-        raise CorruptRecord(f"a task's {part} has format {values[0]!r}; this version reads {FORMAT}")
-    return values[1:]
+    match values:
+        case [int(version), *fields] if version == FORMAT:
+            return fields
+        case [int(version), *_]:
+            raise CorruptRecord(f"a task's {part} has format {version}; this version reads {FORMAT}")
+        case _:
+            raise CorruptRecord(f"a task's {part} is not a record: {type(values).__name__}")
 
 
 def pack_labels(labels: Mapping[str, str]) -> str:

@@ -1,12 +1,20 @@
 """Claims: what is due, in turn, never early, and when to look again."""
 
 import pytest
+from redis.asyncio import Redis
 
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import HttpMethod, HttpTarget, RepeatPolicy, RetryPolicy, Schedule, TaskSpec
 from kuueri_grpc.domain.timeline import EventType, Reason
 from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.store.settings import StoreSettings
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
+
+
+def records(ports: Ports, part: str) -> list[dict[str, bytes]]:
+    """Return the hashes whose key has `part` in its name."""
+    raw = ports.raw()
+    return [raw.databases[db][key].fields or {} for db, key in raw.names() if part in key]
 
 
 def due_at(task_id: str, at_ms: int, queue: str = "default") -> TaskSpec:
@@ -105,6 +113,22 @@ async def test_several_partitions_are_claimed_in_one_call(ports: Ports) -> None:
         assert {partition_of(claim.project_id, 4) for claim in batch.claims} <= {batch.partition}
     claimed = [(claim.project_id, claim.task_id) for batch in batches for claim in batch.claims]
     assert sorted(claimed) == sorted((project, task) for project in projects for task in ("a", "b"))
+
+
+@pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, max_losses=2)])
+async def test_a_record_that_cannot_be_read_keeps_no_other_task_waiting(ports: Ports) -> None:
+    """It is left to an instance of a version that can; in the end it is parked."""
+    await ports.subscribe(*(spec(f"t{n}") for n in range(3)))
+    ((db, key),) = ports.raw().names_with(":config:project0000000000/t1")
+    async with Redis.from_url(ports.url, db=db) as client:
+        await client.hset(key, "request", b"\x92\x63x")
+
+    assert [claim.task_id for claim in await ports.claim(lease_ms=1)] == ["t0", "t2"]
+
+    for _ in range(2):
+        await ports.until(await ports.now_ms() + 2)
+        await ports.claim(lease_ms=1)
+    assert {record["state"] for record in records(ports, ":task:")} == {b"FAILED"}
 
 
 class TestNextDue:

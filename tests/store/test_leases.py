@@ -275,6 +275,23 @@ class TestPoison:
         assert await ports.task_in_queue() == 0
 
     @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, max_losses=2)])
+    async def test_parking_one_does_not_lose_the_others(self, ports: Ports) -> None:
+        """Whichever of those whose leases ran out together comes first."""
+        await ports.subscribe(*(spec(f"once-{n}") for n in range(3)), *(spec(f"twice-{n}") for n in range(3)))
+        for claim in await ports.claim(lease_ms=LEASE_MS):
+            if claim.task_id.startswith("once"):
+                await ports.execution.renew([claim.lease], 4 * LEASE_MS)
+        await run_out(ports)
+        assert len(await ports.claim(lease_ms=LEASE_MS)) == 3
+        await ports.until(await ports.now_ms() + 4 * LEASE_MS)
+
+        again = await ports.claim()
+
+        assert sorted(claim.task_id for claim in again) == ["once-0", "once-1", "once-2"]
+        for n in range(3):
+            assert (await ports.tasks.get(PROJECT, f"twice-{n}")).state is TaskState.FAILED
+
+    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, max_losses=2)])
     async def test_losses_are_counted_per_attempt(self, ports: Ports) -> None:
         await ports.subscribe(spec("a"))
         for _ in range(3):

@@ -31,6 +31,7 @@ end
 local function recover(name)
   local project, id = split(name)
   write_member(EXECUTION_DB, 'ZREM', LEASES, name)
+  use(EXECUTION_DB) -- parking the one before may have looked elsewhere
   local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'attempt', 'origin', 'lost', 'hold')
   if t[1] ~= 'DISPATCHING' then
     return
