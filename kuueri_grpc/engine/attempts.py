@@ -84,6 +84,8 @@ class Attempts:
         self._idle.clear()
         self._busy.set()
         attempt.worker = asyncio.create_task(self._run(claim, attempt))
+        # No `finally` in the coroutine: a task that is cancelled before its first step never gets there.
+        attempt.worker.add_done_callback(lambda _: self._ended(claim.lease))
 
     async def abort(self, lease: Lease) -> bool:
         """Stop an attempt; return once nothing more of it is sent. False: it is not in flight here."""
@@ -125,12 +127,13 @@ class Attempts:
         except Exception:  # noqa: BLE001 - whatever it was, the slot must be freed and the rest go on
             # The lease runs out and the task is taken again; nothing is lost.
             _log.exception("attempt %d of task %s broke down", claim.attempt, claim.task_id)
-        finally:
-            del self._in_flight[claim.lease]
-            self._slot_freed.set()
-            if not self._in_flight:
-                self._idle.set()
-                self._busy.clear()
+
+    def _ended(self, lease: Lease) -> None:
+        del self._in_flight[lease]
+        self._slot_freed.set()
+        if not self._in_flight:
+            self._idle.set()
+            self._busy.clear()
 
 
 def _delivery(claim: Claim) -> Delivery:
