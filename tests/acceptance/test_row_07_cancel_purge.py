@@ -13,7 +13,7 @@ HOUR_MS = 3_600_000
 
 
 async def test_row_07_cancel_of_a_waiting_task(project: Project, target: Target) -> None:
-    accepted = await project.subscribe(post(target.url("/hook"), schedule=after(300)))
+    accepted = await project.subscribe(post(target.url("/hook"), schedule=after(800)))
     canceled = await project.cancel(accepted.task_id)
     assert state_name(canceled) == "CANCELED"
     assert canceled.HasField("end_time")
@@ -60,7 +60,7 @@ async def test_row_07_cancel_in_flight_closes_the_connection_and_the_answer_chan
 async def test_row_07_cancel_in_a_later_wait(project: Project, target: Target, wait_kind: str) -> None:
     answer = status(500) if wait_kind == "retry" else OK
     accepted = await project.subscribe(
-        post(target.script("/hook", answer), retry_policy=retries(9, 400), repeat_policy=repeats(9, 400))
+        post(target.script("/hook", answer), retry_policy=retries(9, 800), repeat_policy=repeats(9, 800))
     )
     scheduled = await project.until(accepted.task_id, f"{wait_kind.upper()}_SCHEDULED")
     await project.cancel(accepted.task_id)
@@ -115,7 +115,7 @@ async def test_row_07_purge_deletes_an_ended_task_and_frees_its_id(project: Proj
 
 
 async def test_row_07_purge_deletes_a_paused_task_for_good(project: Project, target: Target) -> None:
-    accepted = await project.subscribe(post(target.url("/hook"), schedule=after(300)))
+    accepted = await project.subscribe(post(target.url("/hook"), schedule=after(800)))
     await project.pause(accepted.task_id)
     await project.purge(accepted.task_id)
     await passed(accepted.schedule_time.ToMilliseconds())

@@ -51,9 +51,9 @@ async def test_row_16_what_fell_due_while_the_server_was_dead_runs_late(
     mortal_server: Server, target: Target
 ) -> None:
     async with registered(mortal_server) as project:
-        overdue = await project.subscribe(post(target.url("/overdue"), schedule=after(700)))
-        later = await project.subscribe(post(target.url("/later"), schedule=after(3_000)))
-        paused = await project.subscribe(post(target.url("/paused"), schedule=after(700)))
+        overdue = await project.subscribe(post(target.url("/overdue"), schedule=after(1_500)))
+        later = await project.subscribe(post(target.url("/later"), schedule=after(4_000)))
+        paused = await project.subscribe(post(target.url("/paused"), schedule=after(1_500)))
         await project.pause(paused.task_id)
     await killed_and_started(mortal_server, overdue_ms=ms(overdue.schedule_time))
     async with connected(mortal_server.address) as channel:
@@ -127,7 +127,7 @@ async def test_row_16_what_was_canceled_and_what_had_ended_stays_so(
     mortal_server: Server, target: Target
 ) -> None:
     async with registered(mortal_server) as project:
-        canceled = await project.subscribe(post(target.url("/canceled"), schedule=after(500)))
+        canceled = await project.subscribe(post(target.url("/canceled"), schedule=after(1_500)))
         await project.cancel(canceled.task_id)
         done = await project.subscribe(post(target.url("/done")))
         before, _ = await project.ended(done.task_id)
