@@ -107,6 +107,8 @@ class Attempts:
         self._idle.clear()
         self._busy.set()
         attempt.worker = asyncio.create_task(self._run(claim, attempt))
+        # No `finally` in the coroutine: a task that is cancelled before its first step never gets there.
+        attempt.worker.add_done_callback(lambda _: self._ended(claim.lease))
 
     async def abort(self, lease: Lease) -> bool:
         """Stop an attempt; return once nothing more of it is sent. False: it is not in flight here."""
@@ -136,12 +138,13 @@ class Attempts:
             # The lease runs out and the task is taken again; nothing is lost.
             self._telemetry.attempt_unfinished(Unfinished.BROKE_DOWN)
             _log.exception("an attempt broke down", extra=_fields(claim, "attempt_broke_down"))
-        finally:
-            del self._in_flight[claim.lease]
-            self._slot_freed.set()
-            if not self._in_flight:
-                self._idle.set()
-                self._busy.clear()
+
+    def _ended(self, lease: Lease) -> None:
+        del self._in_flight[lease]
+        self._slot_freed.set()
+        if not self._in_flight:
+            self._idle.set()
+            self._busy.clear()
 
     async def _send(self, claim: Claim, attempt: _Attempt) -> Outcome:
         def may_start() -> bool:

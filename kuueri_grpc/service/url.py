@@ -18,10 +18,11 @@ _MAX_PORT = 65_535
 #: What no URL holds and no two parsers agree on.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 
-#: One look at the common form spares the walk below: it accepts nothing that the walk refuses.
+#: One look at the common form (a name that is neither encoded nor a number) spares the walk below, which
+#: accepts all of it.
 _COMMON = re.compile(
-    r"https?://[A-Za-z0-9_-]{1,40}(?:\.[A-Za-z0-9_-]{1,40}){0,5}(?::[1-9][0-9]{0,3})?"
-    r"(?:[/?][!$-\[\]_a-z{|}~]*)?"
+    r"https?://(?![Xx][Nn]--)(?:[A-Za-z0-9_-]{1,40}\.){0,5}[A-Za-z][A-Za-z0-9_-]{0,39}"
+    r"(?::[1-9][0-9]{0,3})?(?:[/?][!$-\[\]_a-z{|}~]*)?"
 )
 
 
@@ -82,7 +83,7 @@ def _host_fault(host: str) -> str | None:
         return f"has no host; {_EXPECTED}"
     if host.startswith("["):
         return _ipv6_fault(host)
-    name = host if host.isascii() else _to_ascii(host)
+    name = _as_sent(host)
     if name is None or not _NAME.fullmatch(name) or len(name) > _MAX_NAME_LENGTH:
         return (
             f"has host {shown(host)}; expected an IP address, or a name of at most {_MAX_NAME_LENGTH} "
@@ -101,11 +102,15 @@ def _ipv6_fault(host: str) -> str | None:
     return None
 
 
-def _to_ascii(host: str) -> str | None:
-    """Return an internationalised host as it goes out, by the rules of the client that sends it."""
+def _as_sent(host: str) -> str | None:
+    """Return the host as the client that sends it has it, None where that refuses it.
+
+    It encodes names that are not ASCII, and is strict with those encoded already and with IPv4 addresses.
+    """
     try:
-        return httpx.URL(scheme="http", host=host).raw_host.decode("ascii")
-    except httpx.InvalidURL:
+        url = httpx.URL(scheme="http", host=host)
+        return url.raw_host.decode("ascii") if url.host else None  # `host` decodes, and raises
+    except (httpx.InvalidURL, UnicodeError):
         return None
 
 

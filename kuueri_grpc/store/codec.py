@@ -118,12 +118,16 @@ def _pack(values: tuple[object, ...]) -> bytes:
 
 def _unpack(blob: bytes, part: str) -> list[Any]:
     try:
-        values: list[Any] = msgpack.unpackb(blob)
+        values: Any = msgpack.unpackb(blob)
     except ValueError as error:
         raise CorruptRecord(f"a task's {part} is not MessagePack: {error}") from error
-    if values[0] != FORMAT:
-        raise CorruptRecord(f"a task's {part} has format {values[0]!r}; this version reads {FORMAT}")
-    return values[1:]
+    match values:
+        case [int(version), *fields] if version == FORMAT:
+            return fields
+        case [int(version), *_]:
+            raise CorruptRecord(f"a task's {part} has format {version}; this version reads {FORMAT}")
+        case _:
+            raise CorruptRecord(f"a task's {part} is not a record: {type(values).__name__}")
 
 
 def pack_labels(labels: Mapping[str, str]) -> str:
@@ -155,8 +159,7 @@ def task(project_id: str, task_id: str, hashes: Sequence[Flat]) -> Task:
         spec=spec,
         state=TaskState(kept["state"].decode()),
         create_time_ms=int(kept["create"]),
-        # While an attempt runs nothing is due; the instant it was due at is still kept for its headers.
-        schedule_time_ms=int(kept["due"]) if "due" in kept and kept["state"] != b"DISPATCHING" else None,
+        schedule_time_ms=int(kept["due"]) if "due" in kept else None,
         end_time_ms=int(kept["end"]) if "end" in kept else None,
         attempt_count=int(kept.get("attempt", 0)),
         retry_count=int(kept.get("retry", 0)),

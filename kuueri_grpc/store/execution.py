@@ -1,6 +1,7 @@
 """The `ExecutionStore` port: due tasks, leases, reports."""
 
 import itertools
+import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,8 @@ from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
+
+_log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 
@@ -114,7 +117,14 @@ def _batch(partition: int, answer: Any) -> ClaimBatch:
     now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired = answer
     pairs = iter(flat_secrets)
     signing = {project: codec.live_signing(text, now_ms) for project, text in zip(pairs, pairs, strict=True)}
-    claims = [_claim(row, signing[row[0]]) for row in rows]
+    claims = []
+    for row in rows:
+        try:
+            claims.append(_claim(row, signing[row[0]]))
+        except codec.CorruptRecord as error:
+            # The others are not kept waiting for it. Its lease runs out: an instance of another version
+            # may read it, and if none can, it is parked.
+            _log.error("task %s of project %s is left to others: %s", row[1], row[0], error)
     return ClaimBatch(
         partition,
         claims,

@@ -182,7 +182,7 @@ class RedisSignalBus:
                     if channel not in self._followed:
                         await self._subscribe(channel, Changed(project_id, task_id))
         except BaseException:
-            self._followers[channel] -= 1
+            self._forget(channel)
             raise
 
     async def _subscribe(self, channel: bytes, change: Changed) -> None:
@@ -192,10 +192,11 @@ class RedisSignalBus:
         # Before the confirmation, so that a reconnection in between subscribes to it too.
         self._followed[channel] = change
         try:
-            await self._pubsub.subscribe(channel)
+            await _send_beside_reader(self._pubsub, "SUBSCRIBE", channel)
             await confirmed.wait()
         except BaseException:
             del self._followed[channel]
+            await self._unsubscribe(channel)
             raise
         finally:
             self._confirmed.pop(channel, None)
@@ -203,15 +204,22 @@ class RedisSignalBus:
     async def unfollow(self, project_id: str, task_id: str | None) -> None:
         """See `ports.SignalBus`."""
         channel = self._channel(project_id, task_id)
-        self._followers[channel] -= 1
+        self._forget(channel)
         async with self._changing:
-            if self._followers[channel] > 0 or channel not in self._followed:
-                return
-            del self._followers[channel], self._followed[channel]
-            if self._pubsub is not None:
-                with contextlib.suppress(*OUTAGES):
-                    # A connection that broke has forgotten the subscription anyway.
-                    await self._pubsub.unsubscribe(channel)
+            if channel in self._followed and channel not in self._followers:
+                del self._followed[channel]
+                await self._unsubscribe(channel)
+
+    def _forget(self, channel: bytes) -> None:
+        self._followers[channel] -= 1
+        if not self._followers[channel]:
+            del self._followers[channel]
+
+    async def _unsubscribe(self, channel: bytes) -> None:
+        if self._pubsub is not None:
+            with contextlib.suppress(*OUTAGES):
+                # A connection that broke has forgotten the subscription anyway.
+                await _send_beside_reader(self._pubsub, "UNSUBSCRIBE", channel)
 
     def _channel(self, project_id: str, task_id: str | None) -> bytes:
         partition = keys.partition_of(project_id, self._partitions)
@@ -238,12 +246,27 @@ def _connection(pubsub: PubSub) -> AbstractConnection | None:
     return connection if isinstance(connection, AbstractConnection) else None
 
 
+async def _send_beside_reader(pubsub: PubSub, command: str, channel: bytes) -> None:
+    """Send a command on the connection that `listen` reads.
+
+    Not in the library's way: on an error that connects anew, under the feet of the reader, who is the
+    one to do it.
+    """
+    connection = _connection(pubsub)
+    if connection is None or not connection.is_connected:
+        raise RedisConnectionError("the connection for signals broke")
+    await connection.send_command(command, channel)
+
+
 def _pack(lease: Lease) -> list[str]:
     return [lease.project_id, lease.task_id, lease.token]
 
 
 def _unpack(data: bytes) -> Signal | None:
-    message = json.loads(data)
+    try:
+        message = json.loads(data)
+    except ValueError:
+        return None  # of somebody who does not belong here
     match message:
         case {"revoke": [project_id, task_id, token], "reply_to": reply_to}:
             return Revoke(Lease(project_id, task_id, token), reply_to)

@@ -11,8 +11,8 @@ import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kuueri_grpc.pb import project_pb2, task_pb2
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
-from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.pb import task_service_pb2 as tasks_pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
@@ -143,9 +143,20 @@ class Project:
     async def purge(self, task_id: str) -> None:
         await self.tasks.Purge(tasks_pb.PurgeRequest(task_id=task_id), metadata=self.metadata)
 
-    async def timeline(self, task_id: str, **page: Any) -> Sequence[TimelineEvent]:
-        request = tasks_pb.GetTimelineRequest(task_id=task_id, **({"page_size": 1_000} | page))
-        return (await self.tasks.GetTimeline(request, metadata=self.metadata)).events
+    async def timeline_page(self, task_id: str, **page: Any) -> tasks_pb.GetTimelineResponse:
+        request = tasks_pb.GetTimelineRequest(task_id=task_id, **page)
+        return await self.tasks.GetTimeline(request, metadata=self.metadata)
+
+    async def timeline(self, task_id: str) -> Sequence[TimelineEvent]:
+        """Return all events; tests make no more than fit on a page."""
+        page = await self.timeline_page(task_id, page_size=1_000)
+        assert not page.next_page_token
+        return page.events
+
+    async def facts(self) -> project_pb2.Project:
+        """Return what the server knows of the project."""
+        request = projects_pb.GetProjectRequest()
+        return (await self.projects.GetProject(request, metadata=self.metadata)).project
 
     async def rotate_signing_secret(self) -> str:
         request = projects_pb.RotateSigningSecretRequest()

@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.caller import Project, duration, ms, of_type, post, reason_name, retries, state_name
 from tests.acceptance.targets import OK, Target, dripping, held
 
-TIMEOUT_MS = 400
+TIMEOUT_MS = 800
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 ENDLESS_BODY = b"content-length: 1000000\r\n\r\n"

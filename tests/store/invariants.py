@@ -57,7 +57,7 @@ class _View:
         self.timeline_cap = timeline_cap
         self.unknown: list[str] = []
         self.by_family: defaultdict[str, dict[_Key, Entry]] = defaultdict(dict)
-        for db, text in sorted(raw.keys()):
+        for db, text in sorted(raw.names()):
             match = _KEY.fullmatch(text)
             if match is None or DATABASE_OF.get(match["family"]) != db:
                 self.unknown.append(f"database {db}: a key that nobody answers for, {text}")

@@ -58,12 +58,12 @@ class RawStore:
     now_ms: int
     databases: tuple[dict[str, Entry], ...]
 
-    def keys(self) -> set[tuple[int, str]]:
+    def names(self) -> set[tuple[int, str]]:
         return {(db, key) for db, entries in enumerate(self.databases) for key in entries}
 
-    def keys_with(self, part: str) -> set[tuple[int, str]]:
+    def names_with(self, part: str) -> set[tuple[int, str]]:
         """Return the keys that have `part` in their name or anywhere in what they hold."""
-        return {(db, key) for db, key in self.keys() if part in key or part in str(self.databases[db][key])}
+        return {(db, key) for db, key in self.names() if part in key or part in str(self.databases[db][key])}
 
 
 def read(url: str) -> RawStore:

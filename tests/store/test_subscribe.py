@@ -79,7 +79,7 @@ async def test_a_full_project_is_told_its_limit_and_gets_room_when_a_task_ends(p
 
 
 async def test_a_project_may_have_a_limit_of_its_own(ports: Ports) -> None:
-    partition_key = next(key for _, key in ports.raw().keys_with(":project:"))
+    partition_key = next(key for _, key in ports.raw().names_with(":project:"))
     await ports.client.hset(partition_key, "taskInQueueLimit", "2")
 
     answers = await ports.try_subscribe(later("a"), later("b"), later("c"), limit=1)
@@ -99,7 +99,7 @@ async def test_a_project_that_is_not_there_gets_nothing(ports: Ports) -> None:
     (refused,) = await ports.try_subscribe(later("a"), project_id="nobody0000000000")
 
     assert isinstance(refused, ProjectNotFound)
-    assert not ports.raw().keys_with("nobody")
+    assert not ports.raw().names_with("nobody")
 
 
 @pytest.mark.parametrize("distance", [1, 250], ids=["one script call", "several script calls"])

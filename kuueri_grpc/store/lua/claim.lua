@@ -22,12 +22,17 @@ local function replay()
         tonumber(t[5] or 0), tonumber(t[6]), tonumber(t[7]) }
     end
   end
+  -- In the order of the first answer, which the tokens number.
+  table.sort(claims, function(a, b)
+    return tonumber(string.match(a[4], '%d+$')) < tonumber(string.match(b[4], '%d+$'))
+  end)
 end
 
 -- The holder of this lease died or hung.
 local function recover(name)
   local project, id = split(name)
   write_member(EXECUTION_DB, 'ZREM', LEASES, name)
+  use(EXECUTION_DB) -- parking the one before may have looked elsewhere
   local t = call('HMGET', TASK .. name, unpack(LEASED))
   if t[1] ~= 'DISPATCHING' then
     return

@@ -90,7 +90,7 @@ end
 
 -- The due index ----------------------------------------------------------------------------------
 
-local touched = {} -- queues whose entry in DUE may have to change: name -> least score
+local touched = {} -- queues whose entry in DUE may have to change: name -> its place in the row, or false
 
 local function head(key)
   local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
@@ -98,7 +98,7 @@ local function head(key)
 end
 
 local function touch(queue)
-  touched[queue] = touched[queue] or 0
+  touched[queue] = touched[queue] or false
 end
 
 local function enqueue(queue, id, due)
@@ -117,11 +117,14 @@ local function yield_turn(queue)
 end
 
 -- Re-score every touched queue, and wake the schedulers if the partition is due earlier than before.
+-- A queue that is ready keeps its place in the row, and one that becomes ready goes to its end: however
+-- old its first task is, it does not get in front of those that wait for their turn.
 local function settle(head_before)
-  for queue, least in pairs(touched) do
+  for queue, place in pairs(touched) do
     local due = head(QUEUE .. queue)
     if due then
-      call('ZADD', DUE, int(math.max(due, least)), queue)
+      place = place or math.min(now, tonumber(call('ZSCORE', DUE, queue) or now))
+      call('ZADD', DUE, int(math.max(due, place)), queue)
     else
       call('ZREM', DUE, queue)
     end

@@ -9,11 +9,11 @@ local name = project .. '/' .. id
 local trace = REQUEST .. project .. '/~' .. operation
 
 use(EXECUTION_DB)
+if call('EXISTS', trace) == 1 then
+  return { 'OK' } -- and if there is such a task again, it is another one
+end
 local state = call('HGET', TASK .. name, 'state')
 if not state then
-  if call('EXISTS', trace) == 1 then
-    return { 'OK' }
-  end
   return { 'MISSING' }
 end
 if state ~= 'PAUSED' and not TERMINAL[state] then

@@ -2,12 +2,12 @@
 -- run.lua: make a waiting or paused task due now.
 -- ARGS: project, task, operation
 -- Returns: {'OK', snapshot} | {'MISSING'} | {'ENDED', state} | {'RUNNING', state}
--- Idempotent: the operation is kept (`op`); the same one again changes nothing.
+-- Idempotent: the operation is kept (`ran`); the same one again changes nothing.
 local project, id, operation = ARGS[1], ARGS[2], ARGS[3]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
-local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'op')
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'ran')
 local state = t[1]
 if not state then
   return { 'MISSING' }
@@ -28,7 +28,7 @@ if state == 'PAUSED' then
   state = t[4]
 end
 write(EXECUTION_DB, 'HSET', TASK .. name, 'state', state, 'due', int(now), 'seq', sequence, 'early', 1,
-  'op', operation, 'left', '')
+  'ran', operation, 'left', '')
 enqueue(project .. '/' .. t[2], id, now)
 commit()
 return { 'OK', snapshot(name) }

@@ -1,5 +1,7 @@
 """URLs: what is accepted can be sent as it was meant; what is refused says why, without repeating secrets."""
 
+import re
+from unittest import mock
 from urllib.parse import urlsplit
 
 import httpx
@@ -31,6 +33,7 @@ ACCEPTED = [
     "http://127.0.0.1:9000/",
     "http://[::1]/",
     "http://[2001:db8::ffff:192.0.2.1]:8080/x",
+    "https://xn--bcher-kva.example/hook",
     "http://bücher.example/straße?größe=ä",
     "https://example.com/path@with:signs/'(x)'~!$*+,;=",
     'https://example.com/?json={"a":[1]}|^`<>',
@@ -100,6 +103,11 @@ REFUSED = {
     "https://" + "a" * 64 + ".example/": f"has host '{'a' * 61}...'; {NAME}",
     "https://" + ".".join(["a" * 63] * 4) + "/": f"has host '{'a' * 61}...'; {NAME}",
     "https://\uff11\uff12\uff17.0.0.1/": f"has host '\\uff11\\uff12\\uff17.0.0.1'; {NAME}",
+    "https://256.1.1.1/": f"has host '256.1.1.1'; {NAME}",
+    "https://127.0.0.18080": f"has host '127.0.0.18080'; {NAME}",
+    "https://xn--a/": f"has host 'xn--a'; {NAME}",
+    "https://XN--/": f"has host 'XN--'; {NAME}",
+    "https://xn--xn--.example/x": f"has host 'xn--xn--.example'; {NAME}",
     "https://①.example/": f"has host '\\u2460.example'; {NAME}",
     "https://[fe80::1%eth0]/": "has host '[fe80::1%eth0]'; expected an IPv6 address without a zone id",
     "https://[fe80::1%25eth0]/": "has host '[fe80::1%25eth0]'; expected an IPv6 address without a zone id",
@@ -157,3 +165,10 @@ def test_what_is_accepted_is_what_the_sender_parses(url: str) -> None:
     assert (sent.port or {"http": 80, "https": 443}[sent.scheme]) == (
         read.port or {"http": 80, "https": 443}[sent.scheme]
     )
+
+
+@given(PIECES.map("https://".__add__) | PIECES.map("https://example.com/".__add__))
+def test_the_short_cut_accepts_nothing_that_the_rules_refuse(url: str) -> None:
+    with mock.patch("kuueri_grpc.service.url._COMMON", re.compile(r"(?!)")):  # matches nothing
+        by_the_rules = url_fault(url, MAX)
+    assert url_fault(url, MAX) == by_the_rules

@@ -1,0 +1,80 @@
+"""A client of the server under measurement."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import grpc
+import grpc.aio
+
+from benchmarks.harness import workload
+from benchmarks.model import BenchmarkFailed
+from kuueri_grpc.pb import project_service_pb2, task_service_pb2
+from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
+from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
+
+Metadata = tuple[tuple[str, str], ...]
+
+_CALL_TIMEOUT_S = 30.0
+_POLL_S = 0.05
+_PROJECT_ADDRESS = "bench@example.com"
+
+
+class Client:
+    """One project's calls over one connection."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        self.token = token
+        self.metadata: Metadata = (("authorization", f"Bearer {token}"),)
+        self.tasks = TaskServiceStub(channel)
+        self._projects = ProjectServiceStub(channel)
+
+    async def subscribe(self, url: str, prefix: str, dues_ms: Sequence[int]) -> dict[str, int]:
+        """Subscribe a task for each due time and return id -> due time, as the server has it (ms).
+
+        Raises:
+            BenchmarkFailed: a task was refused.
+        """
+        return await self.subscribe_batches(workload.batches(url, prefix, dues_ms))
+
+    async def subscribe_batches(
+        self, requests: Iterable[task_service_pb2.BatchSubscribeRequest]
+    ) -> dict[str, int]:
+        """Subscribe what the calls ask for. Returns and raises as `subscribe` does."""
+        due_ms: dict[str, int] = {}
+        for request in requests:
+            response = await self.tasks.BatchSubscribe(
+                request, metadata=self.metadata, timeout=_CALL_TIMEOUT_S
+            )
+            for result in response.results:
+                if not result.HasField("task"):
+                    raise BenchmarkFailed(f"a task was refused: {result.error.message}")
+                due_ms[result.task.task_id] = result.task.schedule_time.ToMilliseconds()
+        return due_ms
+
+    async def live_tasks(self) -> int:
+        """Return how many tasks have not ended."""
+        response = await self._projects.GetProject(
+            project_service_pb2.GetProjectRequest(), metadata=self.metadata, timeout=_CALL_TIMEOUT_S
+        )
+        return int(response.project.task_in_queue)
+
+    async def all_ended(self, timeout_s: float) -> bool:
+        """Return when every task has ended, after which nothing is sent any more. False: not in time."""
+        deadline = time.monotonic() + timeout_s
+        while live := await self.live_tasks():
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_POLL_S)
+        return live == 0
+
+
+@contextlib.asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Client]:
+    """Register a project and call on its behalf for as long as the block lasts."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        registered = await ProjectServiceStub(channel).Register(
+            project_service_pb2.RegisterRequest(email=_PROJECT_ADDRESS), timeout=_CALL_TIMEOUT_S
+        )
+        yield Client(channel, registered.token)

@@ -1,0 +1,52 @@
+"""The benchmarks' task in the forms that it takes on its way through the server."""
+
+import base64
+
+from benchmarks.harness import workload
+from kuueri_grpc.domain.outcome import answered
+from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.domain.task import Backoff, Growth, RetryPolicy, Task, TaskSpec
+from kuueri_grpc.pb import task_service_pb2
+from kuueri_grpc.ports import Delivery
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.requests import read_subscribe
+
+URL = "http://127.0.0.1:8080/hook"
+NOW_MS = 1_700_000_000_000
+LIMITS = Limits()
+SIGNING_SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+RETRY = RetryPolicy(max_retries=5, backoff=Backoff(growth=Growth.EXPONENTIAL, jitter=0.5))
+SUCCESS = answered(200, latency_ms=12)
+ERROR = answered(503, latency_ms=12)
+
+
+def subscribe_request() -> task_service_pb2.SubscribeRequest:
+    """Return the call that subscribes it."""
+    return task_service_pb2.SubscribeRequest(task=workload.build_task(URL, workload.new_prefix(), 0, NOW_MS))
+
+
+def spec() -> TaskSpec:
+    """Return what its owner chose."""
+    return read_subscribe(subscribe_request(), LIMITS, NOW_MS).spec
+
+
+def task() -> Task:
+    """Return it as the store knows it after Subscribe."""
+    return Task("project", spec(), TaskState.SCHEDULED, create_time_ms=NOW_MS, schedule_time_ms=NOW_MS)
+
+
+def delivery(*, signed: bool) -> Delivery:
+    """Return its first attempt."""
+    return Delivery(
+        project_id="project",
+        task_id=spec().task_id,
+        attempt=1,
+        retry_count=0,
+        retry_limit=0,
+        repeat_count=0,
+        repeat_limit=0,
+        schedule_time_ms=NOW_MS,
+        timeout_ms=300_000,
+        target=spec().target,
+        signing_secrets=(SIGNING_SECRET,) if signed else (),
+    )

@@ -1,0 +1,122 @@
+"""Why an attempt failed: the one place where the exceptions of the libraries become reasons."""
+
+import errno
+import logging
+import ssl
+import traceback
+from collections.abc import Iterator
+from socket import gaierror
+
+import aiodns
+import aiohttp
+import httpx
+from aiohttp.http_exceptions import HttpProcessingError
+
+from kuueri_grpc.dispatcher.guard import BlockedAddress
+from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS
+from kuueri_grpc.dispatcher.transport import ConnectionLost
+from kuueri_grpc.domain.timeline import Reason
+
+_log = logging.getLogger(__name__)
+
+
+class DeadlineExceeded(Exception):
+    """The attempt's own time was over; unlike any other time-out, which is a failure of the connection."""
+
+
+#: In order: the first line with a type that occurs anywhere in an exception's chain gives the reason.
+#: The libraries wrap what happened (a refused address comes as a failed lookup), so what is certain
+#: stands before what is general.
+_REASONS: tuple[tuple[Reason, tuple[type[BaseException], ...]], ...] = (
+    (Reason.TIMEOUT, (DeadlineExceeded,)),
+    (Reason.BLOCKED_ADDRESS, (BlockedAddress,)),
+    (Reason.TOO_MANY_REDIRECTS, (httpx.TooManyRedirects,)),
+    (Reason.DNS, (aiohttp.ClientConnectorDNSError, aiodns.error.DNSError, gaierror)),
+    (Reason.TLS, (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError)),
+    (Reason.CONNECTION_REFUSED, (ConnectionRefusedError,)),
+    (Reason.CONNECTION_LOST, (ConnectionLost, aiohttp.ClientPayloadError, ConnectionError)),
+    (Reason.INVALID_RESPONSE, (aiohttp.ClientResponseError, HttpProcessingError, httpx.RemoteProtocolError)),
+    (Reason.CONNECTION_FAILED, (OSError, httpx.ConnectError)),
+    (Reason.CONNECTION_LOST, (aiohttp.ClientConnectionError, httpx.NetworkError)),
+)
+
+
+def classify(error: Exception) -> tuple[Reason, str]:
+    """Return the reason for an attempt that ended in `error`, and a detail.
+
+    The detail is a few words: fit for the task's owner, and without anything of the request or the
+    answer (no URL, header or body). An error that is not known is logged, with its place and no text.
+    """
+    chain = list(_chain(error))
+    if any(_broke_in_handshake(link) for link in chain):
+        return Reason.TLS, "connection closed during the handshake"
+    for reason, types in _REASONS:
+        for link in chain:
+            if isinstance(link, types):
+                return reason, _detail(reason, link, chain)
+    _log_unknown(error)
+    return Reason.INTERNAL, type(error).__name__
+
+
+def _broke_in_handshake(link: BaseException) -> bool:
+    """Whether a target that accepts the connection drops it before it is established: that is TLS."""
+    return isinstance(link, aiohttp.ClientConnectorError) and isinstance(
+        link.os_error, ConnectionResetError | ConnectionAbortedError
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and what led to it, as a traceback would show them."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _detail(reason: Reason, link: BaseException, chain: list[BaseException]) -> str:
+    match reason:
+        case Reason.TIMEOUT | Reason.CONNECTION_REFUSED | Reason.INVALID_RESPONSE:
+            return ""  # the reason says it all
+        case Reason.BLOCKED_ADDRESS:
+            return link.kind if isinstance(link, BlockedAddress) else ""
+        case Reason.TOO_MANY_REDIRECTS:
+            return f"more than {MAX_REDIRECTS}"
+        case Reason.TLS:
+            return _tls_detail(chain)
+        case Reason.DNS:
+            return _dns_detail(chain)
+        case _:
+            return _os_detail(chain)
+
+
+def _tls_detail(chain: list[BaseException]) -> str:
+    # By attribute, not by class: aiohttp's errors claim to be those of `ssl`, but do not have theirs.
+    for link in chain:
+        if message := getattr(link, "verify_message", None):
+            return str(message)
+    for link in chain:
+        if isinstance(link, ssl.SSLError) and (reason := getattr(link, "reason", None)):
+            return str(reason).lower().replace("_", " ")
+    return ""
+
+
+def _dns_detail(chain: list[BaseException]) -> str:
+    for link in chain:
+        if isinstance(link, aiodns.error.DNSError | gaierror) and len(link.args) > 1:
+            return str(link.args[1])
+    return ""
+
+
+def _os_detail(chain: list[BaseException]) -> str:
+    for link in chain:
+        if isinstance(link, OSError) and link.errno:
+            return errno.errorcode.get(link.errno, "")
+    return ""
+
+
+def _log_unknown(error: Exception) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+    _log.error("an attempt could not be sent: %s at %s", type(error).__qualname__, place)

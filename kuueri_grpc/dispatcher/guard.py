@@ -1,0 +1,176 @@
+"""Which addresses an attempt may be sent to.
+
+The check is against an explicit list of networks and not `ipaddress`'s `is_global`, which is True for
+addresses that carry a private IPv4 address inside (NAT64, 6to4, IPv4-compatible) and differs between
+Python versions. Sources: the IANA special-purpose address registries (RFC 6890) and the addresses at
+which cloud providers serve instance metadata.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+_Address = IPv4Address | IPv6Address
+_Network = IPv4Network | IPv6Network
+
+#: Refused networks by kind. The first that holds the address names the kind, so the narrow come first.
+_REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "cloud metadata",
+        (
+            "169.254.169.254/32",  # AWS, Azure, Google and most others
+            "169.254.170.0/24",  # AWS container credentials
+            "100.100.100.200/32",  # Alibaba
+            "192.0.0.192/32",  # Oracle
+            "168.63.129.16/32",  # Azure platform; the only one in public space
+            "fd00:ec2::/32",  # AWS
+            "fd20:ce::254/128",  # Google
+        ),
+    ),
+    ("unspecified", ("0.0.0.0/8", "::/128")),
+    ("loopback", ("127.0.0.0/8", "::1/128")),
+    ("private", ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10")),
+    ("link-local", ("169.254.0.0/16", "fe80::/10")),
+    ("carrier-grade NAT", ("100.64.0.0/10",)),
+    ("multicast", ("224.0.0.0/4", "ff00::/8")),
+    (
+        "documentation",
+        ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20"),
+    ),
+    ("benchmarking", ("198.18.0.0/15",)),
+    (
+        "reserved",
+        (
+            "192.0.0.0/24",
+            "192.88.99.0/24",  # 6to4 relays
+            "240.0.0.0/4",  # and the broadcast address
+            "2001::/23",  # protocol assignments
+            # All that is not 2000::/3, the only range in which public addresses are given out. What it
+            # holds that stands for an IPv4 address (NAT64, IPv4-mapped) is judged as that address.
+            "::/3",
+            "4000::/2",
+            "8000::/1",
+        ),
+    ),
+)
+
+_NETWORKS: tuple[tuple[_Network, str], ...] = tuple(
+    (ip_network(network), kind) for kind, networks in _REFUSED for network in networks
+)
+
+#: One machine, one decision: "localhost" resolves to both loopback addresses, and an operator who allows
+#: the one does not expect the other to refuse the name.
+_SAME_HOST: dict[_Address, IPv4Address] = {
+    IPv6Address("::1"): IPv4Address("127.0.0.1"),
+    IPv6Address("::"): IPv4Address("0.0.0.0"),  # noqa: S104 - an address to refuse, not to bind
+}
+
+#: IPv6 networks whose addresses stand for IPv4 addresses, and where in their 128 bits those are.
+_CARRIERS: tuple[tuple[IPv6Network, Callable[[int], tuple[int, ...]]], ...] = (
+    (IPv6Network("::ffff:0:0/96"), lambda bits: (bits,)),  # IPv4-mapped
+    (IPv6Network("::/96"), lambda bits: (bits,)),  # IPv4-compatible
+    (IPv6Network("::ffff:0:0:0/96"), lambda bits: (bits,)),  # IPv4-translated
+    # NAT64. Its local-use prefix 64:ff9b:1::/48 is refused as a whole, because there the position of the
+    # IPv4 address is each network's own choice.
+    (IPv6Network("64:ff9b::/96"), lambda bits: (bits,)),
+    (IPv6Network("2002::/16"), lambda bits: (bits >> 80,)),  # 6to4
+    # Teredo: the server, and the client behind it, whose bits are inverted (RFC 4380, 4).
+    (IPv6Network("2001::/32"), lambda bits: (bits >> 64, ~bits)),
+)
+#: Upper half of an ISATAP interface identifier, without its universal/local bit (RFC 5214, 6.1).
+_ISATAP = 0x00005EFE
+_ISATAP_MASK = 0xFDFFFFFF
+_32_BITS = 0xFFFFFFFF
+
+#: A host with such a last label is an address or nothing: no top-level domain is a number (WHATWG URL,
+#: "ends in a number"). C libraries read "127.1", "0x7f000001" or "2130706433" as addresses.
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.*", re.DOTALL)
+
+
+class BlockedAddress(OSError):
+    """The guard refuses this address. `kind` says what it is in a word or two, fit for a tenant's eyes.
+
+    `address` is for the operator alone: it may be what an internal name resolved to.
+    """
+
+    def __init__(self, address: str, kind: str) -> None:
+        super().__init__(f"{address} is refused: {kind}")
+        self.address = address
+        self.kind = kind
+
+
+class AddressGuard:
+    """Refuses addresses that are not public, in whatever spelling, unless their range was allowed.
+
+    Args:
+        allow: ranges in CIDR notation that are open although the guard would refuse them. IPv4 ranges
+            also open the IPv6 addresses which stand for theirs.
+
+    Raises:
+        ValueError: one of `allow` is not a network; it names it.
+    """
+
+    def __init__(self, allow: Iterable[str] = ()) -> None:
+        self._allowed = tuple(ip_network(cidr) for cidr in allow)
+
+    def check(self, address: str) -> None:
+        """Return if an attempt may be sent to this numeric address.
+
+        Raises:
+            BlockedAddress: it may not, or the text is not an address.
+        """
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            raise BlockedAddress(address, "not an address") from None
+        if "%" in address:
+            raise BlockedAddress(address, "scoped to an interface")
+        if self._is_allowed(parsed):
+            return
+        for judged in _judged_by(parsed):
+            kind = None if self._is_allowed(judged) else _refused_as(judged)
+            if kind is not None:
+                raise BlockedAddress(address, kind)
+
+    def _is_allowed(self, address: _Address) -> bool:
+        return any(address.version == network.version and address in network for network in self._allowed)
+
+
+@lru_cache(maxsize=1_024)
+def check_spelling(host: str) -> None:
+    """Return if the host of a URL is a name, or an address in its regular spelling.
+
+    For spellings that one library reads as a name, the next as an address, and the third as another
+    address. What a name resolves to and which address is dialled is `AddressGuard`'s to check.
+
+    Raises:
+        BlockedAddress: the host is an IPv4 address in a spelling that hides it.
+    """
+    if ":" not in host and _NUMERIC.fullmatch(host):
+        try:
+            IPv4Address(host)
+        except ValueError:
+            raise BlockedAddress(host, "irregular spelling of an address") from None
+
+
+def _refused_as(address: _Address) -> str | None:
+    for network, kind in _NETWORKS:
+        if address.version == network.version and address in network:
+            return kind
+    return None
+
+
+def _judged_by(address: _Address) -> tuple[_Address, ...]:
+    """Return the addresses that decide on this one: itself, or those it stands for."""
+    if isinstance(address, IPv4Address):
+        return (address,)
+    if address in _SAME_HOST:
+        return (_SAME_HOST[address],)
+    bits = int(address)
+    for network, carried in _CARRIERS:
+        if address in network:
+            return tuple(IPv4Address(part & _32_BITS) for part in carried(bits))
+    if (bits >> 32) & _ISATAP_MASK == _ISATAP:
+        return (address, IPv4Address(bits & _32_BITS))
+    return (address,)

@@ -1,0 +1,75 @@
+"""What a followed redirect asks for (RFC 9110, 15.4), and what must not go along with it.
+
+Not httpx's own following: that forwards every header but `authorization` to another origin, takes
+credentials from the URL that the target names, keeps cookies, and logs each URL with its query.
+"""
+
+import httpx
+
+from kuueri_grpc.dispatcher.guard import BlockedAddress
+from kuueri_grpc.dispatcher.request import origin_of
+
+#: How many redirects are followed; an answer after them that is another one ends the attempt.
+MAX_REDIRECTS = 5
+
+_TO_GET_ALWAYS = frozenset({303})
+_TO_GET_FROM_POST = frozenset({301, 302})
+_KEEP_METHOD = frozenset({307, 308})
+_FOLLOWED = _TO_GET_ALWAYS | _TO_GET_FROM_POST | _KEEP_METHOD
+
+#: What may go to another origin: nothing that the task may have meant as a credential.
+_PUBLIC_HEADERS = frozenset(
+    {"accept", "accept-charset", "accept-language", "content-encoding", "content-language", "content-length"}
+    | {"content-type", "user-agent"}
+)
+_PUBLIC_PREFIX = "x-kuueri-tasks-"
+
+
+def next_request(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+    """Return the request that the answer redirects to; None if it is an answer to be taken as it is.
+
+    Raises:
+        BlockedAddress: the redirect leaves http and https, or brings credentials of its own.
+        httpx.RemoteProtocolError: the location is not a URL.
+    """
+    location = response.headers.get("location")
+    if location is None or response.status_code not in _FOLLOWED:
+        return None
+    try:
+        url = request.url.join(location)
+    except httpx.InvalidURL as error:
+        raise httpx.RemoteProtocolError("redirect to something that is not a URL") from error
+    if url.scheme not in {"http", "https"}:
+        raise BlockedAddress(url.host, "redirect to another scheme than http")
+    if url.userinfo:
+        raise BlockedAddress(url.host, "redirect with credentials in the URL")
+    method = _method(request.method, response.status_code)
+    drops_body = method != request.method
+    same_origin = origin_of(url) == origin_of(request.url)
+    headers = [
+        (name, value)
+        for name, value in request.headers.raw
+        if _goes_along(name.decode("ascii").lower(), same_origin=same_origin, drops_body=drops_body)
+    ]
+    return httpx.Request(
+        method,
+        url,
+        headers=[(b"host", url.netloc), *headers],
+        stream=httpx.ByteStream(b"") if drops_body else request.stream,
+    )
+
+
+def _method(method: str, status_code: int) -> str:
+    if status_code in _TO_GET_ALWAYS and method != "HEAD":
+        return "GET"
+    if status_code in _TO_GET_FROM_POST and method == "POST":
+        return "GET"
+    return method
+
+
+def _goes_along(name: str, *, same_origin: bool, drops_body: bool) -> bool:
+    if name == "host":
+        return False
+    if drops_body and name.startswith(("content-", "webhook-")):
+        return False  # the signature is over the body
+    return same_origin or name in _PUBLIC_HEADERS or name.startswith(_PUBLIC_PREFIX)

@@ -1,0 +1,201 @@
+"""What is left of a task: its timeline, for as long as it is kept, and nothing afterwards."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from kuueri_grpc.domain.errors import CursorTooOld, TaskNotFound, TaskRunning
+from kuueri_grpc.domain.state import TERMINAL_STATES, TaskState, Trigger
+from kuueri_grpc.domain.timeline import EventType
+from kuueri_grpc.ports import NewTask, TaskFilter
+from kuueri_grpc.store.settings import DAY_MS, StoreSettings
+from tests.store.drive import drive
+from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
+
+HISTORY_MS = 40
+
+short_history = pytest.mark.parametrize(
+    "store_settings", [StoreSettings(partitions=4, history_ms=HISTORY_MS)], ids=["short history"]
+)
+small_timeline = pytest.mark.parametrize(
+    "store_settings", [StoreSettings(partitions=4, timeline_cap=5)], ids=["5 events"]
+)
+
+
+class TestExpiry:
+    @pytest.mark.parametrize("state", sorted(TERMINAL_STATES))
+    async def test_every_key_of_an_ended_task_expires_after_three_days(
+        self, ports: Ports, state: TaskState
+    ) -> None:
+        driven = await drive(ports, state)
+        end_ms = (await ports.tasks.get(PROJECT, driven.task_id)).end_time_ms
+        assert end_ms is not None
+
+        raw = ports.raw()
+
+        of_task = [(db, key) for db, key in raw.names() if key.endswith(f"/{driven.task_id}")]
+        assert [db for db, _ in sorted(of_task)] == [1, 2, 3]
+        assert {raw.databases[db][key].expires_ms for db, key in of_task} == {end_ms + 3 * DAY_MS}
+
+    @short_history
+    @pytest.mark.parametrize("state", sorted(TERMINAL_STATES))
+    async def test_nothing_is_left_when_it_has_expired_and_was_swept(
+        self, ports: Ports, state: TaskState
+    ) -> None:
+        empty = ports.raw().names()
+        driven = await drive(ports, state)
+        await ports.until(await ports.now_ms() + HISTORY_MS + 1)
+
+        with pytest.raises(TaskNotFound):
+            await ports.tasks.get(PROJECT, driven.task_id)
+        await ports.execution.sweep()
+
+        left = {key for _, key in ports.raw().names() - empty}
+        assert all(":claim:" in key for key in left)
+
+    @short_history
+    async def test_the_list_drops_what_has_expired_by_itself(self, ports: Ports) -> None:
+        driven = await drive(ports, TaskState.COMPLETED)
+        await ports.subscribe(spec("lives"))
+        await ports.until(await ports.now_ms() + HISTORY_MS + 1)
+
+        page = await ports.tasks.list_tasks(PROJECT, TaskFilter(), 10, None)
+
+        assert [task.spec.task_id for task in page.tasks] == ["lives"]
+        index = next(entry for key, entry in ports.raw().databases[1].items() if ":index:" in key)
+        assert driven.task_id not in (index.scores or {})
+
+    @short_history
+    async def test_sweeping_spares_a_new_task_of_that_id(self, ports: Ports) -> None:
+        await ports.subscribe(spec("a"))
+        await ports.report((await ports.take("a")).lease, Trigger.COMPLETE)
+        await ports.until(await ports.now_ms() + HISTORY_MS + 1)
+        (anew,) = await ports.subscribe(spec("a"))
+
+        await ports.execution.sweep()
+
+        page = await ports.tasks.list_tasks(PROJECT, TaskFilter(), 10, None)
+        assert list(page.tasks) == [anew]
+
+    @short_history
+    async def test_one_sweep_does_a_bounded_piece(self, ports: Ports) -> None:
+        await ports.subscribe(*(spec(f"t{n}") for n in range(350)))
+        for n in range(350):
+            await ports.tasks.cancel(PROJECT, f"t{n}")
+        await ports.until(await ports.now_ms() + HISTORY_MS + 1)
+
+        left = [len(ports.raw().names_with(":ended"))]
+        for _ in range(2):
+            await ports.execution.sweep()
+            left.append(len(ports.raw().names_with(":ended")))
+
+        assert left == [1, 1, 0]
+
+
+class TestPurge:
+    @pytest.mark.parametrize("state", sorted(TERMINAL_STATES | {TaskState.PAUSED}))
+    async def test_every_trace_is_deleted(self, ports: Ports, state: TaskState) -> None:
+        driven = await drive(ports, state)
+
+        await ports.tasks.purge(PROJECT, driven.task_id)
+
+        with pytest.raises(TaskNotFound):
+            await ports.tasks.get(PROJECT, driven.task_id)
+        # What remembers the call itself names the task it was for; it goes by itself.
+        left = [(db, key) for db, key in ports.raw().names_with(driven.task_id) if "/~" not in key]
+        assert left == []
+        assert await ports.task_in_queue() == 0
+
+    @pytest.mark.parametrize("state", sorted(frozenset(TaskState) - TERMINAL_STATES - {TaskState.PAUSED}))
+    async def test_a_live_task_is_not_purged(self, ports: Ports, state: TaskState) -> None:
+        driven = await drive(ports, state)
+        before = ports.raw()
+
+        with pytest.raises(TaskRunning, match="Cancel or Pause it first") as refusal:
+            await ports.tasks.purge(PROJECT, driven.task_id)
+
+        assert refusal.value.state is state
+        assert ports.raw().databases == before.databases
+
+    async def test_another_project_cannot(self, ports: Ports) -> None:
+        driven = await drive(ports, TaskState.COMPLETED)
+        other = await ports.create_project("project1111111111")
+
+        with pytest.raises(TaskNotFound):
+            await ports.tasks.purge(other, driven.task_id)
+
+        assert (await ports.tasks.get(PROJECT, driven.task_id)).state is TaskState.COMPLETED
+
+
+class TestTimeline:
+    async def test_it_is_read_from_any_sequence_in_pages(self, ports: Ports) -> None:
+        driven = await drive(ports, TaskState.COMPLETED)
+        whole = await ports.tasks.timeline(PROJECT, driven.task_id, 0, 100)
+        assert [event.sequence for event in whole.events] == [1, 2, 3, 4]
+
+        for after in range(5):
+            part = await ports.tasks.timeline(PROJECT, driven.task_id, after, 2)
+            assert list(part.events) == list(whole.events[after : after + 2])
+            assert (part.task, part.first_sequence, part.last_sequence) == (whole.task, 1, 4)
+
+    async def test_a_position_beyond_its_end_is_of_another_task(self, ports: Ports) -> None:
+        driven = await drive(ports, TaskState.COMPLETED)
+
+        with pytest.raises(CursorTooOld, match="has 4 events, none after sequence 5"):
+            await ports.tasks.timeline(PROJECT, driven.task_id, 5, 10)
+
+    @small_timeline
+    async def test_it_keeps_the_newest_events_up_to_its_cap(self, ports: Ports) -> None:
+        await self.repeat(ports, times=4)
+
+        kept = await ports.tasks.timeline(PROJECT, "a", 0, 100)
+
+        assert [event.sequence for event in kept.events] == [9, 10, 11, 12, 13]
+        assert (kept.first_sequence, kept.last_sequence) == (9, 13)
+        assert kept.events[-1].type is EventType.REPEAT_SCHEDULED
+
+    @small_timeline
+    async def test_a_position_that_is_not_kept_any_more_is_refused(self, ports: Ports) -> None:
+        await self.repeat(ports, times=4)
+
+        with pytest.raises(CursorTooOld, match="after sequence 7 are not kept any more; the oldest is 9"):
+            await ports.tasks.timeline(PROJECT, "a", 7, 10)
+
+        kept = await ports.tasks.timeline(PROJECT, "a", 8, 10)
+        assert [event.sequence for event in kept.events] == [9, 10, 11, 12, 13]
+
+    async def repeat(self, ports: Ports, times: int) -> None:
+        await ports.subscribe(spec("a"))
+        for _ in range(times):
+            await ports.report((await ports.take("a")).lease, Trigger.REPEAT, wait_ms=1)
+            await ports.until(await ports.now_ms() + 2)
+
+
+READS: dict[str, Callable[[Ports, str, str], Awaitable[object]]] = {
+    "get": lambda ports, project, task: ports.tasks.get(project, task),
+    "timeline": lambda ports, project, task: ports.tasks.timeline(project, task, 0, 10),
+    "cancel": lambda ports, project, task: ports.tasks.cancel(project, task),
+    "pause": lambda ports, project, task: ports.tasks.pause(project, task),
+    "resume": lambda ports, project, task: ports.tasks.resume(project, task),
+    "run": lambda ports, project, task: ports.tasks.run(project, task),
+    "purge": lambda ports, project, task: ports.tasks.purge(project, task),
+}
+
+
+@pytest.mark.parametrize("call", READS)
+async def test_a_task_that_is_not_there_or_not_yours(ports: Ports, call: str) -> None:
+    """A tenant sees its own: another project's task is as absent as one that never was."""
+    other = await ports.create_project("project1111111111")
+    await ports.try_subscribe(NewTask(spec("a")), project_id=other)
+    before = ports.raw()
+
+    for project, task in ((PROJECT, "a"), (other, "never-was")):
+        with pytest.raises(TaskNotFound) as refusal:
+            await READS[call](ports, project, task)
+        assert refusal.value.task_id == task
+
+    assert ports.raw().databases == before.databases
+
+
+def test_the_waits_of_these_tests_are_shorter_than_any_history() -> None:
+    assert HISTORY_MS < HOUR_MS < StoreSettings().history_ms
