@@ -173,7 +173,11 @@ async def _compose(
         lease_ms=settings.service.lease_ms,
         queue_limit=queue_limit,
     )
-    store_settings = StoreSettings(partitions=partitions, history_ms=settings.history_ms)
+    store_settings = StoreSettings(
+        partitions=partitions,
+        history_ms=settings.history_ms,
+        call_timeout_ms=settings.database.redis.timeout_ms,
+    )
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(address.connect())
         signals_client = await stack.enter_async_context(address.connect_for_signals())

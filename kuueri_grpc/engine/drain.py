@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.attempts import Attempts
@@ -25,9 +26,17 @@ class Drain:
         self._watches = watches
         self._attempts = attempts
         self._store = store
+        self._begun_at = time.monotonic()
 
     def begin(self) -> None:
         """Take on nothing more, and close the watches with their tokens."""
+        self._begun_at = time.monotonic()
+        _log.info(
+            "stopping with %d attempts and %d watches",
+            self._attempts.in_flight,
+            self._watches.watchers,
+            extra={"event": "drain_began"},
+        )
         self._scheduler.stop()
         self._watches.drain()
 
@@ -44,6 +53,12 @@ class Drain:
                 await self._attempts.drained()
         except TimeoutError:
             await self._hand_back(hand_back_s)
+        seconds = round(time.monotonic() - self._begun_at, 3)
+        _log.info(
+            "no attempt is in flight any more after %.1f s",
+            seconds,
+            extra={"event": "drain_ended", "seconds": seconds},
+        )
 
     async def _hand_back(self, patience_s: float) -> None:
         """Abort the attempts that did not end in time, and let others have their tasks at once."""

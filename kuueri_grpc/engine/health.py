@@ -22,6 +22,7 @@ class Health:
     def __init__(self) -> None:
         self._faults: dict[Part, str] = {}
         self._in_order = {part: asyncio.Event() for part in Part}
+        self._doubts = {part: asyncio.Event() for part in Part}
         for event in self._in_order.values():
             event.set()
         self._listeners: list[Callable[[], None]] = []
@@ -35,9 +36,25 @@ class Health:
         """Return why calls should not be sent here, in words for the operator; nothing: they should."""
         return [f"{part}: {fault}" for part, fault in self._faults.items()]
 
+    def is_in_order(self, part: Part) -> bool:
+        """Return whether a part has no fault, and is not in doubt."""
+        return self._in_order[part].is_set()
+
     async def in_order(self, part: Part) -> None:
-        """Return when there is no fault of a part."""
+        """Return when a part has no fault, and is not in doubt."""
         await self._in_order[part].wait()
+
+    def doubt(self, part: Part) -> None:
+        """Something failed that may be the fault of a part: who looks after it is to look now.
+
+        That alone is no reason not to serve.
+        """
+        self._in_order[part].clear()
+        self._doubts[part].set()
+
+    def doubts(self, part: Part) -> asyncio.Event:
+        """Return what `doubt` sets; who looks after the part clears it, then looks."""
+        return self._doubts[part]
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever `serving` changes. It must not block; what it raises is not caught."""
@@ -54,10 +71,10 @@ class Health:
         self._tell(was_serving=was_serving)
 
     def mend(self, part: Part) -> None:
-        """A part is in order again."""
+        """A part was found to be in order."""
+        self._in_order[part].set()
         if self._faults.pop(part, None) is None:
             return
-        self._in_order[part].set()
         if self.serving:
             _log.info("serving", extra={"event": "serving"})
         self._tell(was_serving=False)

@@ -85,8 +85,8 @@ class Scheduler:
                 await self.run_once()
                 backoff.reset()
             except StoreUnavailable as error:
+                self._health.doubt(Part.STORE)
                 await backoff.wait("claiming due tasks", error)
-                await self._outlast()
 
     async def _outlast(self) -> None:
         """Return when an outage is over, and every instance has had time to renew its leases.
@@ -110,6 +110,9 @@ class Scheduler:
         next_ms = self._agenda.next_ms()
         if next_ms is None or next_ms > now_ms:
             await self._sleep(None if next_ms is None else next_ms - now_ms)
+            return
+        if not self._health.is_in_order(Part.STORE):
+            await self._outlast()
             return
         async with self._claiming:
             await self._claim(self._agenda.due(now_ms))

@@ -46,21 +46,21 @@ class StoreMonitor:
         self._signals_arrive = False
         #: The connection for signals dates from before an outage.
         self._signals_are_old = False
-        self._reason_to_look = asyncio.Event()
+        self._doubts = health.doubts(Part.STORE)
         self._caught_up = asyncio.Event()
 
     def signals_lost(self, why: str) -> None:
         """No signals arrive: nothing of what others do is noticed."""
         self._signals_arrive = False
         self._health.fail(Part.SIGNALS, f"there is no connection for signals ({why})")
-        self._reason_to_look.set()
+        self._health.doubt(Part.STORE)
 
     def signals_back(self) -> None:
         """Signals arrive, over a new connection; some may have been missed."""
         self._signals_arrive = True
         self._signals_are_old = False
         self._behind = True
-        self._reason_to_look.set()
+        self._health.doubt(Part.STORE)
 
     async def caught_up(self) -> None:
         """Return when signals arrive and everything that was due before is known, for the first time."""
@@ -91,7 +91,7 @@ class StoreMonitor:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_INTERVAL_S):
-                await self._reason_to_look.wait()
+                await self._doubts.wait()
 
     async def run_once(self) -> None:
         """Look once, and catch up if there is reason to.
@@ -100,7 +100,7 @@ class StoreMonitor:
             UnfitStore: the store must not be used.
             StoreUnavailable: it does not serve.
         """
-        self._reason_to_look.clear()
+        self._doubts.clear()
         self._compare(await self._probe.check())
         if self._signals_are_old:
             # The server at its other end may not be the store any more (fail-over).
@@ -109,8 +109,10 @@ class StoreMonitor:
             return
         if self._behind:
             await self._catch_up()
+        if self._doubts.is_set():
+            return  # for a reason that is newer than this look
         self._health.mend(Part.STORE)
-        if self._signals_arrive and not self._behind:
+        if self._signals_arrive:
             self._health.mend(Part.SIGNALS)
             self._caught_up.set()
 

@@ -25,7 +25,11 @@ async def running(
         if task.cancelled():
             return
         if error := task.exception():
-            _log.error("a loop of the server broke down", exc_info=error)
+            _log.error(
+                "a loop of the server broke down; it stops",
+                exc_info=error,
+                extra={"event": "loop_broke_down"},
+            )
             failures.append(error)
             stop.request()
 

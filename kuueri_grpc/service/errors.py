@@ -186,7 +186,9 @@ def to_status(error: Exception) -> status_pb2.Status:
             metadata = {name: str(getattr(error, name)) for name in _METADATA if hasattr(error, name)}
             return _status(mapping.code, mapping.reason, str(error), metadata, mapping.details(error))
     error_id = secrets.token_hex(6)
-    _log.error("internal error %s", error_id, exc_info=error)
+    _log.error(
+        "internal error %s", error_id, exc_info=error, extra={"event": "internal_error", "error_id": error_id}
+    )
     text = f"internal error {error_id}; the log of the server has it under this id"
     return _status(code_pb2.INTERNAL, reasons.ERROR_REASON_INTERNAL, text, {"error_id": error_id})
 

@@ -19,6 +19,11 @@ class StoreClock:
     def __init__(self) -> None:
         self._offset_ms: float | None = None
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the store's time was ever read: only then does `now_ms` tell it."""
+        return self._offset_ms is not None
+
     def now_ms(self) -> int:
         """See `ports.Clock`. Before the first reading it is this host's own clock."""
         if self._offset_ms is None:

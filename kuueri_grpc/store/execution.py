@@ -49,13 +49,9 @@ class RedisExecutionStore:
     async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
         """See `ports.ExecutionStore`."""
         claim_id = f"{self._run_id}.{next(self._claim_count)}"
-        calls: list[tuple[int, Sequence[Argument]]] = [
-            (
-                partition,
-                (limit, lease_ms, instance, claim_id, self._settings.max_losses),
-            )
-            for partition, limit in limits.items()
-        ]
+        waits_until = self._clock.now_ms() + self._settings.call_timeout_ms if self._clock.is_set else ""
+        common = (lease_ms, instance, claim_id, self._settings.max_losses, waits_until)
+        calls = [(partition, (limit, *common)) for partition, limit in limits.items()]
         answers = await self._runner.run_many("claim", calls)
         self._clock.observe(answers[-1][0])
         return [_batch(partition, answer) for partition, answer in zip(limits, answers, strict=True)]

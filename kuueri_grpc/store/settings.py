@@ -12,7 +12,8 @@ class StoreSettings:
     `history_ms`: how long an ended task is kept. `timeline_cap`: events kept per task. `feed_cap`: events
     kept per project, for watches of queues and projects. `max_losses`:
     lost leases of one attempt before POISON. `request_id_ttl_ms`: how long a request_id is remembered.
-    `replay_ms`: how long a purge is remembered for a repeated call.
+    `replay_ms`: how long a purge is remembered for a repeated call. `call_timeout_ms`: how long the client
+    waits for an answer.
     """
 
     partitions: int = 256
@@ -22,3 +23,4 @@ class StoreSettings:
     max_losses: int = 5
     request_id_ttl_ms: int = DAY_MS
     replay_ms: int = 600_000
+    call_timeout_ms: int = 3_000

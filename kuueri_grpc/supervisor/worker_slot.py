@@ -93,7 +93,7 @@ class WorkerSlot:
         async for line in process.stdout:
             answer = unpack_answer(line)
             if not answer.fault:
-                _log.info("worker process %d serves", process.pid)
+                _log.info("worker process %d serves", process.pid, extra={"event": "worker_serves"})
                 self._served.set()
                 self._roster.serving(self._name)
         return answer

@@ -1,14 +1,15 @@
 #!lua flags=allow-oom
 -- claim.lua: give expired leases back, then take due tasks, each leased under a fencing token.
--- ARGS: limit, lease (ms), instance, claim id, losses before POISON
+-- ARGS: limit, lease (ms), instance, claim id, losses before POISON, until when the caller waits (ms or '')
 -- Returns: {now, next due or -1, claims, secrets, recovered, poisoned, expired}
 --       claim: {project, task, queue, token, attempt, retry, repeat, run start, due, request, policy}
 --       secrets: flat {project, signing secrets JSON, ...} of the projects in the claims
 --       recovered, poisoned: {project/task, ...} whose leases had run out; expired: how many
 -- Idempotent: an instance's latest claim id is kept; the same id again gives the tasks that are
--- leased under it and takes nothing new.
+-- leased under it and takes nothing new. A call that is carried out after its caller has given up (the
+-- server was frozen, and finds it in a socket) changes nothing.
 local limit, lease, instance, claim_id = tonumber(ARGS[1]), tonumber(ARGS[2]), ARGS[3], ARGS[4]
-local max_losses = tonumber(ARGS[5])
+local max_losses, waits_until = tonumber(ARGS[5]), tonumber(ARGS[6])
 
 local claims = {}
 local recovered, poisoned, expired = {}, {}, 0
@@ -95,9 +96,10 @@ end
 
 use(EXECUTION_DB)
 local latest = CLAIM .. instance
-if call('GET', latest) == claim_id then
+local given_up = waits_until and now > waits_until
+if not given_up and call('GET', latest) == claim_id then
   replay()
-else
+elseif not given_up then
   for _, name in ipairs(call('ZRANGE', LEASES, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, 100)) do
     recover(name)
   end

@@ -1,0 +1,111 @@
+"""The store comes back, and is not what it was."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+from redis.asyncio import Redis
+
+from kuueri_grpc.pb import task_service_pb2 as tasks_pb
+from tests.acceptance.caller import register, types
+from tests.acceptance.served import PATIENCE_S
+from tests.acceptance.targets import now_ms, passed
+from tests.outages.calls import ONE_ATTEMPT, refused_by_outage, subscribe_all, task_to
+from tests.outages.conftest import System
+from tests.outages.servers import NOT_SERVING, SERVING, health
+from tests.service.statuses import refusal
+
+#: How long a credential is believed without asking the store.
+CREDENTIAL_CACHE_MS = 5_000
+HOUR_MS = 3_600_000
+
+
+async def epoch(store: Redis) -> str:
+    kept = await store.hget("kuueri:store", "epoch")
+    assert isinstance(kept, bytes)
+    return kept.decode()
+
+
+async def test_store_comes_back_empty(system: System) -> None:
+    valkey, project, target = system.valkey, system.project, system.target
+    (task_id,) = await subscribe_all(project, target, "/lost", 1, delay_ms=HOUR_MS)
+    async with valkey.client() as store:
+        epoch_before = await epoch(store)
+    async with health(system.channel) as checks, aclosing(project.watch(task_id)) as watch:
+        token = await synced(watch)
+        ending = asyncio.create_task(refusal(watch))
+        valkey.kill()
+        await checks.becomes(NOT_SERVING)
+        valkey.lose_data()
+        await valkey.start()
+        await checks.becomes(SERVING)
+        empty_since_ms = now_ms()
+        # A watch that was open, and the token of one that was not.
+        assert (await ending).code is grpc.StatusCode.NOT_FOUND
+        too_old = await refusal(project.watch(task_id, resume_token=token))
+        assert too_old.code is grpc.StatusCode.OUT_OF_RANGE
+    async with valkey.client() as store:
+        epoch_now = await epoch(store)
+    assert epoch_now != epoch_before
+    (line,) = [line for line in system.server.log.splitlines() if "has lost its data" in line]
+    assert "ERROR" in line
+    assert epoch_before in line
+    assert epoch_now in line
+    # Scripts are loaded anew, and the server does as it should on the new data.
+    newcomer = await register(system.channel)
+    task = await newcomer.subscribe(task_to(target, "/new"))
+    _, events = await newcomer.ended(task.task_id)
+    assert types(events) == ONE_ATTEMPT
+    await passed(empty_since_ms + CREDENTIAL_CACHE_MS)
+    assert (await refusal(project.get(task_id))).code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_data_deleted_while_connected(system: System) -> None:
+    """FLUSHALL by mistake: no connection breaks."""
+    valkey, project, target = system.valkey, system.project, system.target
+    (task_id,) = await subscribe_all(project, target, "/lost", 1, delay_ms=HOUR_MS)
+    async with aclosing(project.watch(task_id)) as watch, valkey.client() as store:
+        await synced(watch)
+        epoch_before = await epoch(store)
+        await store.flushall()
+        assert (await refusal(watch)).code is grpc.StatusCode.NOT_FOUND
+        assert await epoch(store) != epoch_before
+
+
+async def synced(watch: AsyncIterator[tasks_pb.WatchResponse]) -> str:
+    """Read a watch up to where it is live; return the token for that place."""
+    async with asyncio.timeout(PATIENCE_S):
+        async for message in watch:
+            if message.WhichOneof("message") == "synced":
+                return str(message.resume_token)
+    raise AssertionError("the watch has ended")
+
+
+async def test_store_comes_back_with_other_partitions(system: System) -> None:
+    valkey, project, target = system.valkey, system.project, system.target
+    async with health(system.channel) as checks, valkey.client() as store:
+        partitions = await store.hget("kuueri:store", "partitions")
+        assert partitions is not None
+        await store.hset("kuueri:store", "partitions", "1024")
+        await checks.becomes(NOT_SERVING)
+        refused = await refused_by_outage(project.subscribe(task_to(target, "/refused")))
+        assert "not fit" in refused.text
+        assert "initialised with 1024 partitions, this server is set to 8" in system.server.log
+        await store.hset("kuueri:store", "partitions", partitions)
+        await checks.becomes(SERVING)
+    await project.subscribe(task_to(target, "/accepted"))
+    await target.received("/accepted")
+
+
+async def test_evicting_policy_set_on_the_running_store(system: System) -> None:
+    valkey, project, target = system.valkey, system.project, system.target
+    async with health(system.channel) as checks, valkey.client() as store:
+        await store.config_set("maxmemory-policy", "allkeys-lru")
+        await checks.becomes(NOT_SERVING)
+        await refused_by_outage(project.subscribe(task_to(target, "/refused")))
+        assert "maxmemory-policy is 'allkeys-lru'" in system.server.log
+        await store.config_set("maxmemory-policy", "noeviction")
+        await checks.becomes(SERVING)
+    await project.subscribe(task_to(target, "/accepted"))
+    await target.received("/accepted")
