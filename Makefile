@@ -11,7 +11,7 @@ PY := $(BIN)/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format protos bench lock clean
+.PHONY: help install demo serve test lint format protos bench chaos lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ serve: $(STAMP) ## run the server until Ctrl-C
 	$(BIN)/kuueri serve $(ARGS)
 
 test: $(STAMP) ## run all tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(STAMP) ## check style, types, layers, protos, generated code and file lengths
 	$(BIN)/ruff check .
@@ -56,6 +56,9 @@ protos: $(STAMP) ## regenerate kuueri_grpc/pb from protos/
 
 bench: $(STAMP) ## measure lateness, throughput and idle cost
 	$(PY) -m benchmarks $(ARGS)
+
+chaos: $(STAMP) ## faults at random, under load, and the account: make chaos CHAOS_SECONDS=600 CHAOS_SEED=7
+	$(PY) -m pytest tests/chaos -p no:xdist --timeout 0 $(ARGS)
 
 lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev

@@ -226,9 +226,9 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def listening(host: str = "127.0.0.1") -> AsyncIterator[Target]:
-    """Run a target."""
-    target = Target()
+async def listening(host: str = "127.0.0.1", target: Target | None = None) -> AsyncIterator[Target]:
+    """Run a target, a new one or the given one."""
+    target = target or Target()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(target), host, 0, backlog=1_024)
     target.port = server.sockets[0].getsockname()[1]
