@@ -140,14 +140,17 @@ async def _run(scenarios: Sequence[Scenario], options: Options, parsed: argparse
     if as_text:
         print(report.machine_as_text(about), flush=True)
     results: dict[str, list[Values]] = {}
-    for scenario in scenarios:
-        results[scenario.name] = [await _measure(scenario, options) for _ in range(parsed.repeat)]
-        if as_text:
-            print(f"\n{report.as_text(scenario, results[scenario.name])}", flush=True)
-    if parsed.json:
-        print(report.as_json(about, _given(options), results))
-    elif parsed.markdown:
-        print(report.as_markdown(about, scenarios, results))
+    try:
+        for scenario in scenarios:
+            results[scenario.name] = [await _measure(scenario, options) for _ in range(parsed.repeat)]
+            if as_text:
+                print(f"\n{report.as_text(scenario, results[scenario.name])}", flush=True)
+    finally:
+        # What was measured before a run failed, or before Ctrl-C, is not thrown away.
+        if parsed.json:
+            print(report.as_json(about, _given(options), results))
+        elif parsed.markdown:
+            print(report.as_markdown(about, [s for s in scenarios if s.name in results], results))
     if options.profile is not None:
         lines = options.profile.read_text(encoding="utf-8").splitlines()
         note = (

@@ -87,29 +87,34 @@ class HttpDispatcher:
         request = build_request(delivery, self._clock.now_ms())
         for _ in range(1 + MAX_REDIRECTS):
             response = await self._transport.handle_async_request(request)
+            body = _stream(response)
             try:
                 following = next_request(request, response) if delivery.target.follow_redirects else None
                 if following is None:
                     answer.status_code = response.status_code
                     if not response.is_success:
                         answer.retry_after = response.headers.get("retry-after")
-                await self._discard_body(response)
+                await self._discard(body)
             finally:
-                await response.aclose()
+                await body.aclose()
             if following is None:
                 return
             request = following
         raise httpx.TooManyRedirects("too many redirects")
 
-    async def _discard_body(self, response: httpx.Response) -> None:
+    async def _discard(self, body: httpx.AsyncByteStream) -> None:
         """Read the body, up to the cap, so that the answer is known to be whole."""
-        if not isinstance(response.stream, httpx.AsyncByteStream):
-            raise TypeError("the transport answered with a synchronous stream")
         received = 0
-        async for chunk in response.stream:
+        async for chunk in body:
             received += len(chunk)
             if received > self._max_body_bytes:
                 return
+
+
+def _stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("the transport answered with a synchronous stream")
+    return response.stream
 
 
 def _failed(error: Exception, latency_ms: int, status_code: int | None = None) -> Outcome:

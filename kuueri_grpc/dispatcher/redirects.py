@@ -37,7 +37,7 @@ def next_request(request: httpx.Request, response: httpx.Response) -> httpx.Requ
         return None
     try:
         url = request.url.join(location)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:  # the latter: a host that IDNA refuses
         raise httpx.RemoteProtocolError("redirect to something that is not a URL") from error
     if url.scheme not in {"http", "https"}:
         raise BlockedAddress(url.host, "redirect to another scheme than http")

@@ -78,7 +78,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             aiohttp.ClientError, OSError: as `failures.classify` has them.
         """
         check_spelling(request.url.host)
-        body = b"".join([part async for part in _stream(request)])
+        body = await _read(request.stream)
         try:
             response = await self._session.request(
                 request.method,
@@ -173,10 +173,10 @@ async def _send_once(
         raise ConnectionLost from error
 
 
-def _stream(request: httpx.Request) -> httpx.AsyncByteStream:
-    if not isinstance(request.stream, httpx.AsyncByteStream):
-        raise TypeError("the request's body is a synchronous stream")
-    return request.stream
+async def _read(stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> bytes:
+    if isinstance(stream, httpx.SyncByteStream):  # bytes in memory, as `build_request` gives them, are both
+        return b"".join(stream)
+    return b"".join([part async for part in stream])
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO | None:

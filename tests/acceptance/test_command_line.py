@@ -15,8 +15,8 @@ from tests.acceptance.targets import OK, Target, status
 class CommandLine:
     """`kuueri` against one server, with the credentials of one user."""
 
-    def __init__(self, server: Server, home: Path) -> None:
-        self._env = {"KUUERI_ADDRESS": server.address}
+    def __init__(self, server: Server, home: Path, **env: str) -> None:
+        self._env = {"KUUERI_ADDRESS": server.address, **env}
         self.home = home
 
     async def __call__(self, *arguments: str, stdin: bytes = b"", **env: str) -> Finished:
@@ -25,11 +25,14 @@ class CommandLine:
 
 @pytest.fixture
 def kuueri(server: Server, tmp_path: Path) -> CommandLine:
+    """The commands of a user who has no project yet."""
     return CommandLine(server, tmp_path)
 
 
-async def registered(kuueri: CommandLine) -> None:
-    (await kuueri("project", "register", "--email", new_email(), "--json")).ok()
+@pytest.fixture
+def owner(server: Server, project: Project, tmp_path: Path) -> CommandLine:
+    """The commands of a user with a token in the environment."""
+    return CommandLine(server, tmp_path, KUUERI_TOKEN=project.token)
 
 
 async def test_register_keeps_credentials_that_only_their_owner_reads(kuueri: CommandLine) -> None:
@@ -85,56 +88,52 @@ async def test_the_flow_for_programs(kuueri: CommandLine, target: Target) -> Non
     assert json.loads(refused.stderr)["error"]["reason"] == "TASK_ENDED"
 
 
-async def test_the_flow_for_people(kuueri: CommandLine, target: Target) -> None:
-    await registered(kuueri)
+async def test_the_flow_for_people(owner: CommandLine, target: Target) -> None:
     url = target.script("/hook", status(503), OK)
 
-    followed = await kuueri(
+    followed = await owner(
         "subscribe", url, "--id", "mine", "--max-retries", "1", "--retry-interval", "10ms", "--watch"
     )
     for word in ("mine", "SUBSCRIBED", "DISPATCHED", "ERRORED", "503", "RETRY_SCHEDULED", "COMPLETED"):
         assert word in followed.ok().stdout
     assert "\x1b" not in followed.stdout
 
-    subscribed = (await kuueri("subscribe", url, "--id", "later", "--delay", "1h")).ok()
+    subscribed = (await owner("subscribe", url, "--id", "later", "--delay", "1h")).ok()
     assert "later" in subscribed.stdout
     assert "SCHEDULED" in subscribed.stdout
-    rows = (await kuueri("list")).ok().stdout.splitlines()
+    rows = (await owner("list")).ok().stdout.splitlines()
     assert [row.split()[:2] for row in rows[1:]] == [["later", "SCHEDULED"], ["mine", "COMPLETED"]]
-    assert (await kuueri("pause", "later")).ok().stdout.split() == ["later", "PAUSED"]
-    assert (await kuueri("resume", "later")).ok().stdout.split() == ["later", "SCHEDULED"]
-    assert (await kuueri("cancel", "later")).ok().stdout.split() == ["later", "CANCELED"]
-    assert (await kuueri("purge", "later")).ok().stdout.split() == ["later", "purged"]
-    missing = await kuueri("get", "later")
+    assert (await owner("pause", "later")).ok().stdout.split() == ["later", "PAUSED"]
+    assert (await owner("resume", "later")).ok().stdout.split() == ["later", "SCHEDULED"]
+    assert (await owner("cancel", "later")).ok().stdout.split() == ["later", "CANCELED"]
+    assert (await owner("purge", "later")).ok().stdout.split() == ["later", "purged"]
+    missing = await owner("get", "later")
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert missing.stderr.startswith("error: ")
 
 
-async def test_the_exit_status_tells_how_the_task_ended(kuueri: CommandLine, target: Target) -> None:
-    await registered(kuueri)
+async def test_the_exit_status_tells_how_the_task_ended(owner: CommandLine, target: Target) -> None:
     url = target.script("/hook", status(500))
 
-    failed = await kuueri("subscribe", url, "--watch", "--exit-status", "--json")
+    failed = await owner("subscribe", url, "--watch", "--exit-status", "--json")
 
     assert failed.exit_code == 1
     seen = [message["event"]["type"] for message in failed.documents if "event" in message]
     assert seen[-1] == "EVENT_TYPE_FAILED"
 
 
-async def test_run_makes_a_waiting_task_due_now(kuueri: CommandLine, target: Target) -> None:
-    await registered(kuueri)
-    (await kuueri("subscribe", target.url("/hook"), "--id", "mine", "--delay", "1h")).ok()
-    (await kuueri("run", "mine")).ok()
+async def test_run_makes_a_waiting_task_due_now(owner: CommandLine, target: Target) -> None:
+    (await owner("subscribe", target.url("/hook"), "--id", "mine", "--delay", "1h")).ok()
+    (await owner("run", "mine")).ok()
 
     await target.received("/hook")
-    timeline = (await kuueri("timeline", "mine")).ok()
+    timeline = (await owner("timeline", "mine")).ok()
     assert "DISPATCHED" in timeline.stdout
 
 
-async def test_a_body_from_standard_input_arrives_as_it_is(kuueri: CommandLine, target: Target) -> None:
-    await registered(kuueri)
+async def test_a_body_from_standard_input_arrives_as_it_is(owner: CommandLine, target: Target) -> None:
     body = bytes(range(256)) * 1_000
-    (await kuueri("subscribe", target.url("/hook"), "--data-file", "-", stdin=body)).ok()
+    (await owner("subscribe", target.url("/hook"), "--data-file", "-", stdin=body)).ok()
 
     (exchange,) = await target.received("/hook")
     assert exchange.body == body
@@ -143,7 +142,7 @@ async def test_a_body_from_standard_input_arrives_as_it_is(kuueri: CommandLine, 
 async def test_the_token_of_the_environment_comes_before_the_file(
     kuueri: CommandLine, project: Project, target: Target
 ) -> None:
-    await registered(kuueri)
+    (await kuueri("project", "register", "--email", new_email(), "--json")).ok()
     await project.subscribe(post(target.url("/hook"), task_id="mine"))
     await project.ended("mine")
 

@@ -119,6 +119,15 @@ async def test_answers_whose_end_is_not_a_length_are_complete_and_the_connection
     assert target.connections == 1
 
 
+async def test_an_answer_without_a_length_ends_with_the_connection(dispatcher: HttpDispatcher) -> None:
+    async def handle(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(b"HTTP/1.0 200 OK\r\n\r\nto the end")
+
+    async with serving(handle) as target:
+        assert (await dispatcher.send(delivery(target.url()))).succeeded
+
+
 async def test_an_upgrade_is_an_error_answer(dispatcher: HttpDispatcher) -> None:
     response = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\nstrange"
 

@@ -9,7 +9,7 @@ import pytest
 
 from kuueri_grpc.dispatcher import HttpDispatcher, connector
 from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
-from tests.dispatcher.targets import Connection, Handler, answer, serving
+from tests.dispatcher.targets import Connection, Handler, answer, answering, serving
 
 BODY_BYTES = 20_000_000
 
@@ -179,3 +179,19 @@ async def test_an_attempt_that_waits_for_a_slot_can_be_cancelled() -> None:
 
     assert waiter.cancelled()
     assert target.connections == 1
+
+
+async def test_cancelling_at_any_moment_leaves_no_connection_behind() -> None:
+    async with serving(answering(answer(body=b"x" * 1_000))) as target:
+        async with dispatching(LOOPBACK) as dispatcher:
+            for iterations in range(60):
+                attempt = asyncio.create_task(dispatcher.send(delivery(target.url(), body=b"y" * 200_000)))
+                for _ in range(iterations):
+                    await asyncio.sleep(0)
+                attempt.cancel()
+                await asyncio.wait([attempt])
+            outcome = await dispatcher.send(delivery(target.url()))
+        while target.open_connections:
+            await target.changed()
+
+    assert outcome.succeeded

@@ -10,6 +10,7 @@ import pytest
 from kuueri_grpc.dispatcher import HttpDispatcher
 from kuueri_grpc.dispatcher.gate import OriginGate
 from kuueri_grpc.domain.timeline import Reason
+from kuueri_grpc.ports import NotStarted
 from tests.dispatcher.sending import LOOPBACK, FixedClock, delivery, dispatching
 from tests.dispatcher.targets import Connection, answer, answering, serving
 
@@ -126,6 +127,21 @@ async def test_waiting_for_a_slot_is_not_part_of_the_attempts_time() -> None:
     # The second waited longer than its own time, and has it all the same.
     assert outcomes[0].reason is Reason.TIMEOUT
     assert outcomes[1].succeeded
+
+
+async def test_an_attempt_that_may_not_start_when_its_turn_comes_is_not_sent() -> None:
+    crowd = Crowd()
+    async with dispatching(LOOPBACK, max_per_host=1) as dispatcher, serving(crowd.handle) as target:
+        holder = asyncio.create_task(dispatcher.send(delivery(target.url())))
+        await crowd.arrived.acquire()
+        waiter = asyncio.create_task(dispatcher.send(delivery(target.url()), lambda: False))
+        crowd.release.set()
+        assert (await holder).succeeded
+        with pytest.raises(NotStarted):
+            await waiter
+        assert (await dispatcher.send(delivery(target.url()))).succeeded
+
+    assert len(target.received) == 2
 
 
 async def test_the_gate_forgets_origins_that_nobody_uses() -> None:

@@ -99,6 +99,7 @@ async def test_a_redirect_to_a_refused_address_is_blocked() -> None:
         ("http://2130706433/", Reason.BLOCKED_ADDRESS),
         ("http://169.254.169.254/latest/meta-data/", Reason.BLOCKED_ADDRESS),
         ("http://[::1", Reason.INVALID_RESPONSE),
+        (f"http://{'ü' * 70}.example/", Reason.INVALID_RESPONSE),
     ],
 )
 async def test_redirects_that_lead_nowhere(dispatcher: HttpDispatcher, location: str, reason: Reason) -> None:
