@@ -209,7 +209,10 @@ def test_secrets_are_not_shown() -> None:
         ),
         (
             {"DATABASE": {"REDIS": {"URL": "http://:hidden@h"}}},
-            "DATABASE.REDIS.URL in FILE: expected a URL that starts with redis://, rediss://, unix://, red",
+            (
+                "DATABASE.REDIS.URL in FILE: expected a URL that starts with redis://, rediss://, unix://, "
+                "redis+cluster://, rediss+cluster://"
+            ),
         ),
         (
             {"DATABASE": {"REDIS": {"URL": "redis://:hidden@a,b"}}},
