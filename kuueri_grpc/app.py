@@ -262,7 +262,8 @@ async def _run(
     if SCHEDULER_ROLE in settings.roles:
         loops.append(process.scheduler.run())
     async with running(loops, stop) as failures:
-        observation.attach(process.attempts, process.watches, process.backlog, process.health, failures)
+        attempts = process.attempts if SCHEDULER_ROLE in settings.roles else None
+        observation.attach(attempts, process.watches, process.backlog, process.health, failures)
         if not await stop.comes_before(process.monitor.caught_up()):
             if server is not None:
                 await server.start()

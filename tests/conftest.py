@@ -1,12 +1,25 @@
-"""Fixtures for every folder of tests: one real Valkey per test process, run as the application runs it."""
+"""Fixtures for every folder of tests: one real Valkey per test process, run as the application runs it.
+
+With `--store cluster` it is a cluster of three primaries and three replicas instead.
+"""
 
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from redis import Redis
+from redis.cluster import RedisCluster
 
 from kuueri_grpc.store.embedded import EmbeddedValkey
+from tests.cluster.nodes import Cluster, cluster
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--store", choices=("server", "cluster"), default="server", help="what the store is")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "one_server: not with --store cluster")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -19,12 +32,33 @@ async def embedded_valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         yield store
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """A cluster of this test process, formed when first asked for. Tests that kill nodes form their own."""
+    async with cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
 @pytest.fixture
-def store_url(embedded_valkey: EmbeddedValkey) -> str:
+def cluster_url(valkey_cluster: Cluster) -> str:
+    """Address of an empty cluster."""
+    with RedisCluster(port=valkey_cluster.nodes[0].port, host="127.0.0.1") as client:
+        client.flushall()
+    return valkey_cluster.url
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest) -> str:
     """Address of an empty store, for sync and async tests alike.
 
     It is emptied before a test, not after, so that what a failed test left can be looked at.
     """
+    if request.config.getoption("--store") == "cluster":
+        if request.node.get_closest_marker("one_server"):
+            pytest.skip("of a store of one server")
+        url: str = request.getfixturevalue("cluster_url")
+        return url
+    embedded_valkey: EmbeddedValkey = request.getfixturevalue("embedded_valkey")
     with Redis.from_url(embedded_valkey.url) as client:
         client.flushall()
     return embedded_valkey.url

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 ENV_PREFIX = "TASKS_"
 ENV_DELIMITER = "__"
 Role = Literal["api", "scheduler"]
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
 
 def default_data_dir() -> Path:
@@ -103,7 +103,8 @@ class RedisSettings(_Section):
     """An external Redis or Valkey. Without URL and HOST the server runs its own in DATA_DIR."""
 
     url: SecretStr | None = None
-    """redis://, rediss:// (TLS) or unix:// address; the other address keys are ignored beside it."""
+    """redis://, rediss:// (TLS) or unix:// address; redis+cluster://host:port[,host:port...], or with rediss,
+    of a Valkey cluster. The other address keys are ignored beside it."""
     host: str | None = Field(None, min_length=1)
     port: int = Field(6379, ge=1, le=65535)
     username: str | None = None
@@ -120,15 +121,19 @@ class RedisSettings(_Section):
             return None
         try:
             parts = urlsplit(url.get_secret_value())
-            parts.port  # noqa: B018  the attribute parses, and raises
+            # Of a cluster there may be several.
+            hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+            _ = [host.port for host in hosts]  # the attribute parses, and raises
         except ValueError:
             raise ValueError("expected a URL, host or port do not parse") from None
         if parts.scheme not in _REDIS_SCHEMES:
             raise ValueError(
                 f"expected a URL that starts with {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}"
             )
-        if parts.scheme != "unix" and not parts.hostname:
+        if parts.scheme != "unix" and not all(host.hostname for host in hosts):
             raise ValueError("expected a URL with a host")
+        if len(hosts) > 1 and not parts.scheme.endswith("+cluster"):
+            raise ValueError("expected one host; several are a cluster's: redis+cluster://")
         if (parts.scheme != "unix" and parts.path not in ("", "/", "/0")) or "db=" in parts.query:
             raise ValueError("expected a URL without a database number: databases 0 to 3 are used")
         return url

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from kuueri_grpc import __version__
@@ -28,13 +28,16 @@ class Unobserved:
 
     def attach(
         self,
-        attempts: Attempts,
+        attempts: Attempts | None,
         watches: WatchHub,
         backlog: BacklogReader,
         health: Health,
         failures: Sequence[BaseException],
     ) -> None:
-        """Look at the parts of the process from now on. `failures`: what its loops broke down with."""
+        """Look at the parts of the process from now on.
+
+        `attempts` None: it makes none. `failures`: what its loops broke down with.
+        """
 
 
 class Observed(Unobserved):
@@ -51,7 +54,7 @@ class Observed(Unobserved):
 
     def attach(
         self,
-        attempts: Attempts,
+        attempts: Attempts | None,
         watches: WatchHub,
         backlog: BacklogReader,
         health: Health,
@@ -60,13 +63,18 @@ class Observed(Unobserved):
         """See `Unobserved`."""
         from kuueri_grpc.telemetry.state import register_gauge
 
-        for name, text, read in (
-            ("kuueri_attempts_in_flight", "Attempts under way here.", lambda: attempts.in_flight),
-            ("kuueri_attempt_slots_free", "Attempts that could start besides.", lambda: attempts.free_slots),
-            ("kuueri_watches", "Watches that clients have open.", lambda: watches.watchers),
-        ):
+        def register(name: str, text: str, read: Callable[[], float]) -> None:
             register_gauge(self._registry, name, text, read)
-        self.monitor.attach(backlog, health.reasons, lambda: [repr(failure) for failure in failures])
+
+        register("kuueri_watches", "Watches that clients have open.", lambda: watches.watchers)
+        if attempts is not None:
+            register("kuueri_attempts_in_flight", "Attempts under way here.", lambda: attempts.in_flight)
+            register("kuueri_attempt_slots_free", "Attempts that could start.", lambda: attempts.free_slots)
+        self.monitor.attach(
+            backlog,
+            health.reasons,
+            lambda: [f"a loop broke down ({type(error).__name__})" for error in failures],
+        )
 
 
 @contextlib.asynccontextmanager

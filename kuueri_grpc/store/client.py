@@ -3,7 +3,7 @@
     answer lost, connection refused or reset   repeated twice within about 300 ms, on a new connection
     READONLY                                   the same: the name may lead to the new primary by now
     no answer in time (frozen, overloaded)     not repeated; the caller is told
-    all connections in use                     waits for one, within the deadline of the command
+    all connections in use                     waits for one, within the time of the command
     unfit for use                              refused at once, without asking the store
 
 A command that is repeated may have been executed before: every script gives the same answer again.
@@ -12,7 +12,7 @@ A command that is repeated may have been executed before: every script gives the
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
@@ -22,11 +22,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError
 
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.store.commands import Commands
 
 #: Commands in flight to the store per process; more wait their turn.
 CONNECTIONS = 64
-#: What a command may take beyond the time-out of one answer: waiting for a connection, or repeating.
-_SLACK_S = 1.0
 _REPEATS = 2
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.1
 _REPEATED: tuple[type[RedisError], ...] = (RedisConnectionError, ReadOnlyError)
@@ -37,24 +36,23 @@ def quick_retry() -> Retry:
     return Retry(EqualJitterBackoff(cap=_LONGEST_WAIT_S, base=_FIRST_WAIT_S), _REPEATS, _REPEATED)
 
 
-class StoreClient(Redis):
-    """`redis.asyncio.Redis`, bounded in time and in connections."""
+class StoreClient(Redis, Commands):  # type: ignore[misc] # the library's own classes disagree
+    """`redis.asyncio.Redis`, bounded in time and in connections.
 
-    def __init__(self, connection_pool: ConnectionPool) -> None:
+    Args:
+        connection_pool: the client's own; closed with it. Its connections need no time-out: on Python 3.11
+            the library's own can swallow the cancellation of a task.
+        timeout_ms: for each command, or pipeline, as a whole.
+    """
+
+    def __init__(self, connection_pool: ConnectionPool, timeout_ms: int) -> None:
         super().__init__(connection_pool=connection_pool)
-        timeout_s: float = connection_pool.connection_kwargs["socket_timeout"]
-        self._deadline_s = timeout_s + _SLACK_S
+        self.auto_close_connection_pool = True
+        self._timeout_s = timeout_ms / 1_000
         # Waiting for one of these can be cancelled at any time; waiting in the library's blocking pool
         # can lose a connection for good.
         self._slots = asyncio.Semaphore(connection_pool.max_connections)
         self._refusal: str | None = None
-
-    @classmethod
-    def from_pool(cls, connection_pool: ConnectionPool) -> Self:
-        """Return a client that owns the pool and closes it at its end."""
-        client = cls(connection_pool)
-        client.auto_close_connection_pool = True
-        return client
 
     def refuse(self, reason: str | None) -> None:
         """Answer every command with `StoreUnavailable(reason)` from now on; None: ask the store again."""
@@ -62,11 +60,11 @@ class StoreClient(Redis):
 
     @asynccontextmanager
     async def bounded(self) -> AsyncIterator[None]:
-        """Hold a connection's slot, within the deadline of one command. Raises `StoreUnavailable`."""
+        """Hold a connection's slot, within the time of one command. Raises `StoreUnavailable`."""
         if self._refusal is not None:
             raise StoreUnavailable(self._refusal)
         try:
-            async with asyncio.timeout(self._deadline_s), self._slots:
+            async with asyncio.timeout(self._timeout_s), self._slots:
                 yield
         except ReadOnlyError:
             await self.leave_replica()
@@ -82,7 +80,7 @@ class StoreClient(Redis):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        """Return a pipeline; the deadline is for all its commands together."""
+        """Return a pipeline; the time is for all its commands together."""
         return _BoundedPipeline(self, transaction=transaction, shard_hint=shard_hint)
 
 

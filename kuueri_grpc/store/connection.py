@@ -12,8 +12,14 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.client import CONNECTIONS, StoreClient, quick_retry
+from kuueri_grpc.store.cluster import ClusterClient
+from kuueri_grpc.store.cluster_fitness import check_cluster
+from kuueri_grpc.store.cluster_nodes import ClusterNodes
+from kuueri_grpc.store.cluster_signals import ClusterSignals, SignalClient
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import check_fitness, text
+from kuueri_grpc.store.topology import ClusterUrl
 
 __all__ = ["SCHEMA", "StoreAddress", "UnfitStore", "initialise"]
 
@@ -28,6 +34,8 @@ TIMEOUT_MS = 3_000
 class StoreAddress:
     """Where the store is: redis://, rediss:// or unix://, and credentials that are not in the URL.
 
+    `redis+cluster://` and `rediss+cluster://` are a cluster, see `topology.ClusterUrl`.
+
     `timeout_ms`: how long it may take to connect, and to answer.
     """
 
@@ -39,37 +47,50 @@ class StoreAddress:
     @property
     def location(self) -> str:
         """`host:port`, or the path of the socket: fit to be shown, without credentials."""
+        if cluster := ClusterUrl.parse(self.url):
+            return ",".join(str(seed) for seed in cluster.seeds)
         parts = urlsplit(self.url)
         if parts.scheme == "unix":
             return unquote(parts.path)
         host = parts.hostname or "localhost"
         return f"{f'[{host}]' if ':' in host else host}:{parts.port or _REDIS_PORT}"
 
-    def connect(self) -> StoreClient:
+    def connect(self) -> Commands:
         """Return a client for commands; it connects when first used."""
-        return StoreClient.from_pool(self._pool(max_connections=CONNECTIONS, retry=quick_retry()))
+        return self._client(CONNECTIONS, quick_retry())
 
-    def connect_for_checks(self) -> StoreClient:
+    def connect_for_checks(self) -> Commands:
         """Return a client for `RedisStoreProbe`: one connection of its own, however busy the others are.
 
         It repeats nothing: the probe is there to notice.
         """
-        return StoreClient.from_pool(self._pool(max_connections=1, retry=Retry(NoBackoff(), 0, ())))
+        return self._client(1, Retry(NoBackoff(), 0, ()))
 
-    def connect_for_signals(self) -> Redis:
+    def connect_for_signals(self) -> SignalClient:
         """Return a client for `RedisSignalBus`.
 
         Its connection is not mended behind the bus's back: signals are lost with a connection, so the bus
         has to know.
         """
-        return Redis.from_pool(self._pool(retry=Retry(NoBackoff(), 0, ())))
+        retry = Retry(NoBackoff(), 0, ())
+        client = self.connect()
+        if isinstance(client, ClusterClient):
+            return ClusterSignals(client, lambda url: Redis.from_pool(self._pool(url, retry=retry)))
+        return Redis.from_pool(self._pool(self.url, retry=retry))
 
-    def _pool(self, **options: object) -> ConnectionPool:
-        timeout_s = self.timeout_ms / 1_000
+    def _client(self, connections: int, retry: Retry) -> Commands:
+        def connect(url: str) -> StoreClient:
+            return StoreClient(self._pool(url, max_connections=connections, retry=retry), self.timeout_ms)
+
+        cluster = ClusterUrl.parse(self.url)
+        return connect(self.url) if cluster is None else ClusterClient(ClusterNodes(cluster, connect))
+
+    def _pool(self, url: str, **options: object) -> ConnectionPool:
         return ConnectionPool.from_url(
-            self.url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
+            url,
+            # Whole commands are bounded, see `StoreClient`, and silence of signals by `RedisSignalBus`.
+            socket_timeout=None,
+            socket_connect_timeout=self.timeout_ms / 1_000,
             **self._credentials(),
             **options,
         )
@@ -79,7 +100,7 @@ class StoreAddress:
         return {name: value for name, value in given.items() if value is not None}
 
 
-async def initialise(client: Redis, partitions: int) -> str:
+async def initialise(client: Commands, partitions: int) -> str:
     """Check the store, initialise an empty one, and return the epoch of its data.
 
     A store that is initialised already is only read: it may be full, or a replica.
@@ -89,7 +110,10 @@ async def initialise(client: Redis, partitions: int) -> str:
         StoreUnavailable: it does not answer, or does not take the write that makes an empty one ours.
     """
     with outages_mapped():
-        await check_fitness(client)
+        if isinstance(client, ClusterClient):
+            await check_cluster(client.nodes)
+        else:
+            await check_fitness(client)
         kept = await _identity(client)
         if not kept.keys() >= {"epoch", "partitions", "schema"}:
             # One field at a time: of several instances that start at once, one decides each.
@@ -111,5 +135,5 @@ async def initialise(client: Redis, partitions: int) -> str:
     return epoch
 
 
-async def _identity(client: Redis) -> dict[str, str]:
+async def _identity(client: Commands) -> dict[str, str]:
     return {text(name): text(value) for name, value in (await client.hgetall(keys.STORE)).items()}

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from kuueri_grpc.ports import UnfitStore
+from kuueri_grpc.store.commands import Commands
 
 _log = logging.getLogger(__name__)
 
@@ -18,19 +18,26 @@ _NEEDED = "Valkey 7.2 or newer, or Redis 7.0 or newer, is needed"
 _SETTINGS = ("maxmemory-policy", "databases", "cluster-databases", "appendonly")
 
 
-async def check_fitness(client: Redis) -> None:
+async def check_fitness(client: Commands, *, clustered: bool = False) -> None:
     """Return if the server can hold tasks safely; ask it again whenever it may be another one.
 
     What a managed store hides from us is taken to be as it should.
+
+    Args:
+        client: leads to the server.
+        clustered: whether it is to be a node of a cluster.
 
     Raises:
         UnfitStore: it cannot; the text says what was found and what is needed.
         RedisError, OSError, TimeoutError: it does not answer.
     """
-    _check_version(await _hidden_as_nothing(client.info("server")))
+    check_version(await _hidden_as_nothing(client.info("server")))
     cluster = await _hidden_as_nothing(client.info("cluster"))
     settings = await _settings(client)
-    _check_databases(settings, clustered=str(cluster.get("cluster_enabled", 0)) == "1")
+    is_clustered = str(cluster.get("cluster_enabled", int(clustered))) == "1"
+    _check_databases(settings, clustered=is_clustered)
+    if is_clustered and not clustered:
+        raise UnfitStore("the store is a node of a cluster; give its address as redis+cluster://host:port")
     policy = settings.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise UnfitStore(
@@ -39,7 +46,7 @@ async def check_fitness(client: Redis) -> None:
         )
 
 
-async def warn_of_weak_durability(client: Redis) -> None:
+async def warn_of_weak_durability(client: Commands) -> None:
     """Log what the server would lose in a crash, if that is more than a second's work."""
     if (await _settings(client)).get("appendonly") == "no":
         _log.warning(
@@ -54,7 +61,12 @@ def text(value: bytes | str | None) -> str:
     return value.decode() if isinstance(value, bytes) else value or ""
 
 
-def _check_version(server: Mapping[str, Any]) -> None:
+def check_version(server: Mapping[str, Any]) -> None:
+    """Check what `INFO server` says; nothing is said by a managed store that hides it.
+
+    Raises:
+        UnfitStore: it is too old.
+    """
     if not server:
         return
     # Others that speak the protocol name a version of Redis that they are like.
@@ -79,7 +91,7 @@ def _check_databases(settings: Mapping[str, str], *, clustered: bool) -> None:
         raise UnfitStore(f"the store has {databases} databases; {DATABASES} are needed (0 to 3)")
 
 
-async def _settings(client: Redis) -> dict[str, str]:
+async def _settings(client: Commands) -> dict[str, str]:
     # Without decoding of answers the names come as bytes, whatever the library's types say.
     answer = await _hidden_as_nothing(client.config_get(*_SETTINGS))
     return {text(name): text(value) for name, value in answer.items()}

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.commands import AsyncCoreCommands
 
 from kuueri_grpc.ports import Instance, Sighting
 from kuueri_grpc.store import keys
@@ -20,7 +20,7 @@ _KEYS_TTL_MS = 2 * _FORGOTTEN_AFTER_MS
 class RedisInstanceRegistry:
     """`ports.InstanceRegistry`, by the store's clock."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: AsyncCoreCommands) -> None:
         self._client = client
 
     async def announce(self, instance: Instance) -> Sequence[Sighting]:

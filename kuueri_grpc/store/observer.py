@@ -41,7 +41,7 @@ class StoreObserver:
             self._outages[kind].operations.add(operation)
             return
         self._outages[kind] = _Outage(operation)
-        _log.error(
+        _log.warning(
             "calls to the store fail (%s), the first was %s",
             kind,
             operation,

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
-from kuueri_grpc.store.client import StoreClient
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import initialise
 from kuueri_grpc.store.errors import ErrorKind, kind_of, outages_mapped
 from kuueri_grpc.store.fitness import warn_of_weak_durability
@@ -32,7 +32,7 @@ class RedisStoreProbe:
         partitions: how many the store must have been initialised with.
     """
 
-    def __init__(self, checks: StoreClient, served: StoreClient, partitions: int) -> None:
+    def __init__(self, checks: Commands, served: Commands, partitions: int) -> None:
         self._checks = checks
         self._served = served
         self._partitions = partitions

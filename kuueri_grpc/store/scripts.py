@@ -9,11 +9,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.observer import StoreObserver
 from kuueri_grpc.store.settings import StoreSettings
 
@@ -45,7 +45,9 @@ def script(name: str) -> Script:
 class ScriptRunner:
     """Runs scripts on partitions; loads one when the server does not have it (first use, restart)."""
 
-    def __init__(self, client: Redis, settings: StoreSettings, telemetry: Telemetry = NO_TELEMETRY) -> None:
+    def __init__(
+        self, client: Commands, settings: StoreSettings, telemetry: Telemetry = NO_TELEMETRY
+    ) -> None:
         self._client = client
         self._observer = StoreObserver(telemetry)
         self._keys = [keys.script_keys(p) for p in range(settings.partitions)]

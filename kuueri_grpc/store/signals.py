@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -29,11 +28,12 @@ from kuueri_grpc.ports import (
     Telemetry,
 )
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.cluster_signals import SignalClient
 from kuueri_grpc.store.errors import OUTAGES, kind_of, outages_mapped
 
 _log = logging.getLogger(__name__)
 
-#: How long the store may take to confirm a subscription.
+#: How long the store may take to confirm a subscription, or that it has passed a message on.
 _CONFIRMATION_S = 3.0
 #: A connection that was silent for so long is asked for a sign of life, and given up after as long again.
 _SILENCE_S = 5.0
@@ -44,7 +44,11 @@ class RedisSignalBus:
     """`ports.SignalBus`. `listen` owns the connection; `follow` and `unfollow` change what it hears."""
 
     def __init__(
-        self, client: Redis, partitions: int, instance: str, telemetry: Telemetry = NO_TELEMETRY
+        self,
+        client: SignalClient,
+        partitions: int,
+        instance: str,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._client = client
         self._telemetry = telemetry
@@ -128,7 +132,9 @@ class RedisSignalBus:
         Only then is it safe to look at the store: what changes after the look is signalled.
         """
         unconfirmed = {self._own, *self._wakes, *self._followed}
-        await pubsub.subscribe(*unconfirmed)
+        async with asyncio.timeout(_CONFIRMATION_S):
+            # Connects, too.
+            await pubsub.subscribe(*unconfirmed)
         early = []
         while unconfirmed:
             message = await self._message(pubsub)
@@ -237,7 +243,8 @@ class RedisSignalBus:
 
     async def _send(self, instance: str, message: dict[str, object]) -> None:
         with outages_mapped():
-            await self._client.publish(keys.instance_channel(instance), json.dumps(message))
+            async with asyncio.timeout(_CONFIRMATION_S):
+                await self._client.publish(keys.instance_channel(instance), json.dumps(message))
 
 
 def _connection(pubsub: PubSub) -> AbstractConnection | None:

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from redis import Redis
 
 from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.pb import timeline_pb2 as events
 from kuueri_grpc.service.times import to_duration
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.connection import StoreAddress
 from tests.service.edge import Caller, Edge, serving
 from tests.service.statuses import refusal
 
@@ -183,8 +183,8 @@ async def test_refuses_a_token_from_before_the_store_lost_its_data(
 ) -> None:
     await subscribe(edge, owner)
     (snapshot,) = await read(watch(edge, owner), 1)
-    with Redis.from_url(store_url) as client:
-        client.hset(keys.STORE, "epoch", "another")
+    async with StoreAddress(store_url).connect() as client:
+        await client.hset(keys.STORE, "epoch", "another")
     refused = await refusal(watch(edge, owner, snapshot.resume_token))
     assert (refused.code, refused.reason) == (grpc.StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_TOO_OLD")
 

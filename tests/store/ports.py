@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from kuueri_grpc.domain.decision import Decision
 from kuueri_grpc.domain.errors import KuueriError
 from kuueri_grpc.domain.outcome import Outcome, answered
@@ -15,6 +13,7 @@ from kuueri_grpc.domain.timeline import EventType
 from kuueri_grpc.ports import Claim, ClaimBatch, Lease, NewTask, Report
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.clock import StoreClock
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.projects import RedisProjectStore
@@ -46,7 +45,7 @@ class Ports:
     """The store's ports on the store at `url`, with one project in it that has room for every task."""
 
     url: str
-    client: Redis
+    client: Commands
     settings: StoreSettings
     runner: ScriptRunner
     clock: StoreClock
@@ -139,7 +138,7 @@ def report(lease: Lease, trigger: Trigger, wait_ms: int = HOUR_MS) -> Report:
 @contextlib.asynccontextmanager
 async def connected(url: str, settings: StoreSettings) -> AsyncIterator[Ports]:
     """Open the ports of a store; close them at the end."""
-    async with StoreAddress(url).connect() as client:
+    async with StoreAddress(url, timeout_ms=settings.call_timeout_ms).connect() as client:
         await initialise(client, settings.partitions)
         runner, clock = ScriptRunner(client, settings), StoreClock()
         yield Ports(

@@ -1,13 +1,17 @@
 """The store's raw contents: all four databases as they are in one instant, without the code under test."""
 
+from collections import ChainMap
 from dataclasses import dataclass
 
 from redis import Redis
+from redis.cluster import RedisCluster
+
+from kuueri_grpc.store.topology import ClusterUrl
 
 DATABASES = 4
 
 #: One script, so that nothing changes or expires between the first key and the last.
-_DUMP = """
+_DUMP = """#!lua flags=allow-cross-slot-keys
 local read = {
   string = function(key) return { redis.call('GET', key) } end,
   hash = function(key) return redis.call('HGETALL', key) end,
@@ -67,9 +71,19 @@ class RawStore:
 
 
 def read(url: str) -> RawStore:
-    """Read everything."""
-    with Redis.from_url(url) as client:
-        now_ms, databases = client.eval(_DUMP, 0)
+    """Read everything; of a cluster each primary in one instant."""
+    cluster = ClusterUrl.parse(url)
+    if cluster is None:
+        with Redis.from_url(url) as client:
+            return _store(*client.eval(_DUMP, 0))
+    with RedisCluster.from_url(cluster.of(cluster.seeds[0])) as client:
+        dumps = client.execute_command("EVAL", _DUMP, 0, target_nodes=RedisCluster.PRIMARIES).values()
+    shards = [_store(*dump) for dump in dumps]
+    merged = (dict(ChainMap(*parts)) for parts in zip(*(shard.databases for shard in shards), strict=True))
+    return RawStore(max(shard.now_ms for shard in shards), tuple(merged))
+
+
+def _store(now_ms: int, databases: list[list[tuple[bytes, bytes, int, list[bytes]]]]) -> RawStore:
     return RawStore(now_ms, tuple(_database(rows) for rows in databases))
 
 

@@ -270,6 +270,7 @@ async def test_a_server_that_cannot_be_executed_says_so(
 # --- the fixture that other tests use ---------------------------------------------------------
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("turn", [1, 2])
 async def test_every_test_gets_an_empty_store(store_url: str, turn: int) -> None:
     for database in range(4):
@@ -278,6 +279,7 @@ async def test_every_test_gets_an_empty_store(store_url: str, turn: int) -> None
             await client.set("turn", turn)
 
 
+@pytest.mark.one_server
 def test_a_sync_test_can_use_the_store_too(store_url: str) -> None:
     with SyncRedis.from_url(store_url) as client:
         assert client.ping()

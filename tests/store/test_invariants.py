@@ -85,6 +85,7 @@ async def healthy(ports: Ports) -> Ports:
     return ports
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("sentence", DAMAGES)
 async def test_damage_is_found(healthy: Ports, sentence: str) -> None:
     invariants.check(healthy.url, 4, CAP)

@@ -141,6 +141,7 @@ def test_networks_come_as_list_or_separated_by_commas(monkeypatch: pytest.Monkey
         ({"HOST": "store"}, "redis://store:6379"),
         ({"HOST": "store", "PORT": 1, "PASSWORD": "p@ss/word"}, "redis://:p%40ss%2Fword@store:1"),
         ({"HOST": "::1", "USERNAME": "a:b", "PASSWORD": "c"}, "redis://a%3Ab:c@[::1]:6379"),
+        ({"URL": "redis+cluster://a:1,[::1]:2"}, "redis+cluster://a:1,[::1]:2"),
         ({"HOST": "store", "URL": "rediss://other:1/0"}, "rediss://other:1/0"),
         ({"URL": "unix:///run/valkey.sock"}, "unix:///run/valkey.sock"),
     ],
@@ -208,7 +209,26 @@ def test_secrets_are_not_shown() -> None:
         ),
         (
             {"DATABASE": {"REDIS": {"URL": "http://:hidden@h"}}},
-            "DATABASE.REDIS.URL in FILE: expected a URL that starts with redis://, rediss://, unix://",
+            (
+                "DATABASE.REDIS.URL in FILE: expected a URL that starts with redis://, rediss://, unix://, "
+                "redis+cluster://, rediss+cluster://"
+            ),
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis://:hidden@a,b"}}},
+            "DATABASE.REDIS.URL in FILE: expected one host; several are a cluster's: redis+cluster://",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis+cluster://:hidden@a:1,b:x"}}},
+            "DATABASE.REDIS.URL in FILE: expected a URL, host or port do not parse",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis+cluster://:hidden@a:1,,b:2"}}},
+            "DATABASE.REDIS.URL in FILE: expected a URL with a host",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "rediss+cluster://:hidden@a,b/3"}}},
+            "DATABASE.REDIS.URL in FILE: expected a URL without a database number: databases 0 to 3 are used",
         ),
         (
             {"DATABASE": {"REDIS": {"URL": "redis://:hidden@h/5"}}},

@@ -1,0 +1,50 @@
+"""Whether a cluster may hold tasks: that it is one, is whole, and that each node of it is fit."""
+
+import asyncio
+
+from redis.exceptions import ClusterDownError, RedisError
+
+from kuueri_grpc.ports import UnfitStore
+from kuueri_grpc.store.cluster_nodes import ClusterNodes
+from kuueri_grpc.store.errors import OUTAGES
+from kuueri_grpc.store.fitness import check_fitness
+from kuueri_grpc.store.topology import NodeAddress
+
+#: What a server says that is in no cluster.
+_NO_CLUSTER = "cluster support disabled"
+
+
+async def check_cluster(nodes: ClusterNodes) -> None:
+    """Return if the cluster serves and all its nodes can hold tasks safely, the replicas as well.
+
+    A node that does not answer is left out: its tasks wait until it, or its replica, serves them.
+
+    Raises:
+        UnfitStore: it is no cluster, or one of its nodes is not fit.
+        RedisError: it does not answer, or says that it does not serve.
+    """
+    try:
+        topology = await nodes.look()
+    except RedisError as error:
+        if _NO_CLUSTER in str(error):
+            raise UnfitStore(
+                "the store is a server and no cluster; give its address as redis://host:port"
+            ) from error
+        raise
+    states = await asyncio.gather(*(_state(nodes, address) for address in sorted(topology.nodes)))
+    if "ok" not in states:
+        raise ClusterDownError("CLUSTERDOWN no node of the cluster says that it is whole (cluster_state:ok)")
+
+
+async def _state(nodes: ClusterNodes, address: NodeAddress) -> str | None:
+    """Return the cluster's state as a fit node sees it; None if the node does not answer."""
+    client = nodes.client(address)
+    try:
+        await check_fitness(client, clustered=True)
+        answer = await client.execute_command("CLUSTER", "INFO")
+    except UnfitStore as error:
+        raise UnfitStore(f"node {address} of the cluster: {error}") from None
+    except OUTAGES:
+        return None
+    facts = dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
+    return facts.get("cluster_state")
