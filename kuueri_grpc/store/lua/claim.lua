@@ -106,6 +106,7 @@ elseif not given_up then
   write(EXECUTION_DB, 'SET', latest, claim_id, 'PX', 60000)
   commit() -- what was given back can be taken below
   use(EXECUTION_DB)
+  local first_lease = call('EXISTS', LEASES) == 0
   local ready = call('ZRANGE', DUE, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit)
   local share = math.max(1, math.floor(limit / math.max(1, #ready)))
   for _, queue in ipairs(ready) do
@@ -117,6 +118,10 @@ elseif not given_up then
     yield_turn(queue)
   end
   commit()
+  if first_lease and #claims > 0 then
+    -- Nobody else has a reason to look here: they would learn of this lease from nobody if its holder died.
+    call('PUBLISH', WAKE, int(now + lease))
+  end
 end
 
 use(EXECUTION_DB)
