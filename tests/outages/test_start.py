@@ -50,7 +50,7 @@ async def test_too_few_databases_refuse_to_start(tmp_path: Path, valkey: Valkey)
     assert "the store has 2 databases; 4 are needed" in await refused_start(tmp_path, valkey.url)
 
 
-@pytest.mark.parametrize("valkey", [{"cluster-enabled": "yes"}], indirect=True)
+@pytest.mark.parametrize("valkey", [{"cluster-enabled": "yes", "cluster-port": free_port()}], indirect=True)
 async def test_a_cluster_with_one_database_refuses_to_start(tmp_path: Path, valkey: Valkey) -> None:
     said = await refused_start(tmp_path, valkey.url)
     assert "a Redis cluster has database 0 only" in said

@@ -24,10 +24,10 @@ def test_serves_again_when_the_last_fault_is_mended() -> None:
     health.fail(Part.STORE, "it is loading")
     assert health.reasons() == ["signals: no connection", "store: it is loading"]
     health.mend(Part.SIGNALS)
-    assert not health.serving
+    assert changes == [False]
     health.mend(Part.STORE)
-    assert health.serving
     assert changes == [False, True]
+    assert health.reasons() == []
 
 
 def test_the_latest_fault_of_a_part_is_told() -> None:
