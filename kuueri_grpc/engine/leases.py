@@ -48,16 +48,19 @@ class LeaseKeeper:
             backoff.reset()
 
     async def run_once(self) -> None:
-        """Renew once; abort the attempts whose lease is held by nobody or somebody else."""
+        """Renew once; abort the attempts whose lease is held by nobody or somebody else.
+
+        Raises:
+            StoreUnavailable: some leases, or all, could not be renewed.
+        """
         leases = self._attempts.leases()
         if not leases:
             return
         held_until = time.monotonic() + self._lease_ms / 1_000
-        lost = set(await self._store.renew(leases, self._lease_ms))
-        for lease in leases:
-            if lease not in lost:
-                self._attempts.extend(lease, held_until)
-        for lease in lost:
+        renewal = await self._store.renew(leases, self._lease_ms)
+        for lease in renewal.held:
+            self._attempts.extend(lease, held_until)
+        for lease in renewal.lost:
             # Reported while the call was under way: nothing to stop.
             if await self._attempts.abort(lease):
                 self._telemetry.lease_lost()
@@ -65,3 +68,5 @@ class LeaseKeeper:
                     "a lease was lost; its attempt was aborted",
                     extra={"event": "lease_lost", "project": lease.project_id, "task": lease.task_id},
                 )
+        if left := len(leases) - len(renewal.held) - len(renewal.lost):
+            raise StoreUnavailable(f"a part of the store does not serve now: {left} leases were not renewed")

@@ -10,6 +10,12 @@ from kuueri_grpc.ports import ExecutionStore, Report
 _log = logging.getLogger(__name__)
 
 
+#: When to send again what a part of the store did not take.
+_AGAIN_S = 0.2
+
+_Item = tuple[Report, asyncio.Future[bool]]
+
+
 class Reporter:
     """Collects reports while one call to the store is under way, and sends them with the next.
 
@@ -18,7 +24,7 @@ class Reporter:
 
     def __init__(self, store: ExecutionStore) -> None:
         self._store = store
-        self._pending: list[tuple[Report, asyncio.Future[bool]]] = []
+        self._pending: list[_Item] = []
         self._arrived = asyncio.Event()
 
     async def report(self, report: Report) -> bool:
@@ -49,6 +55,16 @@ class Reporter:
                 await backoff.wait(f"reporting {len(batch)} outcomes", error)
                 continue
             backoff.reset()
-            for (_, applied), answer in zip(batch, answers, strict=True):
-                if not applied.done():
-                    applied.set_result(answer)
+            not_taken = []
+            for item, answer in zip(batch, answers, strict=True):
+                if answer is None:
+                    not_taken.append(item)
+                elif not item[1].done():
+                    item[1].set_result(answer)
+            if not_taken:
+                # A part of the store does not serve; what goes to the rest does not wait for it.
+                asyncio.get_running_loop().call_later(_AGAIN_S, self._resume, not_taken)
+
+    def _resume(self, items: list[_Item]) -> None:
+        self._pending = items + self._pending
+        self._arrived.set()

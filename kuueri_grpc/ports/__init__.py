@@ -13,6 +13,7 @@ from kuueri_grpc.ports.execution import (
     ClaimBatch,
     ExecutionStore,
     Lease,
+    Renewal,
     Report,
 )
 from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
@@ -65,6 +66,7 @@ __all__ = [
     "Project",
     "ProjectStore",
     "Reconnected",
+    "Renewal",
     "Report",
     "Revoke",
     "Revoked",

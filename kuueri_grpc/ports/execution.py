@@ -69,8 +69,22 @@ class Report:
     decision: Decision
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """`held`: leases that were extended. `lost`: held no longer (canceled, or recovered by others).
+
+    Leases in neither could not be asked about now.
+    """
+
+    held: list[Lease]
+    lost: list[Lease]
+
+
 class ExecutionStore(Protocol):
-    """Due tasks, leases and reports, by partition. Claims are atomic over any number of instances."""
+    """Due tasks, leases and reports, by partition. Claims are atomic over any number of instances.
+
+    Where some partitions cannot be asked at the moment, those that can are served all the same.
+    """
 
     @property
     def partitions(self) -> int:
@@ -78,7 +92,10 @@ class ExecutionStore(Protocol):
         ...
 
     async def next_due(self) -> dict[int, int]:
-        """Return, for each partition with anything due or leased, the instant (ms) to look at it."""
+        """Return, for each partition with anything due or leased, the instant (ms) to look at it.
+
+        One that cannot be asked is to be looked at soon.
+        """
         ...
 
     async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
@@ -86,16 +103,17 @@ class ExecutionStore(Protocol):
 
         Returns expired leases to their queues first (RECOVERED, same attempt number, no retry used; after
         too many losses FAILED with POISON), and expires tasks past their start deadline. Never gives a
-        task before its due time. A queue's turn comes however long another queue's backlog is.
+        task before its due time. A queue's turn comes however long another queue's backlog is. A partition
+        that cannot be asked gives nothing, and is to be looked at again soon.
         """
         ...
 
-    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Lease]:
-        """Extend leases; return those that are no longer held (canceled, or recovered by others)."""
+    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> Renewal:
+        """Extend leases."""
         ...
 
-    async def report(self, reports: Sequence[Report]) -> list[bool]:
-        """Apply outcomes. False: the token is stale, nothing changed."""
+    async def report(self, reports: Sequence[Report]) -> list[bool | None]:
+        """Apply outcomes. False: the token is stale, nothing changed. None: to be reported again."""
         ...
 
     async def release(self, leases: Sequence[Lease]) -> int:

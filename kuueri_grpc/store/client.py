@@ -45,6 +45,8 @@ class StoreClient(Redis, Commands):  # type: ignore[misc] # the library's own cl
         timeout_ms: for each command, or pipeline, as a whole.
     """
 
+    one_server = True
+
     def __init__(self, connection_pool: ConnectionPool, timeout_ms: int) -> None:
         super().__init__(connection_pool=connection_pool)
         self.auto_close_connection_pool = True

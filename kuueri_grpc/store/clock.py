@@ -37,3 +37,33 @@ class StoreClock:
             self._offset_ms = reading
         else:
             self._offset_ms += (reading - self._offset_ms) * _DECAY
+
+
+class PartitionClocks:
+    """The clocks of the servers that keep the partitions, and how they differ from the engine's.
+
+    On one server they are one and the same. The nodes of a cluster have one each, and a partition may
+    come to another node, so there each partition has a clock; the engine's is that of partition 0.
+    Instants that a partition gave are translated, so that clocks that differ cost nothing but that.
+    """
+
+    def __init__(self, engine: StoreClock, partitions: int, *, one_server: bool) -> None:
+        self._engine = engine
+        others = (engine if one_server else StoreClock() for _ in range(1, partitions))
+        self._clocks = (engine, *others)
+
+    def observe(self, partition: int, store_ms: int) -> None:
+        """Take a reading of a partition's time, see `StoreClock.observe`."""
+        self._clocks[partition].observe(store_ms)
+
+    def after(self, partition: int, wait_ms: int) -> int | None:
+        """Return the instant in `wait_ms` by the partition's clock; None if it was never read."""
+        clock = self._clocks[partition]
+        return clock.now_ms() + wait_ms if clock.is_set else None
+
+    def on_engine(self, partition: int, instant_ms: int) -> int:
+        """Return when an instant of a partition, whose time was read, is by the engine's clock."""
+        clock = self._clocks[partition]
+        if clock is self._engine or not self._engine.is_set:
+            return instant_ms
+        return instant_ms - clock.now_ms() + self._engine.now_ms()

@@ -78,6 +78,8 @@ class ClusterClient(Commands):
     commands on it fail (`redis.exceptions.RedisError`) and those on other slots do not.
     """
 
+    one_server = False
+
     def __init__(self, nodes: ClusterNodes) -> None:
         self.nodes = nodes
         # The library's typed methods are declared to have one; none of ours uses it.

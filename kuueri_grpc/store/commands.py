@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from redis.commands import AsyncCoreCommands
 
@@ -28,6 +28,8 @@ class Commands(AsyncCoreCommands):
     """
 
     _is_async_client: Literal[True] = True
+    #: Whether all keys are on one server: it serves or does not, and there is one clock.
+    one_server: ClassVar[bool]
 
     async def __aenter__(self) -> Self:
         """Does not connect: the first command does."""

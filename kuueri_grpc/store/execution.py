@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import TaskState, Trigger, next_state
-from kuueri_grpc.ports import Claim, ClaimBatch, Lease, Report
+from kuueri_grpc.ports import Claim, ClaimBatch, Lease, Renewal, Report
 from kuueri_grpc.store import codec, keys
-from kuueri_grpc.store.clock import StoreClock
+from kuueri_grpc.store.clock import PartitionClocks, StoreClock
+from kuueri_grpc.store.interruptions import Interruptions
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 
@@ -31,6 +33,8 @@ class RedisExecutionStore:
         self._runner = runner
         self._settings = settings
         self._clock = clock
+        self._clocks = PartitionClocks(clock, settings.partitions, one_server=runner.one_server)
+        self._interruptions = Interruptions(settings.regain_ms)
         # A claim id is never used twice: random per process, counted within it.
         self._run_id = secrets.token_urlsafe(6)
         self._claim_count = itertools.count(1)
@@ -42,50 +46,93 @@ class RedisExecutionStore:
 
     async def next_due(self) -> dict[int, int]:
         """See `ports.ExecutionStore`."""
-        answers = await self._runner.run_many("peek", [(p, ()) for p in range(self.partitions)])
-        self._clock.observe(answers[-1][0])
-        return {p: due for p, (_, due) in enumerate(answers) if due >= 0}
+        calls = [(p, ()) for p in range(self.partitions)]
+        found: dict[int, int] = {}
+        for (partition, _), answer in zip(calls, await self._each("peek", calls), strict=True):
+            if isinstance(answer, StoreUnavailable):
+                found[partition] = self._clock.now_ms() + self._interruptions.began(partition)
+                continue
+            now_ms, due_ms = answer
+            self._clocks.observe(partition, now_ms)
+            if due_ms >= 0:
+                found[partition] = self._clocks.on_engine(partition, due_ms)
+        return found
 
     async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
         """See `ports.ExecutionStore`."""
         claim_id = f"{self._run_id}.{next(self._claim_count)}"
-        waits_until = self._clock.now_ms() + self._settings.call_timeout_ms if self._clock.is_set else ""
-        common = (lease_ms, instance, claim_id, self._settings.max_losses, waits_until)
-        calls = [(partition, (limit, *common)) for partition, limit in limits.items()]
-        answers = await self._runner.run_many("claim", calls)
-        self._clock.observe(answers[-1][0])
-        return [_batch(partition, answer) for partition, answer in zip(limits, answers, strict=True)]
+        batches = await self._look_at_unserved(limits)
+        held_up = {batch.partition for batch in batches}
+        calls: list[tuple[int, Sequence[Argument]]] = []
+        for partition in (p for p in limits if p not in held_up):
+            if wait_ms := self._interruptions.wait_ms(partition):
+                batches.append(self._nothing_before(partition, wait_ms))
+                continue
+            waits_until = self._clocks.after(partition, self._settings.call_timeout_ms)
+            common = (lease_ms, instance, claim_id, self._settings.max_losses, waits_until or "")
+            calls.append((partition, (limits[partition], *common)))
+        for (partition, _), answer in zip(calls, await self._each("claim", calls), strict=True):
+            if isinstance(answer, StoreUnavailable):
+                batches.append(self._nothing_before(partition, self._interruptions.began(partition)))
+            else:
+                self._clocks.observe(partition, answer[0])
+                batches.append(_batch(partition, answer, self._clocks))
+        return batches
 
-    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> list[Lease]:
+    async def _look_at_unserved(self, partitions: Iterable[int]) -> list[ClaimBatch]:
+        """Ask those that did not serve whether they do by now, without claiming: see `Interruptions`."""
+        calls = [(p, ()) for p in self._interruptions.unserved(partitions)]
+        answers = await self._each("peek", calls) if calls else []
+        batches = []
+        for (partition, _), answer in zip(calls, answers, strict=True):
+            serves = not isinstance(answer, StoreUnavailable)
+            look = self._interruptions.ended if serves else self._interruptions.began
+            batches.append(self._nothing_before(partition, look(partition)))
+        return batches
+
+    def _nothing_before(self, partition: int, wait_ms: int) -> ClaimBatch:
+        return ClaimBatch(partition, [], self._clock.now_ms() + wait_ms)
+
+    async def renew(self, leases: Sequence[Lease], lease_ms: int) -> Renewal:
         """See `ports.ExecutionStore`."""
         by_partition = self._by_partition(leases, lambda lease: lease.project_id)
         calls = [(p, (lease_ms, *_lease_arguments(held))) for p, held in by_partition.items()]
-        answers = await self._runner.run_many("renew", calls)
-        return [
-            held[place - 1]
-            for held, lost in zip(by_partition.values(), answers, strict=True)
-            for place in lost
-        ]
+        renewal = Renewal([], [])
+        for asked, answer in zip(by_partition.values(), await self._each("renew", calls), strict=True):
+            if not isinstance(answer, StoreUnavailable):
+                lost = {asked[place - 1] for place in answer}
+                renewal.lost.extend(lost)
+                renewal.held.extend(lease for lease in asked if lease not in lost)
+        return renewal
 
-    async def report(self, reports: Sequence[Report]) -> list[bool]:
+    async def report(self, reports: Sequence[Report]) -> list[bool | None]:
         """See `ports.ExecutionStore`."""
         calls: list[tuple[int, Sequence[Argument]]] = []
-        places: list[int] = []
+        places: list[list[int]] = []
         numbered = list(enumerate(reports))
         by_partition = self._by_partition(numbered, lambda item: item[1].lease.project_id)
         for partition, items in by_partition.items():
             for start in range(0, len(items), _REPORT_CHUNK):
                 chunk = items[start : start + _REPORT_CHUNK]
                 arguments: list[Argument] = [len(chunk)]
-                for place, report in chunk:
+                for _, report in chunk:
                     arguments += _report_arguments(report)
-                    places.append(place)
+                places.append([place for place, _ in chunk])
                 calls.append((partition, arguments))
-        answers = await self._runner.run_many("report", calls)
-        applied = [False] * len(reports)
-        for place, answer in zip(places, itertools.chain.from_iterable(answers), strict=True):
-            applied[place] = answer == 1
+        applied: list[bool | None] = [None] * len(reports)
+        for chunk_places, answer in zip(places, await self._each("report", calls), strict=True):
+            if not isinstance(answer, StoreUnavailable):
+                for place, was_applied in zip(chunk_places, answer, strict=True):
+                    applied[place] = was_applied == 1
         return applied
+
+    async def _each(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:
+        """Run a script on partitions; note those of a cluster that could not be asked."""
+        answers = await self._runner.run_each(name, calls)
+        for (partition, _), answer in zip(calls, answers, strict=True):
+            if isinstance(answer, StoreUnavailable):
+                self._interruptions.began(partition)
+        return answers
 
     async def release(self, leases: Sequence[Lease]) -> int:
         """See `ports.ExecutionStore`."""
@@ -109,7 +156,7 @@ class RedisExecutionStore:
         return groups
 
 
-def _batch(partition: int, answer: Any) -> ClaimBatch:
+def _batch(partition: int, answer: Any, clocks: PartitionClocks) -> ClaimBatch:
     now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired = answer
     pairs = iter(flat_secrets)
     signing = {project: codec.live_signing(text, now_ms) for project, text in zip(pairs, pairs, strict=True)}
@@ -124,7 +171,7 @@ def _batch(partition: int, answer: Any) -> ClaimBatch:
     return ClaimBatch(
         partition,
         claims,
-        next_due_ms if next_due_ms >= 0 else None,
+        clocks.on_engine(partition, next_due_ms) if next_due_ms >= 0 else None,
         recovered=[_task_name(name) for name in recovered],
         poisoned=[_task_name(name) for name in poisoned],
         expired=expired,

@@ -5,10 +5,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from redis.commands import AsyncCoreCommands
-
 from kuueri_grpc.ports import Instance, Sighting
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 
 #: Silence after which an instance is forgotten: many missed heartbeats, so it is gone or of no use.
@@ -20,7 +19,7 @@ _KEYS_TTL_MS = 2 * _FORGOTTEN_AFTER_MS
 class RedisInstanceRegistry:
     """`ports.InstanceRegistry`, by the store's clock."""
 
-    def __init__(self, client: AsyncCoreCommands) -> None:
+    def __init__(self, client: Commands) -> None:
         self._client = client
 
     async def announce(self, instance: Instance) -> Sequence[Sighting]:

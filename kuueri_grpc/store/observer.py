@@ -18,10 +18,16 @@ class StoreObserver:
 
     An outage of a kind begins with the first call that fails by it, and ends with the first that is
     answered; where the store only refuses some calls, with the first of those that is answered.
+
+    Args:
+        telemetry: is told of every call.
+        quiet_s: how long no call may have failed before one that is answered ends the outage. On a cluster
+            calls to one node fail while others are answered.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, quiet_s: float = 0.0) -> None:
         self._telemetry = telemetry
+        self._quiet_s = quiet_s
         self._outages: dict[ErrorKind, _Outage] = {}
 
     def call(self, operation: str) -> "_Call":
@@ -39,6 +45,7 @@ class StoreObserver:
         self._telemetry.store_failed(operation, kind)
         if kind in self._outages:
             self._outages[kind].operations.add(operation)
+            self._outages[kind].failed_at = time.monotonic()
             return
         self._outages[kind] = _Outage(operation)
         _log.warning(
@@ -50,6 +57,8 @@ class StoreObserver:
 
     def _end_outages(self, operation: str) -> None:
         for kind, outage in list(self._outages.items()):
+            if time.monotonic() - outage.failed_at < self._quiet_s:
+                continue
             if kind not in _REFUSALS or operation in outage.operations:
                 del self._outages[kind]
                 seconds = round(time.monotonic() - outage.began, 3)
@@ -62,12 +71,12 @@ class StoreObserver:
 
 
 class _Outage:
-    """When it began, by the monotonic clock (s), and which operations it was met by."""
+    """When it began and was last met, by the monotonic clock (s), and which operations it was met by."""
 
-    __slots__ = ("began", "operations")
+    __slots__ = ("began", "failed_at", "operations")
 
     def __init__(self, operation: str) -> None:
-        self.began = time.monotonic()
+        self.began = self.failed_at = time.monotonic()
         self.operations = {operation}
 
 

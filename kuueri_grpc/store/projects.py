@@ -2,11 +2,10 @@
 
 import json
 
-from redis.commands import AsyncCoreCommands
-
 from kuueri_grpc.domain.errors import EmailExists, ProjectNotFound, StoreUnavailable
 from kuueri_grpc.ports import Credential, Project
 from kuueri_grpc.store import codec, keys
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.scripts import ScriptRunner
@@ -18,9 +17,7 @@ _EMAIL_CLAIM_MS = 60_000
 class RedisProjectStore:
     """`ports.ProjectStore` on database 0."""
 
-    def __init__(
-        self, client: AsyncCoreCommands, runner: ScriptRunner, partitions: int, queue_limit: int
-    ) -> None:
+    def __init__(self, client: Commands, runner: ScriptRunner, partitions: int, queue_limit: int) -> None:
         self._client = client
         self._runner = runner
         self._partitions = partitions

@@ -4,6 +4,7 @@ Their contracts (KEYS, ARGV, result, what makes them idempotent) are in the head
 """
 
 import hashlib
+import time
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
@@ -14,10 +15,14 @@ from redis.exceptions import NoScriptError
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
+from kuueri_grpc.store.errors import OUTAGES, kind_of, outages_mapped, unavailable
 from kuueri_grpc.store.observer import StoreObserver
 from kuueri_grpc.store.settings import StoreSettings
 
 Argument = str | int | bytes
+
+#: An outage of one node of a cluster is over when no call has met it for so long.
+_QUIET_S = 2.0
 
 
 class Script:
@@ -49,7 +54,7 @@ class ScriptRunner:
         self, client: Commands, settings: StoreSettings, telemetry: Telemetry = NO_TELEMETRY
     ) -> None:
         self._client = client
-        self._observer = StoreObserver(telemetry)
+        self._observer = StoreObserver(telemetry, 0.0 if client.one_server else _QUIET_S)
         self._keys = [keys.script_keys(p) for p in range(settings.partitions)]
         # What every script is told first, see `lua/prelude.lua`.
         self._common = (settings.history_ms, settings.timeline_cap, settings.feed_cap)
@@ -70,6 +75,11 @@ class ScriptRunner:
             sha, len(partition_keys), *partition_keys, *self._common, *arguments
         )
 
+    @property
+    def one_server(self) -> bool:
+        """See `Commands`."""
+        return self._client.one_server
+
     async def run_many(self, name: str, calls: Iterable[tuple[int, Sequence[Argument]]]) -> list[Any]:
         """Run one script on several partitions in one round trip; answers in order.
 
@@ -81,18 +91,39 @@ class ScriptRunner:
             return [await self.run(name, partition, arguments)]
         if not pending:
             return []
-        wanted = script(name)
         with self._observer.call(name):
-            answers = await self._pipeline(wanted.sha, pending)
-            missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-            if missing:
-                await self._client.script_load(wanted.source)
-                again = await self._pipeline(wanted.sha, [pending[i] for i in missing])
-                for i, answer in zip(missing, again, strict=True):
-                    answers[i] = answer
+            answers = await self._run_all(name, pending)
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
+        return answers
+
+    async def run_each(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:
+        """Like `run_many`, but on a cluster a node that does not serve takes no answer from the others.
+
+        The answer of a call that failed there is a `StoreUnavailable`.
+        """
+        if self.one_server:
+            return await self.run_many(name, calls)
+        started = time.perf_counter()
+        with outages_mapped():
+            answers = await self._run_all(name, calls)
+        failures = [answer for answer in answers if isinstance(answer, OUTAGES)]
+        if not failures:
+            self._observer.answered(name, time.perf_counter() - started)
+            return answers
+        self._observer.failed(name, kind_of(failures[0]))
+        return [unavailable(answer) if isinstance(answer, OUTAGES) else answer for answer in answers]
+
+    async def _run_all(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:
+        wanted = script(name)
+        answers = await self._pipeline(wanted.sha, calls)
+        missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if missing:
+            await self._client.script_load(wanted.source)
+            again = await self._pipeline(wanted.sha, [calls[i] for i in missing])
+            for i, answer in zip(missing, again, strict=True):
+                answers[i] = answer
         return answers
 
     async def _pipeline(self, sha: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:

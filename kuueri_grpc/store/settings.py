@@ -13,7 +13,8 @@ class StoreSettings:
     kept per project, for watches of queues and projects. `max_losses`:
     lost leases of one attempt before POISON. `request_id_ttl_ms`: how long a request_id is remembered.
     `replay_ms`: how long a purge is remembered for a repeated call. `call_timeout_ms`: how long the client
-    waits for an answer.
+    waits for an answer. `regain_ms`: when a node of a cluster serves again, how long instances have to
+    renew their leases before anybody claims there.
     """
 
     partitions: int = 256
@@ -24,3 +25,4 @@ class StoreSettings:
     request_id_ttl_ms: int = DAY_MS
     replay_ms: int = 600_000
     call_timeout_ms: int = 3_000
+    regain_ms: int = 1_000

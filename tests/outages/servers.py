@@ -27,6 +27,15 @@ _ENVIRONMENT = {
 }
 
 
+async def logged(directory: Path, text: str) -> None:
+    """Return when the server that runs in a directory has logged something."""
+    log = directory / "serve.log"
+    async with asyncio.timeout(PATIENCE_S):
+        # Nobody tells when a line is written to a file.
+        while not await asyncio.to_thread(lambda: log.exists() and text in log.read_text()):
+            pass
+
+
 class Served(Server):
     """A server, and a channel to it."""
 

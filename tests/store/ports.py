@@ -119,6 +119,7 @@ class Ports:
     async def report(self, lease: Lease, trigger: Trigger, wait_ms: int = HOUR_MS) -> bool:
         """Report an attempt with an outcome that suits what is to follow; retry or repeat after `wait_ms`."""
         (applied,) = await self.execution.report([report(lease, trigger, wait_ms)])
+        assert applied is not None
         return applied
 
     async def events(self, task_id: str, project_id: str = PROJECT) -> list[EventType]:

@@ -35,7 +35,7 @@ async def test_what_its_holder_reports_afterwards_changes_nothing(ports: Ports) 
     await ports.execution.release([claim.lease])
 
     assert not await ports.report(claim.lease, Trigger.COMPLETE)
-    assert await ports.execution.renew([claim.lease], HOUR_MS) == [claim.lease]
+    assert (await ports.execution.renew([claim.lease], HOUR_MS)).lost == [claim.lease]
     assert (await ports.tasks.get(PROJECT, "one")).state is TaskState.SCHEDULED
 
 

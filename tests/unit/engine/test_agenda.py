@@ -9,6 +9,7 @@ import pytest
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.agenda import Agenda
 from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.health import Health, Part
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
@@ -52,7 +53,14 @@ async def test_a_wake_up_that_overtakes_the_answer_of_a_claim_is_acted_upon(
     clock.now_ms.return_value = NOW_MS
     attempts = create_autospec(Attempts, instance=True, free_slots=10)
     revocations = create_autospec(Revocations, instance=True)
-    scheduler = Scheduler(store, attempts, revocations, clock, EngineSettings(), "me")
+    health = Health()
+
+    async def look_at_store() -> None:
+        await health.doubts(Part.STORE).wait()
+        health.mend(Part.STORE)
+
+    scheduler = Scheduler(store, attempts, revocations, clock, EngineSettings(regain_ms=0), "me", health)
+    looking = asyncio.create_task(look_at_store())
     scheduler.wake(7, NOW_MS)
     running = asyncio.create_task(scheduler.run())
 
@@ -66,5 +74,6 @@ async def test_a_wake_up_that_overtakes_the_answer_of_a_claim_is_acted_upon(
         await asked.wait()
     assert looks == [[7], [7]]
     scheduler.stop()
+    looking.cancel()
     async with asyncio.timeout(30):
         await running

@@ -1,0 +1,151 @@
+"""The client of the store and its connections, without a server around them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from redis.asyncio import Redis
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.domain.task import Schedule
+from kuueri_grpc.ports import Disconnected, Due, Reconnected, Signal
+from kuueri_grpc.store import signals
+from kuueri_grpc.store.client import CONNECTIONS, StoreClient
+from kuueri_grpc.store.commands import Commands
+from kuueri_grpc.store.connection import StoreAddress
+from kuueri_grpc.store.errors import outages_mapped
+from kuueri_grpc.store.settings import StoreSettings
+from kuueri_grpc.store.signals import RedisSignalBus
+from tests.acceptance.served import PATIENCE_S
+from tests.acceptance.targets import now_ms, passed
+from tests.outages.valkeys import Valkey
+from tests.store.ports import PROJECT, Ports, connected, spec
+
+TIMEOUT_MS = 300
+
+
+@pytest.fixture
+async def client(valkey: Valkey) -> AsyncIterator[StoreClient]:
+    async with StoreAddress(valkey.url, timeout_ms=TIMEOUT_MS).connect() as client:
+        assert isinstance(client, StoreClient)
+        yield client
+
+
+@pytest.fixture
+async def patient(valkey: Valkey) -> AsyncIterator[StoreClient]:
+    """A client for commands that are to be answered, however busy this machine is."""
+    async with StoreAddress(valkey.url, timeout_ms=int(PATIENCE_S * 1_000)).connect() as client:
+        assert isinstance(client, StoreClient)
+        yield client
+
+
+async def endless(client: Commands) -> None:
+    """A command that takes longer than anybody waits."""
+    with outages_mapped():
+        await client.blpop(["nothing-comes-here"], timeout=0)
+
+
+async def test_exhausted_connections_are_an_outage(valkey: Valkey) -> None:
+    async with StoreAddress(valkey.url, timeout_ms=TIMEOUT_MS).connect_for_checks() as single:
+        assert isinstance(single, StoreClient)
+        # Held by the test, as no command takes longer than the next one waits.
+        async with single._slots:
+            with pytest.raises(StoreUnavailable, match="does not answer in time"), outages_mapped():
+                await single.get("key")
+    async with StoreAddress(valkey.url).connect_for_checks() as single:
+        # One connection is enough for any number of commands.
+        assert await asyncio.gather(*(single.get("key") for _ in range(100))) == [None] * 100
+
+
+async def test_cancelled_commands_lose_no_connection(valkey: Valkey, patient: StoreClient) -> None:
+    async with valkey.client() as store:
+        for _ in range(3):
+            waiting = [asyncio.create_task(endless(patient)) for _ in range(2 * CONNECTIONS)]
+            while (await store.info("clients"))["blocked_clients"] < CONNECTIONS:
+                pass
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+    assert all(await asyncio.gather(*(patient.ping() for _ in range(2 * CONNECTIONS))))
+
+
+async def test_refused_connection_is_an_outage(valkey: Valkey, client: StoreClient) -> None:
+    valkey.kill()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"), outages_mapped():
+        await client.get("key")
+
+
+async def test_broken_connections_are_replaced_without_a_word(valkey: Valkey, patient: StoreClient) -> None:
+    await asyncio.gather(*(patient.ping() for _ in range(CONNECTIONS)))
+    valkey.kill()
+    await valkey.start()
+    assert all(await asyncio.gather(*(patient.ping() for _ in range(CONNECTIONS))))
+
+
+@pytest.fixture
+async def ports(valkey: Valkey) -> AsyncIterator[Ports]:
+    settings = StoreSettings(partitions=1, call_timeout_ms=TIMEOUT_MS)
+    async with connected(valkey.url, settings) as ports:
+        await ports.create_project()
+        yield ports
+
+
+async def test_claim_that_comes_too_late_takes_nothing(valkey: Valkey, ports: Ports) -> None:
+    """A frozen store finds it in a socket when it goes on; who sent it has long given up."""
+    await ports.subscribe(spec("task", schedule=Schedule(delay_ms=1)))
+    await ports.until(await ports.now_ms() + 1)
+    await ports.execution.next_due()
+    valkey.freeze()
+    with pytest.raises(StoreUnavailable):
+        await ports.claim()
+    await passed(now_ms() + TIMEOUT_MS)
+    valkey.thaw()
+    assert (await ports.tasks.get(PROJECT, "task")).state is TaskState.SCHEDULED
+    async with valkey.client() as store:
+        # It was carried out: what is taken for granted above did not just get lost.
+        assert (await store.info("commandstats"))["cmdstat_evalsha"]["calls"] > 0
+    (claim,) = await ports.claim()
+    assert claim.attempt == 1
+
+
+async def next_signal(listening: AsyncIterator[Signal]) -> Signal:
+    async with asyncio.timeout(PATIENCE_S):
+        return await anext(listening)
+
+
+async def test_silent_store_is_noticed_by_who_waits_for_signals(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_SILENCE_S", 0.1)
+    async with StoreAddress(valkey.url).connect_for_signals() as client:
+        bus = RedisSignalBus(client, partitions=1, instance="here")
+        async with aclosing(bus.listen()) as listening:  # type: ignore[type-var]  # a generator, which closes
+            assert await next_signal(listening) == Reconnected()
+            valkey.freeze()
+            lost = await next_signal(listening)
+            assert isinstance(lost, Disconnected)
+            assert "no answer to a PING" in lost.why
+            with pytest.raises(StoreUnavailable):
+                await bus.follow(PROJECT, "task")
+            valkey.thaw()
+            assert await next_signal(listening) == Reconnected()
+
+
+async def test_silence_alone_interrupts_nothing(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_SILENCE_S", 0.1)
+    async with StoreAddress(valkey.url).connect_for_signals() as client, valkey.client() as store:
+        bus = RedisSignalBus(client, partitions=1, instance="here")
+        async with aclosing(bus.listen()) as listening:  # type: ignore[type-var]  # a generator, which closes
+            assert await next_signal(listening) == Reconnected()
+            following = asyncio.create_task(next_signal(listening))
+            await pinged_again(store)
+            await store.publish("{0}:wake", "7")
+            assert await following == Due(0, 7)
+
+
+async def pinged_again(store: Redis) -> None:
+    """Return when the one subscriber has asked for a sign of life a few times."""
+    while (await store.info("commandstats")).get("cmdstat_ping", {"calls": 0})["calls"] < 5:
+        pass

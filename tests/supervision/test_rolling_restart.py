@@ -1,0 +1,127 @@
+"""Three servers on one store are replaced one after the other, under load: nobody notices."""
+
+import asyncio
+import itertools
+import re
+from collections import Counter
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from kuueri_grpc.pb import task_pb2
+from tests.acceptance.caller import Project, after, connected, post, register, state_name
+from tests.acceptance.targets import OK, Answer, Exchange, Target
+from tests.supervision.calls import persistent
+from tests.supervision.processes import Served, serving
+
+pytestmark = pytest.mark.timeout(300)
+
+PRODUCERS = 8
+
+
+class Front:
+    """A client's view of several servers: a call goes to one, and to another if that one cannot take it."""
+
+    def __init__(self) -> None:
+        self.project: Project | None = None
+        self._channels: dict[Served, grpc.aio.Channel] = {}
+        self._turn = itertools.count()
+
+    async def add(self, served: Served, stack: AsyncExitStack) -> None:
+        channel = await stack.enter_async_context(connected(served.address))
+        self._channels[served] = channel
+        if self.project is None:
+            self.project = await register(channel)
+
+    def remove(self, served: Served) -> None:
+        """Send nothing there any more, as a load balancer does."""
+        del self._channels[served]
+
+    def next(self) -> Project:
+        assert self.project is not None
+        channels = list(self._channels.values())
+        return self.project.on(channels[next(self._turn) % len(channels)])
+
+
+class Load:
+    """Producers that subscribe a task each, wait until it came to the target, and go on."""
+
+    def __init__(self, front: Front, target: Target) -> None:
+        self.acknowledged: list[str] = []
+        self.stopping = False
+        self._front = front
+        self._target = target
+        self._numbers = itertools.count()
+        self._arrival = asyncio.Event()
+
+    async def produce(self) -> None:
+        while not self.stopping:
+            task_id = f"task-{next(self._numbers)}"
+            came = asyncio.Event()
+            url = self._target.script(f"/{task_id}", self._when_the_next_comes(came))
+            task = post(url, task_id=task_id, schedule=after(100))
+            await persistent(partial(self._subscribe, task))
+            self.acknowledged.append(task_id)
+            await came.wait()
+
+    async def _subscribe(self, task: task_pb2.Task) -> None:
+        await self._front.next().subscribe(task, request_id=task.task_id)
+
+    async def progress(self, count: int) -> None:
+        """Return when that many more requests came to the target."""
+        for _ in range(count):
+            await self._arrival.wait()
+
+    def _when_the_next_comes(self, came: asyncio.Event) -> Answer:
+        """Answer when another request comes: there are attempts in flight all the time."""
+
+        async def answer(exchange: Exchange) -> None:
+            self._arrival.set()
+            self._arrival = asyncio.Event()
+            came.set()
+            if not self.stopping:
+                await self._arrival.wait()
+            await OK(exchange)
+
+        return answer
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._arrival.set()
+
+
+async def test_nothing_is_lost_and_nothing_is_sent_twice(tmp_path: Path, target: Target, store: str) -> None:
+    options = ("--redis-url", store, "--workers", "1", "--grace", "120")
+    front = Front()
+    load = Load(front, target)
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str) -> Served:
+            return await stack.enter_async_context(serving(tmp_path, *options, name=name))
+
+        servers = [await start(name) for name in ("a", "b", "c")]
+        for served in servers:
+            await served.ready()
+            await front.add(served, stack)
+        producers = [asyncio.create_task(load.produce()) for _ in range(PRODUCERS)]
+
+        for name, leaving in zip(("d", "e", "f"), servers, strict=True):
+            coming = await (await start(name)).ready()
+            await front.add(coming, stack)
+            await load.progress(2 * PRODUCERS)
+            front.remove(leaving)
+            await leaving.stop()
+            assert not [line for line in leaving.log if re.search(" (WARNING|ERROR) ", line)], leaving.story
+            await load.progress(2 * PRODUCERS)
+        load.stop()
+        await asyncio.gather(*producers)
+
+        project = front.next()
+        for task_id in load.acknowledged:
+            task, _ = await project.ended(task_id)
+            assert (state_name(task), task.attempt_count) == ("COMPLETED", 1), task
+        came = Counter(exchange.path for exchange in target.exchanges)
+        assert came == {f"/{task_id}": 1 for task_id in load.acknowledged}
