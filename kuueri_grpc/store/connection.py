@@ -9,11 +9,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from kuueri_grpc.store import keys
-from kuueri_grpc.store.errors import outages_mapped
+from kuueri_grpc.store.errors import CALL_TIMEOUT_S, outages_mapped
 
 #: Commands in flight to the store per process; more wait their turn.
 _CONNECTIONS = 64
-_SOCKET_TIMEOUT_S = 5.0
 SCHEMA = "1"
 
 
@@ -34,9 +33,9 @@ class StoreAddress:
         pool = BlockingConnectionPool.from_url(
             self.url,
             max_connections=_CONNECTIONS,
-            timeout=_SOCKET_TIMEOUT_S,
-            socket_timeout=_SOCKET_TIMEOUT_S,
-            socket_connect_timeout=_SOCKET_TIMEOUT_S,
+            timeout=CALL_TIMEOUT_S,
+            socket_timeout=None,  # see `outages_mapped`
+            socket_connect_timeout=CALL_TIMEOUT_S,
             **self._credentials(),
         )
         return Redis.from_pool(pool)
@@ -51,7 +50,7 @@ class StoreAddress:
             self.url,
             socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=_SOCKET_TIMEOUT_S,
+            socket_connect_timeout=CALL_TIMEOUT_S,
             **self._credentials(),
         )
         return Redis.from_pool(pool)
@@ -68,7 +67,7 @@ async def initialise(client: Redis, partitions: int) -> str:
         UnfitStore: it evicts keys, has too few databases, or was made with another partition count.
         StoreUnavailable: it does not answer.
     """
-    with outages_mapped():
+    async with outages_mapped():
         policy = await _configured(client, "maxmemory-policy", "noeviction")
         databases = int(await _configured(client, "databases", "16"))
     if policy != "noeviction":
@@ -78,7 +77,7 @@ async def initialise(client: Redis, partitions: int) -> str:
         )
     if databases < 4:
         raise UnfitStore(f"the store has {databases} databases; 4 are needed (0 to 3)")
-    with outages_mapped():
+    async with outages_mapped():
         for field, value in (
             ("epoch", secrets.token_urlsafe(9)),
             ("partitions", str(partitions)),

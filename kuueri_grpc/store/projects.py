@@ -36,7 +36,7 @@ class RedisProjectStore:
         project, keep the claim. A crash in between leaves a project nobody was told of.
         """
         claim = keys.email(email)
-        with outages_mapped():
+        async with outages_mapped():
             claimed = await self._client.set(claim, project_id, nx=True, px=_EMAIL_CLAIM_MS)
             # A repeated call after a lost answer finds its own claim.
             if not claimed and await self._client.get(claim) != project_id.encode():
@@ -47,12 +47,12 @@ class RedisProjectStore:
             self._partition(project_id),
             [project_id, email, key_id, _pack_credential(digest, None), signing],
         )
-        with outages_mapped():
+        async with outages_mapped():
             await self._client.set(claim, project_id)
 
     async def get(self, project_id: str) -> Project:
         """See `ports.ProjectStore`."""
-        with outages_mapped():
+        async with outages_mapped():
             kept = await self._client.hgetall(keys.project(self._partition(project_id), project_id))
         if not kept:
             raise ProjectNotFound(project_id)
@@ -66,7 +66,7 @@ class RedisProjectStore:
 
     async def credential(self, project_id: str, key_id: str) -> Credential | None:
         """See `ports.ProjectStore`."""
-        with outages_mapped():
+        async with outages_mapped():
             kept = await self._client.hget(keys.credentials(self._partition(project_id), project_id), key_id)
         if kept is None:
             return None
@@ -93,7 +93,7 @@ class RedisProjectStore:
 
     async def epoch(self) -> str:
         """See `ports.ProjectStore`."""
-        with outages_mapped():
+        async with outages_mapped():
             kept = await self._client.hget(keys.STORE, "epoch")
         return text(kept)
 

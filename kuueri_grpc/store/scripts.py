@@ -51,7 +51,7 @@ class ScriptRunner:
         """Run one script and return its answer. Raises `StoreUnavailable`."""
         wanted = script(name)
         partition_keys = self._keys[partition]
-        with outages_mapped():
+        async with outages_mapped():
             try:
                 return await self._evalsha(wanted.sha, partition_keys, arguments)
             except NoScriptError:
@@ -73,7 +73,7 @@ class ScriptRunner:
         if not pending:
             return []
         wanted = script(name)
-        with outages_mapped():
+        async with outages_mapped():
             answers = await self._pipeline(wanted.sha, pending)
             missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
             if missing:

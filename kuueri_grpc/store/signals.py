@@ -18,8 +18,6 @@ from kuueri_grpc.ports import Changed, Due, Lease, Reconnected, Revoke, Revoked,
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.errors import outages_mapped
 
-#: How long the store may take to confirm a subscription.
-_CONFIRMATION_S = 5.0
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -115,10 +113,9 @@ class RedisSignalBus:
         # Before the confirmation, so that a reconnection in between subscribes to it too.
         self._followed[channel] = task
         try:
-            with outages_mapped():
-                async with asyncio.timeout(_CONFIRMATION_S):
-                    await _send_beside_reader(self._pubsub, "SUBSCRIBE", channel)
-                    await confirmed.wait()
+            async with outages_mapped():
+                await _send_beside_reader(self._pubsub, "SUBSCRIBE", channel)
+                await confirmed.wait()
         except BaseException:
             del self._followed[channel]
             await self._unsubscribe(channel)
@@ -159,7 +156,7 @@ class RedisSignalBus:
         await self._send(instance, {"revoked": _pack(revoked.lease)})
 
     async def _send(self, instance: str, message: dict[str, object]) -> None:
-        with outages_mapped():
+        async with outages_mapped():
             await self._client.publish(keys.instance_channel(instance), json.dumps(message))
 
 
