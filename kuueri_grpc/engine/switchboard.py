@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.backoff import Backoff
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.watch import WatchHub
@@ -51,11 +52,15 @@ class Switchboard:
                 await self._catch_up()
 
     async def _catch_up(self) -> None:
-        try:
-            await self._scheduler.look_again()
-        except StoreUnavailable as error:
-            _log.warning("looking for due tasks failed, the next look comes by itself: %s", error)
-            return
+        backoff = Backoff()
+        # Signals come from a store that does not answer yet, too, as while it loads its data: what was
+        # missed would be missed for good. Nothing is heard meanwhile; it waits in the connection.
+        while True:
+            try:
+                await self._scheduler.look_again()
+                break
+            except StoreUnavailable as error:
+                await backoff.wait("looking for due tasks", error)
         self._watches.wake_all()
         self._connected.set()
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from kuueri_grpc.domain.errors import Draining
+from kuueri_grpc.domain.errors import Draining, TaskNotFound
 from kuueri_grpc.domain.state import TERMINAL_STATES
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent
@@ -108,6 +108,7 @@ class WatchHub:
     ) -> AsyncIterator[WatchItem]:
         page = await self._store.timeline(project_id, task_id, position, _PAGE)
         yield Snapshot(page.task, position)
+        born_ms = page.task.create_time_ms
         until = page.last_sequence
         while True:
             for event in page.events:
@@ -123,6 +124,8 @@ class WatchHub:
                 yield Heartbeat(position)
                 continue
             page = await self._store.timeline(project_id, task_id, position, _PAGE)
+            if page.task.create_time_ms != born_ms:
+                raise TaskNotFound(task_id)  # purged; there is another one of that id now
             for event in page.events:
                 position = event.sequence
                 ended = event.type in TERMINAL_EVENTS
@@ -149,12 +152,15 @@ class WatchHub:
         try:
             await self._bus.follow(project_id, task_id)
         except BaseException:
-            await self._leave(project_id, task_id, flag)
+            self._forget(project_id, task_id, flag)
             raise
 
     async def _leave(self, project_id: str, task_id: str, flag: asyncio.Event) -> None:
+        self._forget(project_id, task_id, flag)
+        await self._bus.unfollow(project_id, task_id)
+
+    def _forget(self, project_id: str, task_id: str, flag: asyncio.Event) -> None:
         flags = self._watchers[project_id, task_id]
         flags.discard(flag)
         if not flags:
             del self._watchers[project_id, task_id]
-            await self._bus.unfollow(project_id, task_id)

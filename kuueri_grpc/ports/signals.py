@@ -54,11 +54,14 @@ class SignalBus(Protocol):
         ...
 
     async def follow(self, project_id: str, task_id: str) -> None:
-        """Ask for `Changed` of this task; returns when the subscription is in force."""
+        """Ask for `Changed` of this task; returns when the subscription is in force.
+
+        Each call that returned is undone by one `unfollow`: whoever leaves does not deafen another.
+        """
         ...
 
     async def unfollow(self, project_id: str, task_id: str) -> None:
-        """Stop `Changed` of this task."""
+        """Undo one `follow`: `Changed` of this task stops with the last one."""
         ...
 
     async def send_revoke(self, instance: str, revoke: Revoke) -> None:
