@@ -75,9 +75,9 @@ class Attempts:
         return len(self._in_flight)
 
     async def slot_freed(self) -> None:
-        """Return when an attempt has ended since the last call."""
-        await self._slot_freed.wait()
+        """Return when the next attempt ends: what was freed before may have been taken since."""
         self._slot_freed.clear()
+        await self._slot_freed.wait()
 
     def stop_waiting(self) -> None:
         """Let `slot_freed` return although none was."""

@@ -7,6 +7,7 @@ the holder's lease has run out, after which it does not start anything (see `Att
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +24,7 @@ class Revocations:
         self._instance = instance
         self._claims_under_way = 0
         self._revoked: set[Lease] = set()
-        self._awaited: dict[Lease, asyncio.Event] = {}
+        self._awaited: defaultdict[Lease, set[asyncio.Event]] = defaultdict(set)
 
     @contextmanager
     def claiming(self) -> Iterator[None]:
@@ -57,7 +58,8 @@ class Revocations:
             await self._stop_elsewhere(lease, cancelled.holder, cancelled.lease_left_ms)
 
     async def _stop_elsewhere(self, lease: Lease, holder: str, lease_left_ms: int) -> None:
-        stopped = self._awaited.setdefault(lease, asyncio.Event())
+        stopped = asyncio.Event()
+        self._awaited[lease].add(stopped)
         try:
             async with asyncio.timeout(lease_left_ms / 1_000):
                 await self._bus.send_revoke(holder, Revoke(lease, self._instance))
@@ -65,7 +67,9 @@ class Revocations:
         except TimeoutError:
             pass  # The lease has run out: the holder is gone, or will find that it may not start.
         finally:
-            self._awaited.pop(lease, None)
+            self._awaited[lease].discard(stopped)
+            if not self._awaited[lease]:
+                del self._awaited[lease]
 
     async def answer(self, revoke: Revoke) -> None:
         """Do what another instance asked, and tell it."""
@@ -74,5 +78,5 @@ class Revocations:
 
     def resolve(self, revoked: Revoked) -> None:
         """Take another instance's word that it has stopped."""
-        if stopped := self._awaited.get(revoked.lease):
+        for stopped in self._awaited.get(revoked.lease, ()):
             stopped.set()

@@ -141,10 +141,10 @@ class Server:
         assert " ERROR " not in self.log, self.log
 
     def kill(self) -> None:
-        """End it as a crash does: nothing of it runs any more when this returns."""
+        """End it, with all processes that it consists of, as a crash does."""
         process, self._process = self._process, None
         assert process is not None
-        process.send(signal.SIGKILL)
+        process.send_to_group(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
     @property

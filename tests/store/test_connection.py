@@ -79,3 +79,18 @@ async def test_scripts_are_loaded_again_when_the_store_has_forgotten_them(ports:
     assert len(page.tasks) == 10
     await ports.client.script_flush()
     assert len(await ports.execution.next_due()) == 1
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_call_that_is_cancelled_ends(ports: Ports, steps: int) -> None:
+    """At whatever point: a loop that is told to end must not go on."""
+    await ports.subscribe(spec("a"))
+    call = asyncio.create_task(ports.tasks.get(PROJECT, "a"))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    answered = call.done()
+    call.cancel()
+    await asyncio.wait([call])
+
+    assert call.cancelled() or answered
+    assert (await ports.tasks.get(PROJECT, "a")).spec.task_id == "a"

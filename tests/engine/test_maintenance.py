@@ -1,0 +1,60 @@
+"""What is done now and then: the sweep, and the net under the signals."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.domain.state import Trigger
+from kuueri_grpc.engine.maintenance import Maintenance
+from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.settings import StoreSettings
+from tests.engine.parts import Instance, instance, running
+from tests.store.ports import Ports, spec
+
+INTERVAL_MS = 5
+
+
+@pytest.fixture
+async def unheard(ports: Ports) -> AsyncIterator[Instance]:
+    """An engine that hears no signals."""
+    async with instance(ports) as here, running(here.scheduler.run(), here.reporter.run()):
+        yield here
+
+
+async def test_a_wake_up_that_was_lost_is_made_up_for(ports: Ports, unheard: Instance) -> None:
+    async with running(Maintenance(ports.execution, unheard.scheduler, INTERVAL_MS).run()):
+        for n in range(3):
+            await ports.subscribe(spec(f"t{n}"))
+            assert (await unheard.dispatcher.started()).task_id == f"t{n}"
+
+
+@pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, history_ms=1)])
+async def test_what_has_expired_is_swept(ports: Ports, unheard: Instance) -> None:
+    await ports.subscribe(spec("a"))
+    await ports.report((await ports.take("a")).lease, Trigger.COMPLETE)
+    assert ports.raw().names_with(":ended")
+
+    async with running(Maintenance(ports.execution, unheard.scheduler, INTERVAL_MS).run()):
+        while ports.raw().names_with(":ended"):
+            await ports.until(await ports.now_ms() + 1)
+
+    assert not ports.raw().names_with(":index:")
+
+
+async def test_an_outage_does_not_end_it(ports: Ports, unheard: Instance) -> None:
+    class Unavailable(RedisExecutionStore):
+        outages = 3
+
+        async def sweep(self) -> None:
+            if self.outages:
+                self.outages -= 1
+                raise StoreUnavailable("not now")
+            await super().sweep()
+
+    store = Unavailable(ports.runner, ports.settings, ports.clock)
+    async with running(Maintenance(store, unheard.scheduler, INTERVAL_MS).run()):
+        await ports.subscribe(spec("a"))
+
+        assert (await unheard.dispatcher.started()).task_id == "a"
+    assert store.outages == 0

@@ -1,0 +1,424 @@
+"""Watching a task: snapshot, missed events, synced, live events, to the end, without a gap."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kuueri_grpc.domain.errors import CursorTooOld, Draining, StoreUnavailable, TaskNotFound
+from kuueri_grpc.domain.state import TaskState, Trigger
+from kuueri_grpc.domain.task import Schedule
+from kuueri_grpc.domain.timeline import EventType
+from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub, WatchItem
+from kuueri_grpc.ports import TimelineSlice
+from kuueri_grpc.store import keys
+from kuueri_grpc.store.settings import StoreSettings
+from kuueri_grpc.store.tasks import RedisTaskStore
+from tests.engine.parts import Instance, instance, running, soon
+from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
+
+
+@pytest.fixture
+async def here(ports: Ports) -> AsyncIterator[Instance]:
+    """An engine that hears signals and dispatches nothing, and a paused task "a" with two events."""
+    await ports.subscribe(spec("a", schedule=Schedule(delay_ms=HOUR_MS)))
+    await ports.tasks.pause(PROJECT, "a")
+    async with instance(ports) as here, running(here.switchboard.run()):
+        await soon(here.switchboard.connected())
+        yield here
+
+
+class Watch:
+    """One watch, read item by item."""
+
+    def __init__(self, hub: WatchHub, after: int | None = None, task_id: str = "a") -> None:
+        self._items = hub.watch(PROJECT, task_id, after)
+
+    async def next(self) -> WatchItem:
+        return await soon(anext(self._items))
+
+    async def until_synced(self) -> list[WatchItem]:
+        items = [await self.next()]
+        while not isinstance(items[-1], Synced):
+            items.append(await self.next())
+        return items
+
+    async def event(self) -> tuple[int, EventType]:
+        item = await self.next()
+        assert isinstance(item, TaskEvent)
+        return item.sequence, item.event.type
+
+    async def ends(self) -> bool:
+        try:
+            await self.next()
+        except StopAsyncIteration:
+            return True
+        return False
+
+    async def leave(self) -> None:
+        await self._items.aclose()  # type: ignore[attr-defined]
+
+
+async def toggle(ports: Ports, times: int = 1) -> None:
+    """Make two events, resumed and paused."""
+    for _ in range(times):
+        await ports.tasks.resume(PROJECT, "a")
+        await ports.tasks.pause(PROJECT, "a")
+
+
+async def listeners(ports: Ports) -> int:
+    channel = keys.watch_channel(keys.partition_of(PROJECT, 4), PROJECT, "a")
+    ((_, count),) = await ports.client.pubsub_numsub(channel)
+    return int(count)
+
+
+class TestOrder:
+    async def test_snapshot_missed_events_synced(self, ports: Ports, here: Instance) -> None:
+        watch = Watch(here.hub)
+
+        snapshot, *events, synced = await watch.until_synced()
+
+        assert snapshot == Snapshot(await ports.tasks.get(PROJECT, "a"), 0)
+        assert [(e.sequence, e.event.type) for e in events if isinstance(e, TaskEvent)] == [
+            (1, EventType.SUBSCRIBED),
+            (2, EventType.PAUSED),
+        ]
+        assert synced == Synced(2)
+        await watch.leave()
+
+    async def test_then_live_events_to_the_last_one(self, ports: Ports, here: Instance) -> None:
+        watch = Watch(here.hub)
+        await watch.until_synced()
+
+        await ports.tasks.run(PROJECT, "a")
+        assert await watch.event() == (3, EventType.RESUMED)
+        claim = await ports.take("a")
+        assert await watch.event() == (4, EventType.DISPATCHED)
+        await ports.report(claim.lease, Trigger.COMPLETE)
+        assert await watch.event() == (5, EventType.SUCCEEDED)
+        assert await watch.event() == (6, EventType.COMPLETED)
+        assert await watch.ends()
+        assert await listeners(ports) == 0
+
+    @pytest.mark.parametrize("after", [None, 0, 1, 2, 3])
+    async def test_an_ended_task_is_told_and_done(
+        self, ports: Ports, here: Instance, after: int | None
+    ) -> None:
+        await ports.tasks.cancel(PROJECT, "a")
+        watch = Watch(here.hub, after)
+
+        snapshot, *events, synced = await watch.until_synced()
+
+        assert isinstance(snapshot, Snapshot)
+        assert (snapshot.task.state, snapshot.sequence) == (TaskState.CANCELED, after or 0)
+        assert [event.sequence for event in events] == list(range((after or 0) + 1, 4))
+        assert synced == Synced(3)
+        assert await watch.ends()
+
+    async def test_more_events_than_one_read_gives(self, ports: Ports, here: Instance) -> None:
+        await toggle(ports, 600)
+        watch = Watch(here.hub)
+
+        items = await watch.until_synced()
+
+        assert [item.sequence for item in items] == [0, *range(1, 1_203), 1_202]
+        await toggle(ports, 600)
+        for sequence in range(1_203, 2_403):
+            assert (await watch.event())[0] == sequence
+        await watch.leave()
+
+
+class TestResume:
+    @pytest.mark.parametrize("after", [0, 1, 2])
+    async def test_from_a_position(self, ports: Ports, here: Instance, after: int) -> None:
+        watch = Watch(here.hub, after)
+
+        items = await watch.until_synced()
+
+        assert [item.sequence for item in items] == [after, *range(after + 1, 3), 2]
+        await toggle(ports)
+        assert await watch.event() == (3, EventType.RESUMED)
+        await watch.leave()
+
+    async def test_from_every_item_of_a_watch_nothing_is_missed_or_repeated(
+        self, ports: Ports, here: Instance
+    ) -> None:
+        await toggle(ports, 3)
+        first = Watch(here.hub)
+        for item in await first.until_synced():
+            second = Watch(here.hub, item.sequence)
+            resumed = [one.sequence for one in await second.until_synced() if isinstance(one, TaskEvent)]
+            assert resumed == list(range(item.sequence + 1, 9))
+            await second.leave()
+        await first.leave()
+
+    async def test_a_position_that_the_task_has_not_reached(self, here: Instance) -> None:
+        with pytest.raises(CursorTooOld):
+            await Watch(here.hub, 3).next()
+
+    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, timeline_cap=5)])
+    async def test_a_position_that_is_not_kept_any_more(self, ports: Ports, here: Instance) -> None:
+        await toggle(ports, 5)  # 12 events, of which 8 to 12 are kept
+
+        with pytest.raises(CursorTooOld):
+            await Watch(here.hub, 6).next()
+        watch = Watch(here.hub, 7)
+        assert [item.sequence for item in await watch.until_synced()] == [7, *range(8, 13), 12]
+        await watch.leave()
+
+    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, timeline_cap=5)])
+    async def test_a_new_watch_of_a_cut_timeline_begins_with_what_is_kept(
+        self, ports: Ports, here: Instance
+    ) -> None:
+        await toggle(ports, 5)
+        watch = Watch(here.hub)
+
+        assert [item.sequence for item in await watch.until_synced()] == [0, *range(8, 13), 12]
+        await watch.leave()
+
+    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, timeline_cap=5)])
+    async def test_a_reader_that_is_too_slow_for_a_cut_timeline_is_told(
+        self, ports: Ports, here: Instance
+    ) -> None:
+        watch = Watch(here.hub)
+        await watch.until_synced()
+        await toggle(ports, 5)
+
+        with pytest.raises(CursorTooOld):
+            await watch.next()
+
+    async def test_no_such_task(self, ports: Ports, here: Instance) -> None:
+        with pytest.raises(TaskNotFound):
+            await Watch(here.hub, task_id="never-was").next()
+        assert here.hub._watchers == {}
+
+
+class SlowReads(RedisTaskStore):
+    """The real store; what happens while a read's answer is on its way back is the test's to say."""
+
+    meanwhile = staticmethod(lambda: asyncio.sleep(0))
+
+    async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:
+        answer = await super().timeline(project_id, task_id, after_sequence, limit)
+        await self.meanwhile()
+        return answer
+
+
+class TestNoGap:
+    async def test_events_between_the_snapshot_and_the_live_part(self, ports: Ports, here: Instance) -> None:
+        store = SlowReads(ports.runner, ports.settings)
+        hub = WatchHub(store, here.bus, HOUR_MS)
+        here.switchboard._watches = hub
+        store.meanwhile = lambda: toggle(ports)
+        watch = Watch(hub)
+        snapshot = await watch.next()
+        store.meanwhile = lambda: asyncio.sleep(0)
+
+        assert isinstance(snapshot, Snapshot)
+        assert snapshot.task.sequence == 2
+        assert [(await watch.next()).sequence for _ in range(2)] == [1, 2]
+        assert await watch.next() == Synced(2)
+        assert [await watch.event() for _ in range(2)] == [(3, EventType.RESUMED), (4, EventType.PAUSED)]
+        await watch.leave()
+
+    async def test_the_last_event_right_after_the_snapshot(self, ports: Ports, here: Instance) -> None:
+        store = SlowReads(ports.runner, ports.settings)
+        hub = WatchHub(store, here.bus, HOUR_MS)
+        here.switchboard._watches = hub
+        store.meanwhile = lambda: ports.tasks.cancel(PROJECT, "a")  # type: ignore[assignment, return-value]
+        watch = Watch(hub)
+
+        assert [item.sequence for item in await watch.until_synced()] == [0, 1, 2, 2]
+        assert await watch.event() == (3, EventType.CANCELED)
+        assert await watch.ends()
+
+    async def test_while_events_never_stop(self, ports: Ports, here: Instance) -> None:
+        async def go_on() -> None:
+            while True:
+                await toggle(ports)
+
+        async with running(go_on()):
+            watches = [Watch(here.hub) for _ in range(5)]
+            for watch in watches:
+                seen: list[int] = []
+                while len(seen) < 100:
+                    item = await watch.next()
+                    if isinstance(item, TaskEvent):
+                        seen.append(item.sequence)
+                assert seen == list(range(1, 101))
+                await watch.leave()
+
+    async def test_after_the_connection_for_signals_broke(self, ports: Ports, here: Instance) -> None:
+        watch = Watch(here.hub)
+        await watch.until_synced()
+        for n in range(5):
+            await ports.client.client_kill_filter(_type="pubsub")
+            await toggle(ports)
+            assert [(await watch.event())[0] for _ in range(2)] == [3 + 2 * n, 4 + 2 * n]
+        await watch.leave()
+
+
+class TestSeveral:
+    async def test_all_are_told(self, ports: Ports, here: Instance) -> None:
+        watches = [Watch(here.hub) for _ in range(20)]
+        for watch in watches:
+            await watch.until_synced()
+        assert await listeners(ports) == 1  # one subscription, however many watch
+
+        await toggle(ports)
+
+        for watch in watches:
+            assert [(await watch.event())[0] for _ in range(2)] == [3, 4]
+            await watch.leave()
+        assert await listeners(ports) == 0
+
+    async def test_one_who_leaves_does_not_deafen_the_other(self, ports: Ports, here: Instance) -> None:
+        stays, leaves = Watch(here.hub), Watch(here.hub)
+        await stays.until_synced()
+        await leaves.until_synced()
+
+        await leaves.leave()
+        await toggle(ports)
+
+        assert await stays.event() == (3, EventType.RESUMED)
+        await stays.leave()
+
+    @pytest.mark.parametrize("steps", range(6))
+    async def test_one_who_gives_up_while_joining_does_not_deafen_the_other(
+        self, ports: Ports, here: Instance, steps: int
+    ) -> None:
+        stays = Watch(here.hub)
+        await stays.until_synced()
+        joining = asyncio.ensure_future(Watch(here.hub).next())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        joining.cancel()
+        await asyncio.wait([joining])
+
+        await toggle(ports)
+
+        assert await stays.event() == (3, EventType.RESUMED)
+        await stays.leave()
+        assert await listeners(ports) == 0
+
+    @pytest.mark.parametrize("steps", range(6))
+    async def test_leaving_while_another_joins(self, ports: Ports, here: Instance, steps: int) -> None:
+        leaves, joins = Watch(here.hub), Watch(here.hub)
+        await leaves.until_synced()
+        leaving = asyncio.ensure_future(leaves.leave())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await joins.until_synced()
+        await soon(leaving)
+
+        await toggle(ports)
+
+        assert await joins.event() == (3, EventType.RESUMED)
+        await joins.leave()
+        assert await listeners(ports) == 0
+
+    async def test_watches_of_different_tasks_do_not_wake_each_other(
+        self, ports: Ports, here: Instance
+    ) -> None:
+        await ports.subscribe(spec("b", schedule=Schedule(delay_ms=HOUR_MS)))
+        a, b = Watch(here.hub), Watch(here.hub, task_id="b")
+        await a.until_synced()
+        await b.until_synced()
+        of_b = asyncio.ensure_future(b.next())
+
+        await toggle(ports)
+        assert await a.event() == (3, EventType.RESUMED)
+        assert not of_b.done()
+
+        await ports.tasks.pause(PROJECT, "b")
+        assert (await soon(of_b)).sequence == 2
+        await a.leave()
+        await b.leave()
+
+
+async def test_a_purge_ends_the_watch(ports: Ports, here: Instance) -> None:
+    watch = Watch(here.hub)
+    await watch.until_synced()
+
+    await ports.tasks.purge(PROJECT, "a")
+
+    with pytest.raises(TaskNotFound):
+        await watch.next()
+
+
+@pytest.mark.parametrize("events", [1, 2, 3])
+async def test_a_new_task_of_that_id_is_not_told_as_the_old_one(
+    ports: Ports, here: Instance, events: int
+) -> None:
+    """However many events it has by then: the old one had two."""
+    watch = Watch(here.hub)
+    await watch.until_synced()
+
+    await ports.tasks.purge(PROJECT, "a")
+    await ports.subscribe(spec("a", schedule=Schedule(delay_ms=HOUR_MS)))
+    if events > 1:
+        await ports.tasks.pause(PROJECT, "a")
+    if events > 2:
+        await ports.tasks.resume(PROJECT, "a")
+
+    with pytest.raises((TaskNotFound, CursorTooOld)):
+        await watch.next()
+
+
+async def test_silence_is_broken_by_heartbeats(ports: Ports, here: Instance) -> None:
+    hub = WatchHub(ports.tasks, here.bus, heartbeat_ms=5)
+    here.switchboard._watches = hub
+    watch = Watch(hub)
+    await watch.until_synced()
+
+    assert [await watch.next() for _ in range(3)] == [Heartbeat(2)] * 3
+
+    await toggle(ports)
+    while isinstance(item := await watch.next(), Heartbeat):
+        assert item == Heartbeat(2)
+    assert item.sequence == 3
+    assert (await watch.event())[0] == 4
+    assert await watch.next() == Heartbeat(4)
+    await watch.leave()
+
+
+class TestDraining:
+    async def test_every_watch_is_ended_at_its_place(self, ports: Ports, here: Instance) -> None:
+        watch = Watch(here.hub)
+        await watch.until_synced()
+        waiting = asyncio.ensure_future(watch.next())
+        await asyncio.sleep(0)
+
+        here.hub.drain()
+
+        with pytest.raises(Draining):
+            await soon(waiting)
+        assert await listeners(ports) == 0
+
+    async def test_new_ones_are_refused(self, here: Instance) -> None:
+        here.hub.drain()
+
+        with pytest.raises(Draining):
+            await Watch(here.hub).next()
+        assert here.hub._watchers == {}
+
+
+async def test_without_a_connection_for_signals_it_is_an_outage(ports: Ports) -> None:
+    await ports.subscribe(spec("a"))
+    async with instance(ports) as deaf:
+        with pytest.raises(StoreUnavailable):
+            await Watch(deaf.hub).next()
+        assert deaf.hub._watchers == {}
+
+
+async def test_what_is_no_watched_task_s_wakes_nobody(here: Instance) -> None:
+    here.hub.wake_all()
+    watch = Watch(here.hub)
+    await watch.until_synced()
+    here.hub.wake_all()
+    waiting = asyncio.ensure_future(watch.next())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()  # it looked, found nothing, and waits again
+    waiting.cancel()
+    await asyncio.wait([waiting])
