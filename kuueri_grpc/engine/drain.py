@@ -12,7 +12,7 @@ from kuueri_grpc.ports import ExecutionStore
 
 _log = logging.getLogger(__name__)
 
-#: What is kept of the grace time for handing back what did not end in it: at most this, or this share.
+#: What is kept of the grace time for handing back what did not end in it: this, or this share if it is less.
 _HAND_BACK_S, _HAND_BACK_SHARE = 1.0, 0.25
 
 
@@ -41,18 +41,17 @@ class Drain:
         self._watches.drain()
 
     async def finish(self, grace_s: float) -> None:
-        """Return when no attempt is in flight, in less than `grace_s`.
+        """Return when no attempt is in flight, in `grace_s` as a rule; a slow store may take a second more.
 
         The loops that renew leases and report outcomes must run meanwhile.
         """
-        hand_back_s = min(_HAND_BACK_S, grace_s * _HAND_BACK_SHARE)
         try:
-            async with asyncio.timeout(grace_s - hand_back_s):
+            async with asyncio.timeout(grace_s - min(_HAND_BACK_S, grace_s * _HAND_BACK_SHARE)):
                 # The claim that was under way may start some.
                 await self._scheduler.stopped()
                 await self._attempts.drained()
         except TimeoutError:
-            await self._hand_back(hand_back_s)
+            await self._hand_back()
         seconds = round(time.monotonic() - self._begun_at, 3)
         _log.info(
             "no attempt is in flight any more after %.1f s",
@@ -60,11 +59,11 @@ class Drain:
             extra={"event": "drain_ended", "seconds": seconds},
         )
 
-    async def _hand_back(self, patience_s: float) -> None:
+    async def _hand_back(self) -> None:
         """Abort the attempts that did not end in time, and let others have their tasks at once."""
         leases = await self._attempts.abort_all()
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(_HAND_BACK_S):
                 count = await self._store.release(leases)
         except (StoreUnavailable, TimeoutError) as error:
             _log.warning(

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _CONFIRMATION_S = 3.0
 #: A connection that was silent for so long is asked for a sign of life, and given up after as long again.
 _SILENCE_S = 5.0
-_BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
 
 
 class RedisSignalBus:

@@ -11,13 +11,14 @@ import re
 import signal
 import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from kuueri_grpc.store import embedded
@@ -31,10 +32,15 @@ PATIENT_MS = 8_000
 IMPATIENT_MS = 1_000
 _BUS_OFFSET = 10_000
 
+MOVED = "finished. State: success"
 READY = "Ready to accept connections"
 WHOLE = "Cluster state changed: ok"
 ELECTED = "Failover election won"
 SYNCED = "PRIMARY <-> REPLICA sync: Finished with success|Successful partial resynchronization"
+
+
+def slot_of(key: str) -> int:
+    return int(key_slot(key.encode()))
 
 
 async def ask(client: Redis, *command: str | int) -> Any:
@@ -66,6 +72,11 @@ class Node:
     def client(self) -> Redis:
         """Return a client of this node, whatever the cluster thinks of it."""
         return Redis(port=self.port, retry=Retry(NoBackoff(), 0))
+
+    async def id(self) -> str:
+        """Return its name in the cluster."""
+        async with self.client() as client:
+            return str((await ask(client, "CLUSTER", "MYID")).decode())
 
     async def start(self) -> Self:
         """Start it, on the data and with the acquaintances it had; return when it answers."""
@@ -156,9 +167,32 @@ class Cluster:
         """Its address, by all nodes: any of them may be gone in a test."""
         return "redis+cluster://" + ",".join(node.address for node in self.nodes)
 
-    def owner(self, slot: int) -> Node:
-        """Return the primary that was given a slot when the cluster was made."""
-        return self.primaries[slot * len(self.primaries) // SLOTS]
+    def owner(self, key: str) -> Node:
+        """Return the primary that was given a key's slot when the cluster was made."""
+        return self.primaries[slot_of(key) * len(self.primaries) // SLOTS]
+
+    def successor(self, primary: Node) -> Node:
+        """Return the replica of a primary."""
+        return self.replicas[list(self.primaries).index(primary)]
+
+    async def whole_again(self, seen: Mapping[Node, int]) -> None:
+        """Return when every node has said so, after the lines that it had said before."""
+        await asyncio.gather(*(node.said(WHOLE, after=count) for node, count in seen.items()))
+
+    async def fail_over(self, primary: Node) -> Node:
+        """Kill a primary; return its successor when it has taken over and all others know."""
+        seen = {node: len(node.lines) for node in self.nodes if node is not primary}
+        await primary.kill()
+        await self.whole_again(seen)
+        return self.successor(primary)
+
+    async def move_slot(self, slot: int, source: Node, target: Node) -> None:
+        """Let a slot go over to another primary, with all its keys at once."""
+        seen = len(source.lines)
+        async with source.client() as client:
+            to = await target.id()
+            await ask(client, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to)
+        await source.said(MOVED, after=seen)
 
     async def be_impatient(self) -> None:
         """Let a dead primary be replaced soon."""
@@ -177,8 +211,8 @@ class Cluster:
                     await ask(client, "CLUSTER", "MEET", "127.0.0.1", earlier.port)
             for (first, last), client in zip(_shares(len(self.primaries)), clients, strict=False):
                 await ask(client, "CLUSTER", "ADDSLOTSRANGE", first, last)
-            for primary, replica in zip(clients, clients[len(self.primaries) :], strict=False):
-                await _follow(replica, (await ask(primary, "CLUSTER", "MYID")).decode())
+            for primary, replica in zip(self.nodes, clients[len(self.primaries) :], strict=False):
+                await _follow(replica, await primary.id())
         await asyncio.gather(
             *(node.said(WHOLE) for node in self.nodes), *(node.said(SYNCED) for node in self.replicas)
         )

@@ -38,6 +38,10 @@ async def target() -> AsyncIterator[Target]:
 
 
 @pytest.fixture
-async def system(tmp_path: Path, valkey: Valkey, target: Target) -> AsyncIterator[System]:
-    async with serving(tmp_path / "server", valkey.url) as (server, channel):
+async def system(
+    tmp_path: Path, valkey: Valkey, target: Target, request: pytest.FixtureRequest
+) -> AsyncIterator[System]:
+    """A server on the store; `parametrize("system", [{...}], indirect=True)` gives it an environment."""
+    env: dict[str, str] = getattr(request, "param", {})
+    async with serving(tmp_path / "server", valkey.url, env) as (server, channel):
         yield System(valkey, server, channel, await register(channel), target)

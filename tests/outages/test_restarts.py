@@ -10,12 +10,16 @@ from tests.outages.conftest import System
 from tests.outages.servers import LEASE_MS, NOT_SERVING, SERVING, health
 
 
+@pytest.mark.parametrize("system", [{}, {"TASKS_WORKERS": "2"}], indirect=True, ids=["one", "two"])
 async def test_store_killed_and_restarted_with_its_aof(system: System) -> None:
+    """Leases run out meanwhile; whichever process has them renews them before any other claims."""
     valkey, project, target = system.valkey, system.project, system.target
     answers = asyncio.Event()
-    target.script("/held/0", held(answers))
-    in_flight = await subscribe_all(project, target, "/held", 1, delay_ms=0)
-    await target.received("/held/0")
+    for i in range(20):
+        target.script(f"/held/{i}", held(answers))
+    in_flight = await subscribe_all(project, target, "/held", 20, delay_ms=0)
+    for i in range(20):
+        await target.received(f"/held/{i}")
     waiting = await subscribe_all(project, target, "/later", 20, delay_ms=500)
     async with health(system.channel) as checks:
         valkey.kill()

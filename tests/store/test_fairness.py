@@ -8,6 +8,7 @@ from kuueri_grpc.store.settings import StoreSettings
 from tests.store.ports import PROJECT, Ports, spec
 
 BACKLOG = 10_000
+MAX_BATCH = 1_000
 OTHER = "project1111111111"
 
 #: Both projects share the one partition.
@@ -16,7 +17,10 @@ one_partition = pytest.mark.parametrize("store_settings", [StoreSettings(partiti
 
 async def backlog(ports: Ports, tasks: int = BACKLOG) -> None:
     """Fill a queue with tasks that were due long before any other."""
-    await ports.subscribe(*(spec(f"old-{n}", queue="long", schedule=Schedule(at_ms=n)) for n in range(tasks)))
+    old = [spec(f"old-{n}", queue="long", schedule=Schedule(at_ms=n)) for n in range(tasks)]
+    # No more in one call than a client may send.
+    for start in range(0, tasks, MAX_BATCH):
+        await ports.subscribe(*old[start : start + MAX_BATCH])
 
 
 @one_partition

@@ -10,7 +10,7 @@ import pytest
 
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
-from kuueri_grpc.ports import Cancelled, ClaimBatch, NewTask, TaskFilter
+from kuueri_grpc.ports import Cancelled, ClaimBatch, NewTask, Renewal, TaskFilter
 from kuueri_grpc.store.settings import StoreSettings
 from tests.store.drive import REPORTS, Driven, drive
 from tests.store.ports import HOUR_MS, PROJECT, Ports, report, spec
@@ -39,6 +39,7 @@ COMMANDS: dict[str, Call] = {
     "purge": lambda ports, task: ports.tasks.purge(PROJECT, task.task_id),
     "get": lambda ports, task: ports.tasks.get(PROJECT, task.task_id),
     "timeline": lambda ports, task: ports.tasks.timeline(PROJECT, task.task_id, 0, 100),
+    "feed": lambda ports, task: ports.tasks.feed(PROJECT, 0, 100),
     "list": lambda ports, task: ports.tasks.list_tasks(PROJECT, TaskFilter(), 10, None),
     "peek": lambda ports, task: ports.execution.next_due(),
     "sweep": lambda ports, task: ports.execution.sweep(),
@@ -161,7 +162,10 @@ class TestClaim:
         late = Schedule(at_ms=1_000, start_deadline_ms=1)
         await twice.ports.subscribe(spec("late", schedule=late), spec("due"))
 
-        await assert_same(twice, twice.ports.look)
+        answer = await assert_same(twice, twice.ports.look)
+
+        assert isinstance(answer, ClaimBatch)
+        assert ([claim.task_id for claim in answer.claims], answer.expired) == (["due"], 1)
 
     async def test_recovering_tasks_is_done_once(self, twice: Twice) -> None:
         await twice.ports.subscribe(spec("a"))
@@ -172,6 +176,7 @@ class TestClaim:
 
         assert isinstance(answer, ClaimBatch)
         assert [claim.attempt for claim in answer.claims] == [1]
+        assert answer.recovered == [(PROJECT, "a")]
 
     @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, max_losses=1)])
     async def test_parking_tasks_is_done_once(self, twice: Twice) -> None:
@@ -179,8 +184,10 @@ class TestClaim:
         await twice.ports.take("a", lease_ms=1)
         await twice.ports.until(await twice.ports.now_ms() + 2)
 
-        await assert_same(twice, twice.ports.look)
+        answer = await assert_same(twice, twice.ports.look)
 
+        assert isinstance(answer, ClaimBatch)
+        assert (answer.claims, answer.poisoned) == ([], [(PROJECT, "a")])
         assert (await twice.ports.tasks.get(PROJECT, "a")).state is TaskState.FAILED
 
     async def test_what_has_become_due_since_is_left_for_the_next_claim(
@@ -206,6 +213,16 @@ class TestClaim:
         assert [claim.task_id for claim in again] == ["b"]
 
 
+async def test_release(twice: Twice) -> None:
+    driven = await drive(twice.ports, TaskState.DISPATCHING)
+    leases = [driven.lease, dataclasses.replace(driven.lease, token="lost")]
+
+    first, again, between, after = await twice.both(lambda: twice.ports.execution.release(leases))
+
+    assert (first, again) == (1, 0)
+    assert after.databases == between.databases
+
+
 async def test_renew_only_extends(twice: Twice) -> None:
     driven = await drive(twice.ports, TaskState.DISPATCHING)
     lost = dataclasses.replace(driven.lease, token="lost")
@@ -214,7 +231,7 @@ async def test_renew_only_extends(twice: Twice) -> None:
         lambda: twice.ports.execution.renew([driven.lease, lost], HOUR_MS)
     )
 
-    assert first == again == [lost]
+    assert first == again == Renewal(held=[driven.lease], lost=[lost])
     changed = {
         key for db, key in sorted(after.names()) if between.databases[db].get(key) != after.databases[db][key]
     }

@@ -7,7 +7,7 @@ import pytest
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Attempt
 from kuueri_grpc.domain.timeline import EventType, Reason
-from kuueri_grpc.ports import Claim, Lease
+from kuueri_grpc.ports import Claim, Lease, Renewal
 from kuueri_grpc.store.settings import StoreSettings
 from tests.store.drive import REPORTS, drive
 from tests.store.ports import HOUR_MS, PROJECT, Ports, report, spec
@@ -153,7 +153,7 @@ class TestRenew:
     async def test_a_renewed_lease_is_not_given_back(self, ports: Ports) -> None:
         await ports.subscribe(spec("a"))
         claim = await ports.take("a", LEASE_MS)
-        assert await ports.execution.renew([claim.lease], HOUR_MS) == []
+        assert await ports.execution.renew([claim.lease], HOUR_MS) == Renewal(held=[claim.lease], lost=[])
         await run_out(ports)
 
         assert not await ports.claim()
@@ -164,7 +164,7 @@ class TestRenew:
         await ports.subscribe(spec("a"))
         claim = await lose(ports, "a")
 
-        assert await ports.execution.renew([claim.lease], HOUR_MS) == []
+        assert await ports.execution.renew([claim.lease], HOUR_MS) == Renewal(held=[claim.lease], lost=[])
 
         assert not await ports.claim()
 
@@ -180,9 +180,10 @@ class TestRenew:
             leases += by_task.values()
         before = ports.raw()
 
-        lost = await ports.execution.renew(leases, HOUR_MS)
+        renewal = await ports.execution.renew(leases, HOUR_MS)
 
-        assert set(lost) == {lease for lease in leases if lease.task_id != "held"}
+        assert set(renewal.held) == {lease for lease in leases if lease.task_id == "held"}
+        assert set(renewal.lost) == {lease for lease in leases if lease.task_id != "held"}
         assert ports.raw().names() == before.names()
 
     async def test_a_recovered_lease_is_lost_for_its_first_holder_only(self, ports: Ports) -> None:
@@ -190,7 +191,9 @@ class TestRenew:
         first = await lose(ports, "a")
         second = await ports.take("a")
 
-        assert await ports.execution.renew([first.lease, second.lease], HOUR_MS) == [first.lease]
+        renewal = await ports.execution.renew([first.lease, second.lease], HOUR_MS)
+
+        assert renewal == Renewal(held=[second.lease], lost=[first.lease])
 
 
 class TestRecovery:

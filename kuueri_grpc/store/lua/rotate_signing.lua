@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- rotate_signing.lua: sign with a new secret, with the former one beside it for a grace time.
 -- ARGS: project, secret, grace (ms)
 -- Returns: {'OK'} | {'MISSING'}

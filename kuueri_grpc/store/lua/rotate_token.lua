@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- rotate_token.lua: add a credential; all others end after a grace time.
 -- ARGS: project, key id, credential (JSON), grace (ms)
 -- Returns: {'OK'} | {'MISSING'}

@@ -1,0 +1,71 @@
+"""What may be a store of tasks and what may not, as far as clusters go."""
+
+from pathlib import Path
+
+import pytest
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.ports import UnfitStore
+from kuueri_grpc.store.connection import StoreAddress, initialise
+from tests.cluster.nodes import Cluster, cluster
+
+PARTITIONS = 256
+
+
+async def initialised(url: str) -> str:
+    async with StoreAddress(url).connect_for_checks() as client:
+        return await initialise(client, PARTITIONS)
+
+
+async def test_a_cluster_is_initialised_once(cluster_url: str) -> None:
+    epoch = await initialised(cluster_url)
+
+    assert epoch
+    assert await initialised(cluster_url) == epoch
+
+
+async def test_a_server_is_no_cluster(tmp_path: Path) -> None:
+    async with cluster(tmp_path, "--cluster-enabled", "no", primaries=1, replicas=0, form=False) as alone:
+        with pytest.raises(UnfitStore, match="is a server and no cluster; give its address as redis://"):
+            await initialised(alone.url)
+
+
+async def test_a_node_of_a_cluster_is_no_server(valkey_cluster: Cluster) -> None:
+    with pytest.raises(UnfitStore, match=r"is a node of a cluster; .* redis\+cluster://"):
+        await initialised(f"redis://{valkey_cluster.nodes[0].address}")
+
+
+async def test_a_cluster_with_one_database_is_refused(tmp_path: Path) -> None:
+    """As every Redis cluster is."""
+    async with cluster(tmp_path, "--cluster-databases", "1", primaries=1, replicas=0) as one:
+        with pytest.raises(UnfitStore, match=r"node .* is set to 1 of 4 databases: a Redis cluster has"):
+            await initialised(one.url)
+
+
+async def test_a_replica_that_would_drop_tasks_is_refused(valkey_cluster: Cluster, cluster_url: str) -> None:
+    replica = valkey_cluster.replicas[1]
+    async with replica.client() as direct:
+        await direct.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(UnfitStore, match=rf"node {replica.address} .*'allkeys-lru'"):
+                await initialised(cluster_url)
+        finally:
+            await direct.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_cluster_that_is_not_whole_is_waited_for(tmp_path: Path) -> None:
+    async with cluster(tmp_path, primaries=3, replicas=0, form=False) as strangers:
+        with pytest.raises(StoreUnavailable, match="a part of its cluster is down"):
+            await initialised(strangers.url)
+
+        await strangers.form()
+
+        assert await initialised(strangers.url)
+
+
+async def test_a_node_that_is_gone_is_left_out_while_the_cluster_serves(tmp_path: Path) -> None:
+    async with cluster(tmp_path, primaries=3, replicas=1) as made:
+        epoch = await initialised(made.url)
+        await made.replicas[0].kill()
+
+        assert await initialised(made.url) == epoch

@@ -1,0 +1,79 @@
+"""The order in which an instance ends its work."""
+
+import asyncio
+from unittest.mock import create_autospec
+
+import pytest
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine import drain
+from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.drain import Drain
+from kuueri_grpc.engine.scheduler import Scheduler
+from kuueri_grpc.engine.watch import WatchHub
+from kuueri_grpc.ports import ExecutionStore, Lease
+
+LEASES = [Lease("project", f"task-{number}", "token") for number in range(3)]
+
+
+class Fixture:
+    def __init__(self) -> None:
+        self.scheduler = create_autospec(Scheduler, instance=True)
+        self.watches = create_autospec(WatchHub, instance=True)
+        self.attempts = create_autospec(Attempts, instance=True)
+        self.store = create_autospec(ExecutionStore, instance=True)
+        self.drain = Drain(self.scheduler, self.watches, self.attempts, self.store)
+
+
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_first_of_all_nothing_more_is_taken_on() -> None:
+    fixture = Fixture()
+    fixture.drain.begin()
+    fixture.scheduler.stop.assert_called_once_with()
+    fixture.watches.drain.assert_called_once_with()
+
+
+async def test_attempts_that_end_in_time_are_left_alone() -> None:
+    fixture = Fixture()
+    await fixture.drain.finish(600)
+    fixture.attempts.drained.assert_awaited_once_with()
+    fixture.attempts.abort_all.assert_not_called()
+    fixture.store.release.assert_not_called()
+
+
+async def test_attempts_of_a_claim_that_is_under_way_are_waited_for() -> None:
+    fixture = Fixture()
+    claimed = asyncio.Event()
+    fixture.scheduler.stopped.side_effect = claimed.wait
+    finishing = asyncio.create_task(fixture.drain.finish(600))
+    await asyncio.sleep(0)
+    fixture.attempts.drained.assert_not_called()
+    claimed.set()
+    await finishing
+    fixture.attempts.drained.assert_awaited_once_with()
+
+
+async def test_those_that_do_not_are_aborted_and_then_handed_back(caplog: pytest.LogCaptureFixture) -> None:
+    fixture = Fixture()
+    fixture.attempts.drained.side_effect = never
+    fixture.attempts.abort_all.return_value = LEASES
+    fixture.store.release.return_value = 3
+    await fixture.drain.finish(0)
+    fixture.store.release.assert_awaited_once_with(LEASES)
+    assert "3 attempts did not end in time" in caplog.text
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("gone"), never], ids=["refuses", "hangs"])
+async def test_a_store_that_does_not_answer_is_no_obstacle(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, failure: object
+) -> None:
+    monkeypatch.setattr(drain, "_HAND_BACK_S", 0.01)
+    fixture = Fixture()
+    fixture.attempts.drained.side_effect = never
+    fixture.attempts.abort_all.return_value = LEASES
+    fixture.store.release.side_effect = failure
+    await fixture.drain.finish(0)
+    assert "taken again when their leases have run out" in caplog.text

@@ -1,0 +1,101 @@
+"""What an instance says of itself, and what it makes of what others say."""
+
+from unittest.mock import AsyncMock, create_autospec
+
+import pytest
+
+from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.membership import Membership
+from kuueri_grpc.engine.ownership import Ownership
+from kuueri_grpc.engine.scheduler import Scheduler
+from kuueri_grpc.ports import Instance, InstanceRegistry, Sighting
+
+PARTITIONS = 64
+
+
+def an_instance(instance_id: str, *roles: str) -> Instance:
+    return Instance(instance_id, "1.0", "host", 7, roles or ("api", "scheduler"), 1, 0, 0)
+
+
+class Fixture:
+    def __init__(self, *roles: str) -> None:
+        self.others: list[Sighting] = []
+        self.announced: list[Instance] = []
+        self.registry = create_autospec(InstanceRegistry, instance=True)
+        self.registry.announce = AsyncMock(side_effect=self._announce)
+        self.scheduler = create_autospec(Scheduler, instance=True)
+        attempts = create_autospec(Attempts, instance=True, in_flight=5)
+        me = an_instance("me", *roles)
+        self.membership = Membership(self.registry, attempts, self.scheduler, me, PARTITIONS)
+
+    async def _announce(self, instance: Instance) -> list[Sighting]:
+        self.announced.append(instance)
+        return [Sighting(instance, 0), *self.others]
+
+    @property
+    def shared(self) -> list[Ownership]:
+        return [call.args[0] for call in self.scheduler.share.call_args_list]
+
+
+async def test_alone_it_owns_everything() -> None:
+    fixture = Fixture()
+    await fixture.membership.run_once()
+    (announced,) = fixture.announced
+    assert (announced.in_flight, announced.partitions) == (5, PARTITIONS)
+    assert fixture.shared == []
+
+
+async def test_with_another_scheduler_it_shares_and_looks_again() -> None:
+    fixture = Fixture()
+    fixture.others = [Sighting(an_instance("other"), 1_000)]
+    await fixture.membership.run_once()
+    await fixture.membership.run_once()
+    (ownership,) = fixture.shared
+    assert 0 < ownership.owned < PARTITIONS
+    assert fixture.announced[-1].partitions == ownership.owned
+    fixture.scheduler.look_again.assert_awaited_once()
+
+
+async def test_who_does_not_schedule_or_is_silent_gets_no_share() -> None:
+    fixture = Fixture()
+    fixture.others = [
+        Sighting(an_instance("edge", "api"), 0),
+        Sighting(an_instance("silent"), 7_000),
+    ]
+    await fixture.membership.run_once()
+    assert fixture.shared == []
+
+
+async def test_when_the_other_is_gone_it_owns_everything_again() -> None:
+    fixture = Fixture()
+    fixture.others = [Sighting(an_instance("other"), 0)]
+    await fixture.membership.run_once()
+    fixture.others = []
+    await fixture.membership.run_once()
+    assert fixture.shared[-1].owned == PARTITIONS
+
+
+async def test_one_that_does_not_schedule_owns_nothing() -> None:
+    fixture = Fixture("api")
+    fixture.others = [Sighting(an_instance("other"), 0)]
+    await fixture.membership.run_once()
+    assert fixture.announced[0].partitions == 0
+    assert fixture.shared == []
+
+
+async def test_a_share_that_could_not_be_looked_at_is_looked_at_the_next_time() -> None:
+    fixture = Fixture()
+    fixture.others = [Sighting(an_instance("other"), 0)]
+    fixture.scheduler.look_again.side_effect = [StoreUnavailable("gone"), None]
+    with pytest.raises(StoreUnavailable):
+        await fixture.membership.run_once()
+    await fixture.membership.run_once()
+    assert fixture.scheduler.look_again.await_count == 2
+
+
+async def test_a_withdrawal_that_fails_is_no_obstacle() -> None:
+    fixture = Fixture()
+    fixture.registry.withdraw.side_effect = StoreUnavailable("gone")
+    await fixture.membership.withdraw()
+    fixture.registry.withdraw.assert_awaited_once_with("me")
