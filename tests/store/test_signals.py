@@ -9,7 +9,7 @@ import pytest
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
-from kuueri_grpc.ports import Changed, Due, Lease, Reconnected, Revoke, Revoked, Signal
+from kuueri_grpc.ports import Changed, Disconnected, Due, Lease, Reconnected, Revoke, Revoked, Signal
 from kuueri_grpc.store import keys
 from tests.store.drive import drive
 from tests.store.hearing import Ear, hearing
@@ -45,6 +45,12 @@ def changes(signals: Sequence[Signal]) -> list[Signal]:
 async def cut(ports: Ports) -> None:
     """Cut every connection for signals that there is."""
     assert await ports.client.client_kill_filter(_type="pubsub") > 0
+
+
+async def interruption(ear: Ear) -> None:
+    """Wait until an interruption has begun and ended."""
+    assert isinstance(await ear.next(), Disconnected)
+    assert await ear.next() == Reconnected()
 
 
 class TestMessages:
@@ -220,7 +226,7 @@ class TestReconnection:
         await ear.bus.follow(PROJECT, task)
         await cut(ports)
 
-        assert await ear.next() == Reconnected()
+        await interruption(ear)
 
         await ports.tasks.pause(PROJECT, task)
         assert await ear.so_far() == [A]
@@ -232,14 +238,14 @@ class TestReconnection:
     async def test_it_is_told_every_time(self, ports: Ports, ear: Ear) -> None:
         for _ in range(3):
             await cut(ports)
-            assert await ear.next() == Reconnected()
+            await interruption(ear)
         assert await ear.so_far() == []
 
     async def test_what_was_unfollowed_before_is_not_heard(self, ports: Ports, ear: Ear, task: str) -> None:
         await ear.bus.follow(PROJECT, task)
         await ear.bus.unfollow(PROJECT, task)
         await cut(ports)
-        assert await ear.next() == Reconnected()
+        await interruption(ear)
 
         await change(ports)
 
@@ -257,7 +263,7 @@ class TestReconnection:
             await ear.bus.follow(PROJECT, task)
         except StoreUnavailable:
             following = False
-        assert await ear.next() == Reconnected()
+        await interruption(ear)
 
         await change(ports)
 
@@ -273,8 +279,7 @@ class TestReconnection:
         await ear.bus.follow(PROJECT, task)
         for _ in range(20):
             await cut(ports)
-            while await ear.next() != Reconnected():
-                pass
+            await interruption(ear)
             await ports.tasks.pause(PROJECT, task)
             assert A in await ear.so_far()
             await ports.tasks.resume(PROJECT, task)
