@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redis.asyncio import Redis
-
 from benchmarks.harness import procfs
 from benchmarks.micro import samples
 from kuueri_grpc.domain.decision import Decision
@@ -19,6 +17,7 @@ from kuueri_grpc.domain.task import Schedule, TaskSpec
 from kuueri_grpc.ports import Claim, NewTask, Report
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.clock import StoreClock
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.embedded import EmbeddedValkey
 from kuueri_grpc.store.execution import RedisExecutionStore
@@ -66,7 +65,7 @@ class ScriptCost:
 @dataclass(frozen=True, slots=True)
 class _Stores:
     pid: int
-    client: "Redis"
+    client: Commands
     tasks: RedisTaskStore
     execution: RedisExecutionStore
     partition: int
@@ -78,7 +77,7 @@ async def _stores(directory: Path) -> AsyncIterator[_Stores]:
     partitions = settings.partitions
     async with EmbeddedValkey(directory) as embedded, StoreAddress(embedded.url).connect() as client:
         await initialise(client, partitions)
-        runner = ScriptRunner(client, partitions)
+        runner = ScriptRunner(client, settings)
         projects = RedisProjectStore(client, runner, partitions, _QUEUE_LIMIT)
         await projects.create("bench@example.com", "key", b"digest", samples.SIGNING_SECRET, _PROJECT)
         yield _Stores(
