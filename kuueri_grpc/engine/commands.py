@@ -51,7 +51,7 @@ class Commands:
         return await self._store.run(project_id, task_id)
 
     async def purge(self, project_id: str, task_id: str) -> None:
-        """Delete every trace of an ended or paused task."""
+        """Delete an ended or paused task with its timeline."""
         await self._store.purge(project_id, task_id)
 
     async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:

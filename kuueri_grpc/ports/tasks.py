@@ -138,7 +138,10 @@ class TaskStore(Protocol):
         ...
 
     async def purge(self, project_id: str, task_id: str) -> None:
-        """Delete every trace of an ended or paused task. Raises `TaskNotFound`, `TaskRunning`."""
+        """Delete an ended or paused task with its timeline; its events stay in the project's feed.
+
+        Raises `TaskNotFound`, `TaskRunning`.
+        """
         ...
 
     async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:

@@ -8,6 +8,7 @@ from kuueri_grpc.domain.errors import CursorTooOld, TaskNotFound, TaskRunning
 from kuueri_grpc.domain.state import TERMINAL_STATES, TaskState, Trigger
 from kuueri_grpc.domain.timeline import EventType
 from kuueri_grpc.ports import NewTask, TaskFilter
+from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.settings import DAY_MS, StoreSettings
 from tests.store.drive import drive
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
@@ -94,16 +95,16 @@ class TestExpiry:
 
 class TestPurge:
     @pytest.mark.parametrize("state", sorted(TERMINAL_STATES | {TaskState.PAUSED}))
-    async def test_every_trace_is_deleted(self, ports: Ports, state: TaskState) -> None:
+    async def test_nothing_of_its_own_is_left(self, ports: Ports, state: TaskState) -> None:
         driven = await drive(ports, state)
 
         await ports.tasks.purge(PROJECT, driven.task_id)
 
         with pytest.raises(TaskNotFound):
             await ports.tasks.get(PROJECT, driven.task_id)
-        # What remembers the call itself names the task it was for; it goes by itself.
-        left = [(db, key) for db, key in ports.raw().names_with(driven.task_id) if "/~" not in key]
-        assert left == []
+        # What remembers the call itself names the task it was for, and so does the project's feed.
+        left = [key for _, key in ports.raw().names_with(driven.task_id) if "/~" not in key]
+        assert left == [f"{{{partition_of(PROJECT, 4)}}}:feed:{PROJECT}"]
         assert await ports.task_in_queue() == 0
 
     @pytest.mark.parametrize("state", sorted(frozenset(TaskState) - TERMINAL_STATES - {TaskState.PAUSED}))

@@ -1,18 +1,21 @@
 """The wake-up: published when, and only when, a partition is due earlier than before."""
 
 from collections.abc import AsyncIterator
+from itertools import count
 
 import pytest
 
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
-from kuueri_grpc.ports import Due
-from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.ports import Claim, Due
+from kuueri_grpc.store import keys
 from tests.store.drive import drive
 from tests.store.hearing import Ear, hearing
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
-HERE = partition_of(PROJECT, 4)
+HERE = keys.partition_of(PROJECT, 4)
+
+_ids = count()
 
 
 @pytest.fixture
@@ -74,12 +77,13 @@ async def test_each_partition_is_spoken_of(ports: Ports, ear: Ear) -> None:
     for n in range(1, 9):
         project = await ports.create_project(f"project{n:010}")
         await ports.subscribe(spec("a", schedule=Schedule(at_ms=at_ms - n)), project_id=project)
-        partitions.add(partition_of(project, 4))
+        partitions.add(keys.partition_of(project, 4))
 
     assert {signal.partition for signal in await ear.so_far() if isinstance(signal, Due)} == partitions
 
 
 async def test_nobody_is_woken_by_what_takes_away(ports: Ports, ear: Ear) -> None:
+    await drive(ports, TaskState.DISPATCHING)  # there is a lease already
     for task_id in ("a", "b", "c"):
         await subscribe(ports, task_id, await ports.now_ms() + HOUR_MS)
     await subscribe(ports, "due", 1_000)
@@ -93,6 +97,46 @@ async def test_nobody_is_woken_by_what_takes_away(ports: Ports, ear: Ear) -> Non
     await ports.tasks.purge(PROJECT, "a")
     await ports.execution.sweep()
     await ports.execution.next_due()
+
+    assert await ear.so_far() == []
+
+
+async def test_the_first_lease_of_a_partition(ports: Ports, ear: Ear) -> None:
+    """If its holder died, nobody else would have a reason to look there."""
+    first = await claim_one(ports, ear)
+    (lease_end_ms,) = leases(ports)
+    assert await ear.so_far() == [Due(HERE, lease_end_ms)]
+
+    second = await claim_one(ports, ear)
+    assert await ear.so_far() == []
+
+    for claim in (first, second):
+        await ports.report(claim.lease, Trigger.COMPLETE)
+    assert leases(ports) == []
+    await claim_one(ports, ear)
+    assert await ear.so_far() == [Due(HERE, *leases(ports))]
+
+
+async def claim_one(ports: Ports, ear: Ear) -> Claim:
+    """Claim a task of its own that falls due now; what is heard afterwards is of the claim alone."""
+    task_id = f"due-{next(_ids)}"
+    await subscribe(ports, task_id, 1_000)
+    await ear.so_far()
+    return await ports.take(task_id)
+
+
+def leases(ports: Ports) -> list[int]:
+    """Return until when the leases of the partition hold, on the store's clock (ms)."""
+    entry = ports.raw().databases[keys.EXECUTION].get(f"{{{HERE}}}:leases")
+    return list((entry.scores or {}).values()) if entry else []
+
+
+async def test_a_claim_that_gives_nothing(ports: Ports, ear: Ear) -> None:
+    assert not await ports.claim()
+    await subscribe(ports, "later", await ports.now_ms() + HOUR_MS)
+    await ear.so_far()
+
+    assert not await ports.claim()
 
     assert await ear.so_far() == []
 

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- purge.lua: delete every trace of an ended or paused task.
+-- purge.lua: delete an ended or paused task with its timeline. Its events stay in the project's feed, whose
+-- numbers have no gaps.
 -- ARGS: project, task, operation, how long a repeated call is recognised (ms)
 -- Returns: {'OK'} | {'MISSING'} | {'RUNNING', state}
 -- Idempotent: the operation is kept for a while; the same one again answers OK.
