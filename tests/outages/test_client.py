@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ReadOnlyError
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import TaskState
@@ -20,7 +22,8 @@ from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.signals import RedisSignalBus
 from tests.acceptance.served import PATIENCE_S
 from tests.acceptance.targets import now_ms, passed
-from tests.outages.valkeys import Valkey
+from tests.outages.proxy import between
+from tests.outages.valkeys import Valkey, running
 from tests.store.ports import PROJECT, Ports, connected, spec
 
 TIMEOUT_MS = 300
@@ -84,6 +87,29 @@ async def test_broken_connections_are_replaced_without_a_word(valkey: Valkey, pa
     assert all(await asyncio.gather(*(patient.ping() for _ in range(CONNECTIONS))))
 
 
+async def test_demoted_server_is_left(tmp_path: Path, valkey: Valkey) -> None:
+    """Also by a pipeline, which has the refusals among its answers; connections to it stay open."""
+    script = "return redis.call('SET', KEYS[1], 1)"
+    async with running(tmp_path / "promoted") as promoted, between(valkey.port) as address:
+        for server in (valkey, promoted):
+            async with server.client() as store:
+                sha = await store.script_load(script)
+        async with StoreAddress(address.url).connect_for_checks() as client:
+
+            async def write() -> list[object]:
+                batch = client.pipeline(transaction=False)
+                for key in ("a", "b"):
+                    _ = batch.evalsha(sha, 1, key)
+                return list(await batch.execute(raise_on_error=False))
+
+            assert await write() == [b"OK", b"OK"]
+            async with valkey.client() as store:
+                await store.replicaof("127.0.0.1", 1)
+            address.upstream = promoted.port
+            assert [type(answer) for answer in await write()] == [ReadOnlyError, ReadOnlyError]
+            assert await write() == [b"OK", b"OK"]
+
+
 @pytest.fixture
 async def ports(valkey: Valkey) -> AsyncIterator[Ports]:
     settings = StoreSettings(partitions=1, call_timeout_ms=TIMEOUT_MS)
@@ -94,20 +120,25 @@ async def ports(valkey: Valkey) -> AsyncIterator[Ports]:
 
 async def test_claim_that_comes_too_late_takes_nothing(valkey: Valkey, ports: Ports) -> None:
     """A frozen store finds it in a socket when it goes on; who sent it has long given up."""
+    # The store has the script from now on, and its time is known here.
+    assert not await ports.claim()
     await ports.subscribe(spec("task", schedule=Schedule(delay_ms=1)))
     await ports.until(await ports.now_ms() + 1)
-    await ports.execution.next_due()
-    valkey.freeze()
-    with pytest.raises(StoreUnavailable):
-        await ports.claim()
-    await passed(now_ms() + TIMEOUT_MS)
-    valkey.thaw()
-    assert (await ports.tasks.get(PROJECT, "task")).state is TaskState.SCHEDULED
     async with valkey.client() as store:
-        # It was carried out: what is taken for granted above did not just get lost.
-        assert (await store.info("commandstats"))["cmdstat_evalsha"]["calls"] > 0
+        calls_before = await script_calls(store)
+        valkey.freeze()
+        with pytest.raises(StoreUnavailable):
+            await ports.claim()
+        await passed(now_ms() + TIMEOUT_MS)
+        valkey.thaw()
+        assert await script_calls(store) == calls_before + 1
+    assert (await ports.tasks.get(PROJECT, "task")).state is TaskState.SCHEDULED
     (claim,) = await ports.claim()
     assert claim.attempt == 1
+
+
+async def script_calls(store: Redis) -> int:
+    return int((await store.info("commandstats"))["cmdstat_evalsha"]["calls"])
 
 
 async def next_signal(listening: AsyncIterator[Signal]) -> Signal:
