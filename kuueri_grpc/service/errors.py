@@ -10,7 +10,7 @@
 | QuotaExceeded                                | RESOURCE_EXHAUSTED  | QuotaFailure               |
 | Unauthenticated                              | UNAUTHENTICATED     |                            |
 | CursorTooOld                                 | OUT_OF_RANGE        |                            |
-| StoreUnavailable, Draining                   | UNAVAILABLE         | RetryInfo                  |
+| StoreUnavailable, Draining, WatcherTooSlow   | UNAVAILABLE         | RetryInfo                  |
 | NotImplementedYet                            | UNIMPLEMENTED       |                            |
 | anything else                                | INTERNAL            |                            |
 

@@ -180,6 +180,12 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
         "this server is shutting down; connect again and resume with the last token",
         [info("SHUTTING_DOWN"), RETRY_AT_ONCE],
     ),
+    (
+        domain.WatcherTooSlow(),
+        code_pb2.UNAVAILABLE,
+        "the watch does not keep up with the events; watch again with the last resume_token",
+        [info("WATCHER_TOO_SLOW"), RETRY_AT_ONCE],
+    ),
     (NotImplementedYet("later"), code_pb2.UNIMPLEMENTED, "later", [info("NOT_IMPLEMENTED")]),
 ]
 

@@ -164,9 +164,9 @@ class TestTimeline:
 
 class TestWatch:
     def test_reads_the_scope(self) -> None:
-        assert requests.read_watch(pb.WatchRequest(task_id="a")) == "a"
-        assert requests.read_watch(pb.WatchRequest(queue="orders")) is None
-        assert requests.read_watch(pb.WatchRequest(all=True)) is None
+        assert requests.read_watch(pb.WatchRequest(task_id="a")) == requests.WatchScope(task_id="a")
+        assert requests.read_watch(pb.WatchRequest(queue="orders")) == requests.WatchScope(queue="orders")
+        assert requests.read_watch(pb.WatchRequest(all=True)) == requests.WatchScope()
 
     @pytest.mark.parametrize(
         ("request_", "violation"),

@@ -12,11 +12,19 @@ from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import HttpTarget, Task, TaskSpec
 from kuueri_grpc.ports import TaskFilter
 from kuueri_grpc.service import tokens
-from kuueri_grpc.service.tokens import PageTokenInvalid, ResumeTokenInvalid, TimelinePosition, WatchTokens
+from kuueri_grpc.service.tokens import (
+    FeedTokens,
+    PageTokenInvalid,
+    ResumeTokenInvalid,
+    TimelinePosition,
+    WatchTokens,
+)
 
 ANY = TaskFilter()
 WHERE = TaskFilter(TaskState.PAUSED, "orders", {"team": "billing", "stage": "live"})
 WATCH = WatchTokens("p-1", "a", "epoch-1")
+ALL = FeedTokens("p-1", None, "epoch-1")
+QUEUE = FeedTokens("p-1", "orders", "epoch-1")
 FROM_LIST = "expected one from a ListTasks with the same filters"
 
 
@@ -47,10 +55,17 @@ def test_a_resume_token_leads_back(create_time_ms: int, sequence: int) -> None:
     assert WATCH.read(token) == TimelinePosition(create_time_ms, sequence)
 
 
+@given(st.sampled_from([ALL, QUEUE]), st.integers(0, 10**15))
+def test_a_resume_token_of_many_tasks_leads_back(of: FeedTokens, number: int) -> None:
+    assert of.read(of.seal(number)) == number
+
+
 def test_an_empty_token_is_the_start() -> None:
     assert tokens.read_list_token("", "p-1", ANY) is None
     assert tokens.read_timeline_token("", "p-1", "a") is None
     assert WATCH.read("") is None
+    assert ALL.read("") is None
+    assert QUEUE.read("") is None
 
 
 def test_the_order_of_labels_does_not_matter() -> None:
@@ -95,9 +110,38 @@ def test_a_resume_token_is_refused_for_another_project_or_task(other: WatchToken
     )
 
 
-def test_a_resume_token_from_before_the_data_was_lost_is_too_old() -> None:
+@pytest.mark.parametrize(
+    ("given_out", "other"),
+    [
+        (ALL, QUEUE),
+        (QUEUE, ALL),
+        (QUEUE, FeedTokens("p-1", "other", "epoch-1")),
+        (ALL, FeedTokens("p-2", None, "epoch-1")),
+        (QUEUE, FeedTokens("p-2", "orders", "epoch-1")),
+    ],
+)
+def test_a_resume_token_of_many_tasks_is_refused_for_others(given_out: FeedTokens, other: FeedTokens) -> None:
+    with pytest.raises(ResumeTokenInvalid) as caught:
+        other.read(given_out.seal(3))
+    assert str(caught.value) == (
+        "resume_token is of another project, task or filter; expected one from a Watch of the same queue, "
+        "or of all"
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "token"),
+    [
+        (WatchTokens("p-1", "a", "epoch-2"), WATCH.seal(5, 3)),
+        (FeedTokens("p-1", None, "epoch-2"), ALL.seal(3)),
+        (FeedTokens("p-1", "orders", "epoch-2"), QUEUE.seal(3)),
+    ],
+)
+def test_a_resume_token_from_before_the_data_was_lost_is_too_old(
+    of: WatchTokens | FeedTokens, token: str
+) -> None:
     with pytest.raises(CursorTooOld) as caught:
-        WatchTokens("p-1", "a", "epoch-2").read(WATCH.seal(5, 3))
+        of.read(token)
     assert str(caught.value) == (
         "resume_token is from before the store lost its data; watch again without a token"
     )
@@ -107,6 +151,10 @@ def test_a_token_of_another_call_is_refused() -> None:
     page = tokens.timeline_token("p-1", a_task(), 3)
     with pytest.raises(ResumeTokenInvalid, match=r"^resume_token is of another call; "):
         WATCH.read(page)
+    with pytest.raises(ResumeTokenInvalid, match=r"^resume_token is of another call; "):
+        WATCH.read(ALL.seal(3))
+    with pytest.raises(ResumeTokenInvalid, match=r"^resume_token is of another call; "):
+        ALL.read(WATCH.seal(5, 3))
     with pytest.raises(PageTokenInvalid, match=r"^page_token is of another call; "):
         tokens.read_timeline_token(WATCH.seal(5, 3), "p-1", "a")
     with pytest.raises(PageTokenInvalid, match=r"^page_token is of another call; "):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Attempt, HttpMethod, HttpTarget, RetryPolicy, Schedule, Task, TaskSpec
 from kuueri_grpc.domain.timeline import EventType, Reason, TimelineEvent
+from kuueri_grpc.ports import FeedEvent
 from kuueri_grpc.store import codec
 from tests.unit.domain.strategies import instants_ms, repeat_policies, retry_policies, waits_ms
 
@@ -168,6 +169,29 @@ class TestEvents:
         event = codec.event("t", b'{"n":1,"t":2,"e":"PAUSED"}')
 
         assert event == TimelineEvent("t", 1, 2, EventType.PAUSED)
+
+
+class TestFeedEntries:
+    def test_the_events_of_one_change_are_numbered_up_to_the_last(self) -> None:
+        entry = [
+            b"orders/a-1",
+            b'{"n":4,"t":9,"e":"SUCCEEDED","a":1}',
+            b"orders/a-1",
+            b'{"n":5,"t":9,"e":"COMPLETED","a":1}',
+            b"default/b",
+            b'{"n":1,"t":9,"e":"SUBSCRIBED","x":7}',
+        ]
+
+        assert codec.feed_entry(12, entry) == [
+            FeedEvent(10, "orders", TimelineEvent("a-1", 4, 9, EventType.SUCCEEDED, 1)),
+            FeedEvent(11, "orders", TimelineEvent("a-1", 5, 9, EventType.COMPLETED, 1)),
+            FeedEvent(12, "default", TimelineEvent("b", 1, 9, EventType.SUBSCRIBED, next_time_ms=7)),
+        ]
+
+    def test_the_first_event_of_a_project(self) -> None:
+        (event,) = codec.feed_entry(1, [b"q/t", b'{"n":1,"t":2,"e":"SUBSCRIBED"}'])
+
+        assert (event.number, event.queue, event.event.task_id) == (1, "q", "t")
 
 
 class TestLabels:

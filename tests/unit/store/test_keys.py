@@ -40,8 +40,10 @@ def test_the_keys_of_a_partition() -> None:
         "TIMELINE": "{7}:timeline:",
         "PROJECT": "{7}:project:",
         "CREDENTIALS": "{7}:credentials:",
+        "FEED": "{7}:feed:",
         "WAKE": "{7}:wake",
         "WATCH": "{7}:watch:",
+        "NEWS": "{7}:news:",
     }
 
 
@@ -52,6 +54,7 @@ def test_keys_that_are_used_outside_of_scripts_are_those_that_scripts_make() -> 
     assert keys.credentials(7, "p") == stems["CREDENTIALS"] + "p"
     assert keys.wake_channel(7) == stems["WAKE"]
     assert keys.watch_channel(7, "p", "t") == stems["WATCH"] + "p/t"
+    assert keys.news_channel(7, "p") == stems["NEWS"] + "p"
 
 
 @given(st.integers(0, 1023))
