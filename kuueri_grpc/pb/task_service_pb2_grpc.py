@@ -189,8 +189,8 @@ class TaskServiceServicer:
     def Purge(self, request, context):
         """Deletes the record and the timeline of a task that is not running: one that has
         ended or is PAUSED. What a Watch of a queue or of all tasks resumes from is the
-        history of the project, not of the task: events in it stay until it is cut to its
-        newest 10,000 events, or nothing was added to it for as long as history is kept.
+        history of the project, not of the task: events in it stay until it is cut to about
+        its newest 10,000, or nothing was added to it for as long as history is kept.
 
         Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) on a task
         in any other state; cancel or pause it first.

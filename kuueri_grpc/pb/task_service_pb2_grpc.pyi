@@ -91,8 +91,8 @@ class TaskServiceStub:
     Purge: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PurgeRequest, _task_service_pb2.PurgeResponse]
     """Deletes the record and the timeline of a task that is not running: one that has
     ended or is PAUSED. What a Watch of a queue or of all tasks resumes from is the
-    history of the project, not of the task: events in it stay until it is cut to its
-    newest 10,000 events, or nothing was added to it for as long as history is kept.
+    history of the project, not of the task: events in it stay until it is cut to about
+    its newest 10,000, or nothing was added to it for as long as history is kept.
 
     Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) on a task
     in any other state; cancel or pause it first.
@@ -191,8 +191,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     Purge: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PurgeRequest, _task_service_pb2.PurgeResponse]  # type: ignore[assignment]
     """Deletes the record and the timeline of a task that is not running: one that has
     ended or is PAUSED. What a Watch of a queue or of all tasks resumes from is the
-    history of the project, not of the task: events in it stay until it is cut to its
-    newest 10,000 events, or nothing was added to it for as long as history is kept.
+    history of the project, not of the task: events in it stay until it is cut to about
+    its newest 10,000, or nothing was added to it for as long as history is kept.
 
     Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) on a task
     in any other state; cancel or pause it first.
@@ -336,8 +336,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_task_service_pb2.PurgeResponse, _abc.Awaitable[_task_service_pb2.PurgeResponse]]:
         """Deletes the record and the timeline of a task that is not running: one that has
         ended or is PAUSED. What a Watch of a queue or of all tasks resumes from is the
-        history of the project, not of the task: events in it stay until it is cut to its
-        newest 10,000 events, or nothing was added to it for as long as history is kept.
+        history of the project, not of the task: events in it stay until it is cut to about
+        its newest 10,000, or nothing was added to it for as long as history is kept.
 
         Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) on a task
         in any other state; cancel or pause it first.

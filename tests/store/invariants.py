@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kuueri_grpc.domain.state import TERMINAL_STATES, WAITING_STATES, TaskState
 from kuueri_grpc.store.keys import partition_of
-from tests.store import timelines
+from tests.store import feeds, timelines
 from tests.store.raw import Entry, RawStore, read
 
 #: Keys that live as long as the store, the project, or what they point at.
@@ -97,6 +97,7 @@ def violations(raw: RawStore, partitions: int, timeline_cap: int) -> Iterator[st
     yield from _queue_violations(view)
     yield from _index_violations(view)
     yield from _quota_violations(view)
+    yield from _feed_violations(view)
 
 
 def _partition_violations(view: _View, partitions: int) -> Iterator[str]:
@@ -257,3 +258,20 @@ def _quota_violations(view: _View) -> Iterator[str]:
             yield f"project {project}: taskInQueue is {kept['taskInQueue']}, {live[project]} are live"
     for project in live.keys() - projects.keys():
         yield f"project {project}: gone, with live tasks"
+
+
+def _feed_violations(view: _View) -> Iterator[str]:
+    """Check that the feed of each project has what the timelines of its tasks have, for as far as it goes."""
+    told = {key: feeds.parse(entry.items or ()) for key, entry in view.by_family["feed"].items()}
+    for key, entries in told.items():
+        events = view.hash("project", key.partition, key.name).get("events", "0")
+        for fault in feeds.number_faults(entries, int(events)):
+            yield f"feed {key.name}: {fault}"
+    for key, timeline in view.by_family["timeline"].items():
+        project, _, task_id = key.name.partition("/")
+        entries = told.get(_Key("feed", key.partition, project), [])
+        kept, in_feed = list(timeline.items or ()), feeds.lines_of(entries, task_id)
+        if entries and entries[0].first_number > 1:
+            kept = kept[max(0, len(kept) - len(in_feed)) :]  # what is older was trimmed off the feed
+        if entries and kept != in_feed[max(0, len(in_feed) - len(kept)) :]:
+            yield f"task {key.name}: its project's feed tells {in_feed}, its timeline {kept}"

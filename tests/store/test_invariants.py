@@ -65,6 +65,9 @@ DAMAGES: dict[str, Damage] = {
     "nothing will sweep it": lambda db: db.execution.zadd(key("index", PROJECT), {"gone": 5}),
     "gone before it expires": lambda db: db.execution.zadd(key("ended"), {f"{PROJECT}/gone": 9e15}),
     "taskInQueue is 5": lambda db: db.auth.hset(key("project", PROJECT), "taskInQueue", 5),
+    "feed .*: it ends with event": lambda db: db.auth.hincrby(key("project", PROJECT), "events", 1),
+    "feed .*: event 5 follows event 2": lambda db: db.timeline.xdel(key("feed", PROJECT), "4-0"),
+    "its project's feed tells": lambda db: db.timeline.lset(key("timeline", NAME), 0, event(1, "SUBSCRIBED")),
     "gone, with live tasks": lambda db: db.auth.delete(key("project", PROJECT)),
 }
 

@@ -1,0 +1,47 @@
+"""What a project's feed says, read from the raw stream."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_ENTRY_ID = re.compile(rb"(\d+)-0")
+
+
+@dataclass
+class Entry:
+    """The events of one change: `number` is that of the last. `events`: (task, line as on its timeline)."""
+
+    number: int
+    events: list[tuple[str, bytes]]
+
+    @property
+    def first_number(self) -> int:
+        return self.number - len(self.events) + 1
+
+
+def parse(items: Sequence[bytes]) -> list[Entry]:
+    """Read a flat stream: `<number>-0`, `queue/task`, event, `queue/task`, event ... `<number>-0` ..."""
+    entries: list[Entry] = []
+    rest = iter(items)
+    for item in rest:
+        if match := _ENTRY_ID.fullmatch(item):
+            entries.append(Entry(int(match[1]), []))
+        else:
+            entries[-1].events.append((item.decode().partition("/")[2], next(rest)))
+    return entries
+
+
+def number_faults(entries: Sequence[Entry], events: int) -> Iterator[str]:
+    """Yield what is wrong with the numbers of a feed that should end with that of the project's last event."""
+    number = entries[0].first_number
+    for entry in entries:
+        if entry.first_number != number:
+            yield f"event {entry.first_number} follows event {number - 1}"
+        number = entry.number + 1
+    if number - 1 != events:
+        yield f"it ends with event {number - 1} of {events}"
+
+
+def lines_of(entries: Sequence[Entry], task_id: str) -> list[bytes]:
+    """Return the events of one task, or of all that had that id."""
+    return [line for entry in entries for name, line in entry.events if name == task_id]
