@@ -32,7 +32,7 @@ def parse(items: Sequence[bytes]) -> list[Entry]:
 
 
 def number_faults(entries: Sequence[Entry], events: int) -> Iterator[str]:
-    """Yield what is wrong with the numbers of a feed that should end with that of the project's last event."""
+    """Yield what is wrong with the numbers of a feed that should end with the latest event."""
     number = entries[0].first_number
     for entry in entries:
         if entry.first_number != number:
