@@ -17,6 +17,7 @@ from tests.store.ports import HOUR_MS, PROJECT, Ports, signal_bus, spec
 
 LEASE = Lease(PROJECT, "a", "token")
 A = Changed(PROJECT, "a")
+ANY = Changed(PROJECT, None)
 
 
 @pytest.fixture
@@ -219,6 +220,51 @@ class TestFollowing:
         await asyncio.gather(*(visit(10) for _ in range(10)))
         await change(ports)
         assert changes(await ear.so_far()) == []
+
+
+class TestFollowingAProject:
+    async def test_a_step_of_any_of_its_tasks_is_told(self, ports: Ports, ear: Ear, task: str) -> None:
+        await ear.bus.follow(PROJECT, None)
+
+        await ports.subscribe(spec("b", schedule=Schedule(delay_ms=HOUR_MS)))
+        assert changes(await ear.so_far()) == [ANY]
+        await ports.tasks.pause(PROJECT, task)
+        assert changes(await ear.so_far()) == [ANY]
+        await ports.tasks.cancel(PROJECT, "b")
+        assert changes(await ear.so_far()) == [ANY]
+
+    async def test_another_project_s_is_not(self, ports: Ports, ear: Ear, task: str) -> None:
+        other = await ports.create_project("project1111111111")
+        await ear.bus.follow(other, None)
+
+        await change(ports, task)
+
+        assert changes(await ear.so_far()) == []
+
+    async def test_the_project_and_one_of_its_tasks_are_followed_apart(
+        self, ports: Ports, ear: Ear, task: str
+    ) -> None:
+        await ports.subscribe(spec("b", schedule=Schedule(delay_ms=HOUR_MS)))
+        await ear.bus.follow(PROJECT, None)
+        await ear.bus.follow(PROJECT, task)
+
+        await ports.tasks.pause(PROJECT, task)
+        assert sorted(changes(await ear.so_far()), key=repr) == sorted([ANY, A], key=repr)
+        await ports.tasks.pause(PROJECT, "b")
+        assert changes(await ear.so_far()) == [ANY]
+
+        await ear.bus.unfollow(PROJECT, None)
+        await ports.tasks.resume(PROJECT, task)
+        assert changes(await ear.so_far()) == [A]
+
+    async def test_it_is_heard_again_after_an_interruption(self, ports: Ports, ear: Ear, task: str) -> None:
+        await ear.bus.follow(PROJECT, None)
+        await cut(ports)
+        await interruption(ear)
+
+        await ports.tasks.pause(PROJECT, task)
+
+        assert changes(await ear.so_far()) == [ANY]
 
 
 class TestReconnection:
