@@ -67,7 +67,7 @@ async def test_row_13_every_key_is_of_a_documented_kind_and_every_kind_is_there(
     ended = await project.subscribe(post(target.url("/b")))
     await project.ended(ended.task_id)
     kinds = documented_kinds()
-    assert {kind.type for kind in kinds} == {b"hash", b"list", b"zset", b"string"}
+    assert {kind.type for kind in kinds} == {b"hash", b"list", b"zset", b"string", b"stream"}
 
     seen = set()
     for database in range(16):

@@ -24,7 +24,7 @@ def made(tmp_path: Path) -> Iterator[CommandProcess]:
     make = shutil.which("make")
     assert make is not None, "make is needed to run the tests"
     options = f"--port 0 --data-dir {tmp_path / 'data'} --allow-target 127.0.0.0/8"
-    env = environment(tmp_path, {"TASKS_SERVICE__MAX_IN_FLIGHT": "1"})
+    env = environment(tmp_path, {"TASKS_SERVICE__MAX_IN_FLIGHT": "1", "TASKS_WORKERS": "1"})
     process = CommandProcess([make, "serve", f"ARGS={options}"], ROOT, env, tmp_path / "serve.log")
     yield process
     if process.running:
