@@ -52,7 +52,7 @@ async def test_one_call_renews_all_and_lets_them_start_later(ports: Ports) -> No
     async with instance(ports, lease_ms=HOUR_MS) as here:
         here.dispatcher.connections.clear()
         for n in range(5):
-            await hold(ports, here, f"t{n}", lease_ms=LEASE_MS)
+            await hold(ports, here, f"t{n}", held_until=time.monotonic() + LEASE_MS / 1_000)
         await here.keeper.run_once()
         await ports.until(await ports.now_ms() + LEASE_MS + 1)
         here.dispatcher.connections.set()
