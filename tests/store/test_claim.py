@@ -67,7 +67,7 @@ async def test_tasks_of_a_queue_come_by_due_time(ports: Ports) -> None:
 async def test_nothing_is_ever_early(ports: Ports) -> None:
     """Claim again and again while tasks of one queue fall due one after the other."""
     tasks = await ports.subscribe(
-        *(spec(f"t{n:02}", schedule=Schedule(delay_ms=20 + 3 * n)) for n in range(20))
+        *(spec(f"t{n:02}", schedule=Schedule(delay_ms=200 + 3 * n)) for n in range(20))
     )
     due_ms = {task.spec.task_id: task.schedule_time_ms for task in tasks}
     order: list[str] = []
