@@ -10,7 +10,7 @@ from kuueri_grpc.domain.task import Backoff, RepeatPolicy, RetryPolicy, TaskSpec
 from kuueri_grpc.domain.timeline import EventType, Reason
 from kuueri_grpc.ports import Claim, Lease
 from tests.engine.parts import Instance, instance, running, soon
-from tests.store.ports import ERROR, HERE, PROJECT, SUCCESS, Ports, spec
+from tests.store.ports import ERROR, PROJECT, SUCCESS, Ports, spec
 
 #: Far in the future on the monotonic clock.
 FOREVER = float("inf")
@@ -205,7 +205,3 @@ async def test_a_slot_that_was_freed_and_taken_again_is_not_free(ports: Ports) -
         here.dispatcher.answer("b")
         await soon(waiting)
         assert here.attempts.free_slots == 1
-
-
-def test_here_is_who_claims() -> None:
-    assert HERE == "here"

@@ -51,8 +51,10 @@ async def test_the_lease_of_a_long_attempt_is_renewed_again_and_again(ports: Por
 async def test_one_call_renews_all_and_lets_them_start_later(ports: Ports) -> None:
     async with instance(ports, lease_ms=HOUR_MS) as here:
         here.dispatcher.connections.clear()
-        for n in range(5):
-            await hold(ports, here, f"t{n}", lease_ms=LEASE_MS)
+        await ports.subscribe(*(spec(f"t{n}") for n in range(5)))
+        held_until = time.monotonic() + LEASE_MS / 1_000
+        for claim in await ports.claim(lease_ms=LEASE_MS):
+            here.attempts.start(claim, held_until)
         await here.keeper.run_once()
         await ports.until(await ports.now_ms() + LEASE_MS + 1)
         here.dispatcher.connections.set()
@@ -72,8 +74,8 @@ async def test_a_lost_lease_aborts_its_attempt_and_no_other(
     ports: Ports, loss: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with instance(ports) as here:
-        await hold(ports, here, "lost")
         kept = await hold(ports, here, "kept", lease_ms=HOUR_MS)
+        await hold(ports, here, "lost")
         await here.dispatcher.started()
         await here.dispatcher.started()
         if loss == "cancelled":

@@ -119,14 +119,15 @@ async def test_a_frozen_store_is_an_outage_and_is_got_over(
     store: EmbeddedValkey, own: Ports, here: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its sockets stay open, and nothing answers."""
-    monkeypatch.setattr(errors, "CALL_TIMEOUT_S", 0.3)
     await own.subscribe(spec("a"))
     await here.dispatcher.started()
     os.kill(store.pid, signal.SIGSTOP)
     try:
-        here.dispatcher.answer("a")
-        with pytest.raises(StoreUnavailable):
-            await own.tasks.get(PROJECT, "a")
+        with monkeypatch.context() as impatience:
+            impatience.setattr(errors, "CALL_TIMEOUT_S", 0.3)
+            here.dispatcher.answer("a")
+            with pytest.raises(StoreUnavailable):
+                await own.tasks.get(PROJECT, "a")
     finally:
         os.kill(store.pid, signal.SIGCONT)
     await soon(here.attempts.drained())

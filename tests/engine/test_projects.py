@@ -155,11 +155,11 @@ class TestRotate:
     ) -> None:
         project_id = registered.project.project_id
         await ports.look()  # the clock of the process is the store's
-        token = await projects.rotate_token(project_id, 500)
+        token = await projects.rotate_token(project_id, 1_000)
         assert await projects.authenticate(token) == project_id
         assert await projects.authenticate(registered.token) == project_id
 
-        await ports.until(await ports.now_ms() + 501)
+        await ports.until(await ports.now_ms() + 1_001)
         await ports.look()
 
         assert "it was rotated" in await refused(projects, registered.token)

@@ -144,6 +144,9 @@ class TestSlots:
             await started(here, 1)
 
             waiting = asyncio.ensure_future(here.scheduler.run_once())
+            # Longer than it lets freed slots gather: had it taken the slot for free, it had claimed by now.
+            await ports.until(await ports.now_ms() + 20)
+            assert not waiting.done()
             here.dispatcher.answer("second")
             await soon(waiting)
 

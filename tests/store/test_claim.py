@@ -65,17 +65,26 @@ async def test_tasks_of_a_queue_come_by_due_time(ports: Ports) -> None:
 
 
 async def test_nothing_is_ever_early(ports: Ports) -> None:
-    """Claim in a row for as long as one is not due; the first claim that gives it comes at its instant."""
-    (task,) = await ports.subscribe(spec("a", schedule=Schedule(delay_ms=40)))
-    assert task.schedule_time_ms is not None
-    looks = 0
-    while not (batch := await ports.look()).claims:
-        assert batch.next_due_ms == task.schedule_time_ms
-        looks += 1
+    """Claim again and again while tasks of one queue fall due one after the other."""
+    tasks = await ports.subscribe(
+        *(spec(f"t{n:02}", schedule=Schedule(delay_ms=200 + 3 * n)) for n in range(20))
+    )
+    due_ms = {task.spec.task_id: task.schedule_time_ms for task in tasks}
+    order: list[str] = []
+    empty_looks = 0
+    while len(order) < 20:
+        batch = await ports.look(lease_ms=2 * HOUR_MS)
+        order += [claim.task_id for claim in batch.claims]
+        if not batch.claims:
+            empty_looks += 1
+            assert batch.next_due_ms == due_ms[f"t{len(order):02}"]
 
-    assert looks > 1
-    kept = await ports.tasks.timeline(PROJECT, "a", 1, 1)
-    assert kept.events[0].create_time_ms >= task.schedule_time_ms
+    assert empty_looks > 0
+    assert order == sorted(order)
+    for task in tasks:
+        kept = await ports.tasks.timeline(PROJECT, task.spec.task_id, 1, 1)
+        assert task.schedule_time_ms is not None
+        assert kept.events[0].create_time_ms >= task.schedule_time_ms
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
