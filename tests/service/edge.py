@@ -25,7 +25,7 @@ from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
-from kuueri_grpc.ports import Claim
+from kuueri_grpc.ports import NO_TELEMETRY, Claim, Telemetry
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
 from kuueri_grpc.store.clock import StoreClock
@@ -92,6 +92,8 @@ async def serving(
     *,
     queue_limit: int = QUEUE_LIMIT,
     heartbeat_ms: int = 15_000,
+    feed_cap: int = 10_000,
+    telemetry: Telemetry = NO_TELEMETRY,
 ) -> AsyncIterator[Edge]:
     """Run a server until the end of the block."""
     async with AsyncExitStack() as stack:
@@ -99,7 +101,7 @@ async def serving(
         client = await stack.enter_async_context(address.connect())
         for_signals = await stack.enter_async_context(address.connect_for_signals())
         await initialise(client, PARTITIONS)
-        settings, clock = StoreSettings(partitions=PARTITIONS), StoreClock()
+        settings, clock = StoreSettings(partitions=PARTITIONS, feed_cap=feed_cap), StoreClock()
         runner = ScriptRunner(client, settings)
         tasks, execution = RedisTaskStore(runner, settings), RedisExecutionStore(runner, settings, clock)
         dispatcher = HttpDispatcher(GuardedTransport(AddressGuard()), clock)
@@ -120,6 +122,7 @@ async def serving(
             watches,
             Projects(RedisProjectStore(client, runner, PARTITIONS, queue_limit), clock),
             clock,
+            telemetry,
         )
         server = await (await build_server(engine, limits or Limits())).start()
         stack.push_async_callback(server.stop, 0)
