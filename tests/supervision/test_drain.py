@@ -8,7 +8,6 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.pb import task_service_pb2 as tasks_pb
@@ -23,6 +22,7 @@ from tests.acceptance.caller import (
     types,
 )
 from tests.acceptance.targets import OK, Target, held
+from tests.supervision.calls import not_serving
 from tests.supervision.processes import all_gone, serving
 
 pytestmark = pytest.mark.timeout(300)
@@ -60,15 +60,6 @@ class Watcher:
         except grpc.aio.AioRpcError as error:
             return error.code()
         return grpc.StatusCode.OK
-
-
-async def not_serving(channel: grpc.aio.Channel) -> None:
-    """Return when health checks say that the server does not serve."""
-    stub = health_pb2_grpc.HealthStub(channel)
-    # The stubs of the library leave this method out.
-    async for answer in stub.Watch(health_pb2.HealthCheckRequest()):  # type: ignore[attr-defined]
-        if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
-            return
 
 
 async def test_attempts_that_do_not_end_in_time_are_handed_back(tmp_path: Path, target: Target) -> None:
