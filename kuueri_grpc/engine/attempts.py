@@ -98,7 +98,7 @@ class Attempts:
         return list(self._in_flight)
 
     def has_outcome(self, lease: Lease) -> bool:
-        """Return whether an attempt is over and only its report is under way: whose answer says what counts."""
+        """Return whether an attempt is over and its report under way, whose answer says what counts."""
         attempt = self._in_flight.get(lease)
         return attempt is not None and attempt.has_outcome
 
@@ -114,6 +114,8 @@ class Attempts:
         self._idle.clear()
         self._busy.set()
         attempt.worker = asyncio.create_task(self._run(claim, attempt))
+        # Not by the task itself: one that is cancelled before its first step runs nothing of its own.
+        attempt.worker.add_done_callback(lambda _: self._forget(claim.lease))
 
     async def abort(self, lease: Lease) -> bool:
         """Stop an attempt; return once nothing more of it is sent. False: it is not in flight here."""
@@ -144,12 +146,13 @@ class Attempts:
             # The lease runs out and the task is taken again; nothing is lost.
             self._telemetry.attempt_unfinished(Unfinished.BROKE_DOWN)
             _log.exception("an attempt broke down", extra=_fields(claim, "attempt_broke_down"))
-        finally:
-            del self._in_flight[claim.lease]
-            self._slot_freed.set()
-            if not self._in_flight:
-                self._idle.set()
-                self._busy.clear()
+
+    def _forget(self, lease: Lease) -> None:
+        del self._in_flight[lease]
+        self._slot_freed.set()
+        if not self._in_flight:
+            self._idle.set()
+            self._busy.clear()
 
     async def _send(self, claim: Claim, attempt: _Attempt) -> Outcome:
         def may_start() -> bool:

@@ -34,7 +34,8 @@ class Fixture:
     """One attempt in flight, whose answer and whose report come when a test lets them."""
 
     def __init__(self) -> None:
-        self.answered, self.reporting, self.reported = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.sending, self.answered = asyncio.Event(), asyncio.Event()
+        self.reporting, self.reported = asyncio.Event(), asyncio.Event()
         dispatcher = create_autospec(Dispatcher, instance=True)
         dispatcher.send.side_effect = self._send
         reporter = create_autospec(Reporter, instance=True)
@@ -48,6 +49,7 @@ class Fixture:
         self.attempts.start(CLAIM, held_until=0)
 
     async def _send(self, *_: object) -> object:
+        self.sending.set()
         await self.answered.wait()
         return answered(200, latency_ms=1)
 
@@ -57,15 +59,21 @@ class Fixture:
         return True
 
 
-async def test_an_attempt_whose_lease_is_lost_is_aborted(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("begun", [True, False], ids=["sending", "about-to-begin"])
+async def test_an_attempt_whose_lease_is_lost_is_aborted(
+    caplog: pytest.LogCaptureFixture, begun: bool
+) -> None:
     fixture = Fixture()
+    if begun:
+        await fixture.sending.wait()
     await fixture.keeper.run_once()
+    assert fixture.attempts.free_slots == 1
     await fixture.attempts.drained()
     assert [record.event for record in caplog.records] == ["lease_lost"]  # type: ignore[attr-defined]
 
 
 async def test_a_lease_that_its_report_has_ended_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
-    """The store has the report before this process knows: the lease is not there any more, as it should be."""
+    """The store has the report before this process knows: the lease is gone, as it should be."""
     fixture = Fixture()
     fixture.answered.set()
     await fixture.reporting.wait()
