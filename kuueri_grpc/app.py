@@ -61,8 +61,8 @@ from kuueri_grpc.telemetry.log import configure_logging, set_instance
 _log = logging.getLogger(__name__)
 
 API_ROLE = "api"
-#: How long calls under way may take when nothing else is.
-_CALL_GRACE_S = 0.3
+#: How long calls under way may take when nothing else is; and when somebody may be waiting for the port.
+_CALL_GRACE_S, _SHORT_CALL_GRACE_S = 1.0, 0.2
 
 
 class _StoppedEarly(Exception):
@@ -299,7 +299,7 @@ async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, s
     process.drain.begin()
     if server is not None and stop.deserted:
         # Whoever takes the place of the supervisor that is gone wants the port.
-        await server.stop(_CALL_GRACE_S)
+        await server.stop(_SHORT_CALL_GRACE_S)
     await process.drain.finish(grace_s)
     await process.membership.withdraw()
     if server is not None:

@@ -28,14 +28,16 @@ _log = logging.getLogger(__name__)
 class _Attempt:
     """The asyncio task that works on a claim, and until when its lease holds (monotonic s).
 
-    `started_ms`: when it was about to be sent, on the store's clock.
+    `started_ms`: when it was about to be sent, on the store's clock. `has_outcome`: it only has to be
+    reported.
     """
 
-    __slots__ = ("held_until", "started_ms", "worker")
+    __slots__ = ("has_outcome", "held_until", "started_ms", "worker")
 
     def __init__(self, held_until: float) -> None:
         self.held_until = held_until
         self.started_ms = 0
+        self.has_outcome = False
         self.worker: asyncio.Task[None] | None = None
 
 
@@ -95,6 +97,11 @@ class Attempts:
         """Return the leases that are held, to be renewed."""
         return list(self._in_flight)
 
+    def has_outcome(self, lease: Lease) -> bool:
+        """Return whether an attempt is over and its report under way, whose answer says what counts."""
+        attempt = self._in_flight.get(lease)
+        return attempt is not None and attempt.has_outcome
+
     def extend(self, lease: Lease, held_until: float) -> None:
         """Note that a lease was renewed."""
         if attempt := self._in_flight.get(lease):
@@ -107,8 +114,8 @@ class Attempts:
         self._idle.clear()
         self._busy.set()
         attempt.worker = asyncio.create_task(self._run(claim, attempt))
-        # No `finally` in the coroutine: a task that is cancelled before its first step never gets there.
-        attempt.worker.add_done_callback(lambda _: self._ended(claim.lease))
+        # Not by the task itself: one that is cancelled before its first step runs nothing of its own.
+        attempt.worker.add_done_callback(lambda _: self._forget(claim.lease))
 
     async def abort(self, lease: Lease) -> bool:
         """Stop an attempt; return once nothing more of it is sent. False: it is not in flight here."""
@@ -128,6 +135,7 @@ class Attempts:
     async def _run(self, claim: Claim, attempt: _Attempt) -> None:
         try:
             outcome = await self._send(claim, attempt)
+            attempt.has_outcome = True
             await self._report(claim, outcome)
         except NotStarted:
             self._telemetry.attempt_unfinished(Unfinished.NOT_SENT)
@@ -139,7 +147,7 @@ class Attempts:
             self._telemetry.attempt_unfinished(Unfinished.BROKE_DOWN)
             _log.exception("an attempt broke down", extra=_fields(claim, "attempt_broke_down"))
 
-    def _ended(self, lease: Lease) -> None:
+    def _forget(self, lease: Lease) -> None:
         del self._in_flight[lease]
         self._slot_freed.set()
         if not self._in_flight:

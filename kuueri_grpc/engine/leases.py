@@ -61,8 +61,8 @@ class LeaseKeeper:
         for lease in renewal.held:
             self._attempts.extend(lease, held_until)
         for lease in renewal.lost:
-            # Reported while the call was under way: nothing to stop.
-            if await self._attempts.abort(lease):
+            # Reported while the call was under way: there is nothing to stop.
+            if not self._attempts.has_outcome(lease) and await self._attempts.abort(lease):
                 self._telemetry.lease_lost()
                 _log.warning(
                     "a lease was lost; its attempt was aborted",

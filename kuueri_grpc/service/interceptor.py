@@ -21,6 +21,7 @@ from kuueri_grpc.domain.errors import WatcherTooSlow
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 from kuueri_grpc.service.auth import admit, bearer_token, caller
 from kuueri_grpc.service.errors import to_status
+from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.violations import InvalidFields, Violation
 
 _log = logging.getLogger(__name__)
@@ -41,10 +42,13 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Admits the caller, ends a call that raised with the status for what it raised, and counts calls."""
+    """Lets calls in, admits their callers, ends those that raised with the status for it, and counts them."""
 
-    def __init__(self, authenticate: Authenticate, telemetry: Telemetry = NO_TELEMETRY) -> None:
+    def __init__(
+        self, authenticate: Authenticate, gate: CallGate, telemetry: Telemetry = NO_TELEMETRY
+    ) -> None:
         self._authenticate = authenticate
+        self._gate = gate
         self._telemetry = telemetry
         self._guarded: dict[str, Handler] = {}
 
@@ -84,9 +88,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: bytes, context: Context) -> Any:
             ending, started = _Ending(), time.perf_counter()
             try:
-                if not is_open:
-                    await self._admit(context)
-                response = await method(_parse(read, request), context)
+                with self._gate.passing():
+                    if not is_open:
+                        await self._admit(context)
+                    response = await method(_parse(read, request), context)
                 ending.code = "OK"
                 return response
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
@@ -102,12 +107,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: bytes, context: Context) -> None:
             ending = _Ending()
             try:
-                if not is_open:
-                    await self._admit(context)
-                # A client that goes away cancels this call: the method's own clean-up runs then.
-                async with aclosing(method(_parse(read, request), context)) as messages:
-                    async for message in messages:
-                        await _write(context, message)
+                with self._gate.passing():
+                    if not is_open:
+                        await self._admit(context)
+                    # A client that goes away cancels this call: the method's own clean-up runs then.
+                    async with aclosing(method(_parse(read, request), context)) as messages:
+                        async for message in messages:
+                            await _write(context, message)
                 ending.code = "OK"
             except Exception as error:  # noqa: BLE001  as above
                 await self._abort(context, error, ending)

@@ -15,6 +15,7 @@ from kuueri_grpc.pb import project_service_pb2, task_service_pb2
 from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
 from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from kuueri_grpc.ports import NO_TELEMETRY, Clock, Telemetry
+from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.interceptor import CallInterceptor
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.projects import ProjectService
@@ -51,8 +52,11 @@ class GrpcServer:
     Health: NOT_SERVING until `start`, and again from `drain` on.
     """
 
-    def __init__(self, server: grpc.aio.Server, health: health_aio.HealthServicer, port: int) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, gate: CallGate, health: health_aio.HealthServicer, port: int
+    ) -> None:
         self._server = server
+        self._gate = gate
         self._health = health
         self.port = port
 
@@ -73,8 +77,9 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls, give those under way `grace_s` seconds, then cancel them."""
-        await self._server.stop(grace_s)
+        """Refuse new calls, give those under way `grace_s` seconds, then cancel all that is open."""
+        await self._gate.close(grace_s)
+        await self._server.stop(0)
 
     async def wait_closed(self) -> None:
         """Return when the server has stopped."""
@@ -99,8 +104,9 @@ async def build_server(
     Raises:
         OSError: The address cannot be bound.
     """
+    gate = CallGate()
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(engine.projects.authenticate, engine.telemetry)],
+        interceptors=[CallInterceptor(engine.projects.authenticate, gate, engine.telemetry)],
         options=_options(limits, reuse_port),
     )
     add_TaskServiceServicer_to_server(
@@ -116,7 +122,7 @@ async def build_server(
         bound = server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}; is another server using it? ({error})") from error
-    grpc_server = GrpcServer(server, health, bound)
+    grpc_server = GrpcServer(server, gate, health, bound)
     await grpc_server.set_serving(serving=False)
     return grpc_server
 

@@ -52,14 +52,19 @@ class Command:
     def __init__(self, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
         self.arguments = arguments
         self.options = options
-        self.slot = key_slot(_key(arguments))
+        self.slot = slot_of(_key(arguments))
 
 
-def _key(arguments: Sequence[Any]) -> bytes:
+def slot_of(key: str | bytes) -> int:
+    """Return the hash slot of a key."""
+    return key_slot(key.encode() if isinstance(key, str) else key)
+
+
+def _key(arguments: Sequence[Any]) -> str | bytes:
     if arguments[0] in _KEYLESS:
-        return keys.STORE.encode()
+        return keys.STORE
     key: str | bytes = arguments[3] if arguments[0] in _SCRIPTS else arguments[1]
-    return key.encode() if isinstance(key, str) else key
+    return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,13 @@
 """Whether a cluster may hold tasks: that it is one, is whole, and that each node of it is fit."""
 
 import asyncio
+import contextlib
 
 from redis.exceptions import ClusterDownError, RedisError
 
 from kuueri_grpc.ports import UnfitStore
+from kuueri_grpc.store import keys
+from kuueri_grpc.store.cluster import ClusterClient, Command, slot_of
 from kuueri_grpc.store.cluster_nodes import ClusterNodes
 from kuueri_grpc.store.errors import OUTAGES
 from kuueri_grpc.store.fitness import check_fitness
@@ -34,6 +37,17 @@ async def check_cluster(nodes: ClusterNodes) -> None:
     states = await asyncio.gather(*(_state(nodes, address) for address in sorted(topology.nodes)))
     if "ok" not in states:
         raise ClusterDownError("CLUSTERDOWN no node of the cluster says that it is whole (cluster_state:ok)")
+
+
+async def serves_in_part(client: ClusterClient, partitions: int) -> bool:
+    """Return whether any primary takes writes: then some partitions are served."""
+    with contextlib.suppress(RedisError):
+        topology = await client.nodes.look()
+        served_by = {topology.owner(slot_of(keys.project(p, ""))): p for p in range(partitions)}
+        # There is no such field, and no such key. A write all the same, so it is refused whenever writes are.
+        writes = [Command(("HDEL", keys.project(p, ""), "probe"), {}) for p in served_by.values()]
+        return not all(isinstance(answer, Exception) for answer in await client.run(writes))
+    return False
 
 
 async def _state(nodes: ClusterNodes, address: NodeAddress) -> str | None:

@@ -9,6 +9,8 @@ from redis.exceptions import RedisError
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.cluster import ClusterClient
+from kuueri_grpc.store.cluster_fitness import serves_in_part
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import initialise
 from kuueri_grpc.store.errors import ErrorKind, kind_of, outages_mapped
@@ -36,20 +38,35 @@ class RedisStoreProbe:
         self._checks = checks
         self._served = served
         self._partitions = partitions
+        self._epoch: str | None = None
 
     async def check(self) -> str:
         """See `ports.StoreProbe`."""
         try:
-            epoch = await initialise(self._checks, self._partitions)
+            epoch = await self._look()
         except UnfitStore:
             self._served.refuse(_REFUSAL)
             raise
+        except StoreUnavailable:
+            if self._epoch is None or not await self._serves_in_part():
+                raise
+            # It is only the node of a cluster that knows the store's identity.
+            epoch = self._epoch
+        self._epoch = epoch
+        self._served.refuse(None)
+        return epoch
+
+    async def _look(self) -> str:
+        epoch = await initialise(self._checks, self._partitions)
         with outages_mapped():
             # There is no such field. A write all the same, so it is refused whenever writes are (READONLY,
             # MISCONF, NOREPLICAS), except where memory is short: what frees some is taken then, too.
             await self._checks.hdel(keys.STORE, "probe")
-        self._served.refuse(None)
         return epoch
+
+    async def _serves_in_part(self) -> bool:
+        checks = self._checks
+        return isinstance(checks, ClusterClient) and await serves_in_part(checks, self._partitions)
 
     async def warn_of_weak_durability(self) -> None:
         """Log what a crash of the store would cost, if that is more than it need be."""

@@ -29,7 +29,7 @@ SLOTS = 16_384
 #: Long enough for nodes on a busy machine to meet, and not to be taken for dead.
 PATIENT_MS = 8_000
 #: For tests of fail-overs: a dead node is noticed after this and up to a second.
-IMPATIENT_MS = 1_000
+IMPATIENT_MS = 1_500
 _BUS_OFFSET = 10_000
 
 MOVED = "finished. State: success"
@@ -59,7 +59,7 @@ class Node:
         self._news = asyncio.Event()
         self._process: Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        directory.mkdir()
+        directory.mkdir(parents=True)
 
     @property
     def address(self) -> str:
@@ -254,11 +254,11 @@ async def _follow(replica: Redis, primary_id: str) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports of which the one for the cluster's bus is free as well.
+    """Return ports of which the one for the cluster's bus is free as well, and is none of the others.
 
     Below those that the system gives to connections, so that nobody takes one in between.
     """
-    candidates = list(range(10_000, 32_768 - _BUS_OFFSET))
+    candidates = list(range(_BUS_OFFSET, 2 * _BUS_OFFSET))
     random.shuffle(candidates)
     free = (port for port in candidates if _is_free(port) and _is_free(port + _BUS_OFFSET))
     return list(itertools.islice(free, count))

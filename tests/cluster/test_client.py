@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.store.cluster import ClusterClient
 from kuueri_grpc.store.connection import StoreAddress
+from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from tests.cluster.nodes import Cluster
@@ -34,7 +35,7 @@ async def test_every_key_is_where_the_cluster_looks_for_it(
     found = set()
     for node in valkey_cluster.primaries:
         async with node.client() as direct:
-            here = [key.decode() for key in await direct.keys("*")]
+            here = [text(key) for key in await direct.keys("*")]
         assert here
         assert {valkey_cluster.owner(key) for key in here} == {node}
         found.update(here)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.acceptance.served import PATIENCE_S
 
@@ -21,3 +22,15 @@ async def persistent(call: Callable[[], Awaitable[_Answer]]) -> _Answer:
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
+
+
+async def not_serving(channel: grpc.aio.Channel) -> None:
+    """Return when health checks say that the server does not serve, or are not answered any more."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    try:
+        # The stubs of the library leave this method out.
+        async for answer in stub.Watch(health_pb2.HealthCheckRequest()):  # type: ignore[attr-defined]
+            if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
+                return
+    except grpc.aio.AioRpcError:
+        return

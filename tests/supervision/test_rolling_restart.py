@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import re
+import signal
 from collections import Counter
 from contextlib import AsyncExitStack
 from functools import partial
@@ -14,7 +15,7 @@ import pytest
 from kuueri_grpc.pb import task_pb2
 from tests.acceptance.caller import Project, after, connected, post, register, state_name
 from tests.acceptance.targets import OK, Answer, Exchange, Target
-from tests.supervision.calls import persistent
+from tests.supervision.calls import not_serving, persistent
 from tests.supervision.processes import Served, serving
 
 pytestmark = pytest.mark.timeout(300)
@@ -36,9 +37,12 @@ class Front:
         if self.project is None:
             self.project = await register(channel)
 
-    def remove(self, served: Served) -> None:
-        """Send nothing there any more, as a load balancer does."""
-        del self._channels[served]
+    async def stop(self, leaving: Served) -> None:
+        """Stop a server; send nothing there once health checks say so, as a load balancer does."""
+        leaving.send(signal.SIGTERM)
+        await not_serving(self._channels[leaving])
+        del self._channels[leaving]
+        assert await leaving.ended() == 0, leaving.story
 
     def next(self) -> Project:
         assert self.project is not None
@@ -112,8 +116,7 @@ async def test_nothing_is_lost_and_nothing_is_sent_twice(tmp_path: Path, target:
             coming = await (await start(name)).ready()
             await front.add(coming, stack)
             await load.progress(2 * PRODUCERS)
-            front.remove(leaving)
-            await leaving.stop()
+            await front.stop(leaving)
             assert not [line for line in leaving.log if re.search(" (WARNING|ERROR) ", line)], leaving.story
             await load.progress(2 * PRODUCERS)
         load.stop()
