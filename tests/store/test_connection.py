@@ -4,22 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.asyncio import Redis
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import TaskFilter
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, UnfitStore, initialise
 from tests.store.ports import PROJECT, Ports, spec
 
 
 @pytest.fixture
-async def client(store_url: str) -> AsyncIterator[Redis]:
+async def client(store_url: str) -> AsyncIterator[Commands]:
     async with StoreAddress(store_url).connect() as client:
         yield client
 
 
-async def test_the_epoch_is_the_store_s_for_as_long_as_its_data(client: Redis) -> None:
+async def test_the_epoch_is_the_store_s_for_as_long_as_its_data(client: Commands) -> None:
     first = await initialise(client, 4)
     assert await initialise(client, 4) == first
 
@@ -28,20 +28,20 @@ async def test_the_epoch_is_the_store_s_for_as_long_as_its_data(client: Redis) -
     assert await initialise(client, 4) not in ("", first)
 
 
-async def test_many_processes_agree_on_one_epoch(client: Redis) -> None:
+async def test_many_processes_agree_on_one_epoch(client: Commands) -> None:
     epochs = await asyncio.gather(*(initialise(client, 4) for _ in range(20)))
 
     assert len(set(epochs)) == 1
 
 
-async def test_the_number_of_partitions_is_the_store_s(client: Redis) -> None:
+async def test_the_number_of_partitions_is_the_store_s(client: Commands) -> None:
     await initialise(client, 4)
 
     with pytest.raises(UnfitStore, match=r"initialised with 4 partitions.*set to 8.*PARTITIONS to 4"):
         await initialise(client, 8)
 
 
-async def test_another_schema_is_not_read(client: Redis) -> None:
+async def test_another_schema_is_not_read(client: Commands) -> None:
     await initialise(client, 4)
     await client.hset(keys.STORE, "schema", "99")
 
@@ -49,7 +49,7 @@ async def test_another_schema_is_not_read(client: Redis) -> None:
         await initialise(client, 4)
 
 
-async def test_a_store_that_evicts_is_refused(client: Redis) -> None:
+async def test_a_store_that_evicts_is_refused(client: Commands) -> None:
     await client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(UnfitStore, match=r"allkeys-lru.*noeviction"):
