@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from kuueri_grpc import __version__
-from kuueri_grpc.cli.errors import EXIT_USAGE, CliError, report, usage_error
+from kuueri_grpc.cli.errors import EXIT_FAILED, EXIT_USAGE, CliError, report, usage_error
 from kuueri_grpc.cli.root import root
 
 
@@ -14,12 +14,18 @@ def run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] == "--version":
         typer.echo(f"kuueri {__version__}")
         return 0
-    as_json = "--json" in arguments
+    options = arguments[: list(arguments).index("--")] if "--" in arguments else arguments
+    as_json = "--json" in options
     try:
         code = root.main(list(arguments) or ["--help"], prog_name="kuueri", standalone_mode=False)
     except CliError as error:
         report(error, as_json)
         return error.exit_code
+    except BrokenPipeError:
+        raise  # whoever read the output has had enough: the interpreter ends quietly
+    except OSError as error:
+        report(CliError(f"cannot write the output: {error.strerror}"), as_json)
+        return EXIT_FAILED
     except typer.TyperException as error:
         report(_usage_error(error), as_json)
         return EXIT_USAGE

@@ -61,12 +61,15 @@ def usage_error(message: str, hint: str = "") -> CliError:
 
 def as_text(error: CliError) -> str:
     """Return the error for a person: the message, each violation on its own line, the hint."""
-    message = error.message
-    if error.violations and all(violation.description in message for violation in error.violations):
-        # A client that shows the message alone has them there; here they have lines of their own.
-        message = message.partition(":")[0]
+    message, violations = error.message, error.violations
+    if violations and all(violation.description in message for violation in violations):
+        # A client that shows the message alone has them there. One reads well so; several have lines of
+        # their own, under the message's summary of them.
+        message, violations = (
+            (message, ()) if len(violations) == 1 else (message.partition(":")[0], violations)
+        )
     lines = [f"error: {message}"]
-    lines += [f"  {violation.field}: {violation.description}" for violation in error.violations]
+    lines += [f"  {violation.field}: {violation.description}" for violation in violations]
     if error.hint:
         lines.append(f"hint: {error.hint}")
     return "\n".join(lines)

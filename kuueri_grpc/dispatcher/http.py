@@ -62,19 +62,21 @@ class HttpDispatcher:
         async with self._gate.slot(origin):
             if not may_start():
                 raise NotStarted
-            return await self._attempt(delivery)
+            return await self._attempt(delivery, may_start)
 
     async def aclose(self) -> None:
         """Close every connection. Attempts in flight fail with CONNECTION_LOST: cancel them before."""
         await self._transport.aclose()
 
-    async def _attempt(self, delivery: Delivery) -> Outcome:
+    async def _attempt(self, delivery: Delivery, may_start: Callable[[], bool]) -> Outcome:
         answer = _Answer()
         started = time.monotonic()
         deadline = asyncio.timeout(delivery.timeout_ms / 1_000)
         try:
             async with deadline:
-                await self._exchange(delivery, answer)
+                await self._exchange(delivery, answer, may_start)
+        except NotStarted:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever the target or the network does is an outcome
             cause = DeadlineExceeded() if deadline.expired() else error
             return _failed(cause, _since_ms(started), answer.status_code or None)
@@ -82,10 +84,12 @@ class HttpDispatcher:
         retry_after_ms = parse_retry_after(answer.retry_after, self._clock.now_ms())
         return answered(answer.status_code, latency_ms, retry_after_ms)
 
-    async def _exchange(self, delivery: Delivery, answer: _Answer) -> None:
+    async def _exchange(self, delivery: Delivery, answer: _Answer, may_start: Callable[[], bool]) -> None:
         """Send the request and, if asked to, those that it is redirected to; fill in the last answer."""
         request = build_request(delivery, self._clock.now_ms())
         for _ in range(1 + MAX_REDIRECTS):
+            # Asked again when there is a connection: making one may take longer than a lease.
+            request.extensions["may_send"] = may_start
             response = await self._transport.handle_async_request(request)
             body = _stream(response)
             try:

@@ -8,17 +8,21 @@ import io
 import socket
 import ssl
 import struct
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
 from aiohttp.resolver import AsyncResolver
 from multidict import CIMultiDict
 
 from kuueri_grpc.dispatcher.connector import guarded_connector
 from kuueri_grpc.dispatcher.guard import AddressGuard, check_spelling
+from kuueri_grpc.ports import NotStarted
 
 #: aiohttp writes bytes in one piece up to this length; beyond it a file is read and written in pieces.
 _ONE_PIECE_BYTES = 1 << 20
@@ -26,6 +30,14 @@ _ONE_PIECE_BYTES = 1 << 20
 _MAX_HEAD_LINE_BYTES = 1 << 16
 
 _DISCARD_UNSENT = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+
+
+def _always() -> bool:
+    return True
+
+
+#: Asked right before a request is written, see `ports.Dispatcher`. Each attempt is a task of its own.
+_may_send: ContextVar[Callable[[], bool]] = ContextVar("may_send", default=_always)
 
 
 class ConnectionLost(aiohttp.ClientError):
@@ -78,6 +90,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             aiohttp.ClientError, OSError: as `failures.classify` has them.
         """
         check_spelling(request.url.host)
+        _may_send.set(request.extensions.get("may_send", _always))
         body = await _read(request.stream)
         try:
             response = await self._session.request(
@@ -129,6 +142,12 @@ class _PlainRequest(aiohttp.ClientRequest):
 
     DEFAULT_HEADERS = {}  # noqa: RUF012 - the base class declares it so
     GET_METHODS = aiohttp.ClientRequest.ALL_METHODS  # those that get no "content-length: 0"
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Write the request to a connection, if it still may be sent."""
+        if not _may_send.get()():
+            raise NotStarted
+        return await super().send(conn)
 
 
 class _AbortableResponse(aiohttp.ClientResponse):

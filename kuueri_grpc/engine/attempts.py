@@ -156,7 +156,7 @@ class Attempts:
 
     async def _send(self, claim: Claim, attempt: _Attempt) -> Outcome:
         def may_start() -> bool:
-            attempt.started_ms = self._clock.now_ms()
+            attempt.started_ms = attempt.started_ms or self._clock.now_ms()
             # A process that was stopped for long may come back when its lease is somebody else's.
             return time.monotonic() < attempt.held_until
 

@@ -61,6 +61,7 @@ class Drain:
 
     async def _hand_back(self) -> None:
         """Abort the attempts that did not end in time, and let others have their tasks at once."""
+        self._scheduler.close()
         leases = await self._attempts.abort_all()
         try:
             async with asyncio.timeout(_HAND_BACK_S):

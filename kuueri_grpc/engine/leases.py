@@ -7,7 +7,7 @@ import time
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.backoff import Backoff
-from kuueri_grpc.ports import NO_TELEMETRY, ExecutionStore, Telemetry
+from kuueri_grpc.ports import NO_TELEMETRY, ExecutionStore, Lease, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -60,13 +60,16 @@ class LeaseKeeper:
         renewal = await self._store.renew(leases, self._lease_ms)
         for lease in renewal.held:
             self._attempts.extend(lease, held_until)
-        for lease in renewal.lost:
-            # Reported while the call was under way: there is nothing to stop.
-            if not self._attempts.has_outcome(lease) and await self._attempts.abort(lease):
-                self._telemetry.lease_lost()
-                _log.warning(
-                    "a lease was lost; its attempt was aborted",
-                    extra={"event": "lease_lost", "project": lease.project_id, "task": lease.task_id},
-                )
+        # Together: one that is slow to close its connection does not hold up the next renewal of all.
+        await asyncio.gather(*(self._give_up(lease) for lease in renewal.lost))
         if left := len(leases) - len(renewal.held) - len(renewal.lost):
             raise StoreUnavailable(f"a part of the store does not serve now: {left} leases were not renewed")
+
+    async def _give_up(self, lease: Lease) -> None:
+        # Reported while the call was under way: there is nothing to stop.
+        if not self._attempts.has_outcome(lease) and await self._attempts.abort(lease):
+            self._telemetry.lease_lost()
+            _log.warning(
+                "a lease was lost; its attempt was aborted",
+                extra={"event": "lease_lost", "project": lease.project_id, "task": lease.task_id},
+            )

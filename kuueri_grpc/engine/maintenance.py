@@ -27,8 +27,9 @@ class Maintenance:
         while True:
             # Spread out, so that many processes do not do it in the same moment.
             await asyncio.sleep(self._interval_ms * random.uniform(0.8, 1.2) / 1_000)  # noqa: S311 - not a secret
-            try:
-                await self._store.sweep()
-                await self._scheduler.look_again()
-            except StoreUnavailable as error:
-                _log.warning("maintenance failed, the next one comes by itself: %s", error)
+            # The one does not wait for the other to work.
+            for step in (self._scheduler.look_again, self._store.sweep):
+                try:
+                    await step()
+                except StoreUnavailable as error:
+                    _log.warning("maintenance failed, the next one comes by itself: %s", error)

@@ -51,6 +51,7 @@ class Scheduler:
         self._woken = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._stopping = False
+        self._closed = False
 
     def share(self, ownership: Ownership) -> None:
         """Leave the first look at each partition to its owner from now on."""
@@ -71,6 +72,10 @@ class Scheduler:
         self._stopping = True
         self._woken.set()
         self._attempts.stop_waiting()
+
+    def close(self) -> None:
+        """Start no attempt any more, not even of a claim that is under way: it is handed back."""
+        self._closed = True
 
     async def stopped(self) -> None:
         """After `stop`: return when a claim that was under way has started its attempts."""
@@ -142,6 +147,9 @@ class Scheduler:
                     self._agenda.advance(partition, at_ms)
                 raise
             self._tell(batches)
+            if self._closed:
+                await self._store.release([claim.lease for batch in batches for claim in batch.claims])
+                return
             for batch in batches:
                 self._note(batch)
                 for claim in batch.claims:

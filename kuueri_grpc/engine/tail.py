@@ -6,17 +6,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from kuueri_grpc.domain.errors import KuueriError, WatcherTooSlow
+from kuueri_grpc.domain.errors import KuueriError
 
 Item = TypeVar("Item")
+
+
+class FellBehind(Exception):
+    """What a follower needs next is not kept for all any more."""
 
 
 class Tail(Generic[Item]):
     """The latest events of a timeline or a feed, kept for followers at different places.
 
     Events are numbered without gaps. Whoever is told first that there is news reads it, for all; each
-    follower has no more than its own position, and one that falls behind what is kept has to start
-    again from its position instead of making this grow.
+    follower has no more than its own position, and one that falls behind what is kept reads for itself
+    instead of making this grow.
 
     Args:
         read: returns the events after a number, oldest first, some or all of them, and the number of
@@ -54,14 +58,14 @@ class Tail(Generic[Item]):
         """Return the events after `position`, at least one; wait for it if need be.
 
         Raises:
-            WatcherTooSlow: they are not kept any more.
+            FellBehind: they are not kept any more.
             KuueriError: what `read` raised, or what this was closed with.
         """
         while True:
             if self._closed is not None:
                 raise self._closed()
             if not self.reaches(position):
-                raise WatcherTooSlow
+                raise FellBehind
             behind = self._end - position
             if behind > 0:
                 return list(itertools.islice(self._kept, len(self._kept) - behind, None))

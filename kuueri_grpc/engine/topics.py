@@ -1,6 +1,6 @@
 """What is followed in this process: a tail for each subject, and a subscription while anyone follows it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,12 +9,43 @@ from kuueri_grpc.engine.tail import Tail
 from kuueri_grpc.ports import Changed, SignalBus
 
 
-class _Topic:
-    __slots__ = ("followers", "tail")
+class Topic:
+    """What is followed under one name: as a rule one stream of events, so one tail.
 
-    def __init__(self, tail: Tail[Any]) -> None:
-        self.tail = tail
+    A task's id can be purged and subscribed anew while somebody still follows the former task: each of
+    the two has a tail of its own.
+    """
+
+    def __init__(self) -> None:
         self.followers = 0
+        self._tails: dict[Hashable, Tail[Any]] = {}
+        self._closed: Callable[[], KuueriError] | None = None
+
+    def tail(
+        self,
+        identity: Hashable,
+        read: Callable[[int], Awaitable[tuple[Sequence[Any], int]]],
+        capacity: int,
+    ) -> Tail[Any]:
+        """Return the tail of a stream of events, made by the first one who asks for it."""
+        tail = self._tails.get(identity)
+        if tail is None:
+            tail = self._tails[identity] = Tail(read, capacity)
+            tail.changed()  # what was signalled before it was there
+            if self._closed is not None:
+                tail.close(self._closed)
+        return tail
+
+    def changed(self) -> None:
+        """There may be news."""
+        for tail in self._tails.values():
+            tail.changed()
+
+    def close(self, error: Callable[[], KuueriError]) -> None:
+        """Let every follower end with an `error` of its own."""
+        self._closed = error
+        for tail in self._tails.values():
+            tail.close(error)
 
 
 class Topics:
@@ -22,7 +53,7 @@ class Topics:
 
     def __init__(self, bus: SignalBus) -> None:
         self._bus = bus
-        self._topics: dict[Changed, _Topic] = {}
+        self._topics: dict[Changed, Topic] = {}
         self._closed: Callable[[], KuueriError] | None = None
 
     @property
@@ -33,37 +64,32 @@ class Topics:
     def changed(self, subject: Changed) -> None:
         """There is news of a subject."""
         if topic := self._topics.get(subject):
-            topic.tail.changed()
+            topic.changed()
 
     def all_changed(self) -> None:
         """There may be news of every subject: signals may have been missed."""
         for topic in self._topics.values():
-            topic.tail.changed()
+            topic.changed()
 
     def close(self, error: Callable[[], KuueriError]) -> None:
         """Let every follower end with an `error` of its own, those that are there and those that come."""
         self._closed = error
         for topic in self._topics.values():
-            topic.tail.close(error)
+            topic.close(error)
 
     @asynccontextmanager
-    async def following(
-        self,
-        subject: Changed,
-        read: Callable[[int], Awaitable[tuple[Sequence[Any], int]]],
-        capacity: int,
-    ) -> AsyncIterator[Tail[Any]]:
-        """Give the subject's tail, with its signals in force: what is read from now on misses nothing."""
+    async def following(self, subject: Changed) -> AsyncIterator[Topic]:
+        """Give the subject's topic, with its signals in force: what is read from now on misses nothing."""
         if self._closed is not None:
             raise self._closed()
         topic = self._topics.get(subject)
         if topic is None:
-            topic = self._topics[subject] = _Topic(Tail(read, capacity))
+            topic = self._topics[subject] = Topic()
         topic.followers += 1
         try:
             await self._bus.follow(subject.project_id, subject.task_id)
             try:
-                yield topic.tail
+                yield topic
             finally:
                 await self._bus.unfollow(subject.project_id, subject.task_id)
         finally:

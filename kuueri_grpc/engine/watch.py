@@ -2,22 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from kuueri_grpc.domain.errors import Draining, TaskNotFound
 from kuueri_grpc.domain.state import TERMINAL_STATES
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent
-from kuueri_grpc.engine.tail import Item, Tail
+from kuueri_grpc.engine.tail import FellBehind, Item, Tail
 from kuueri_grpc.engine.topics import Topics
 from kuueri_grpc.ports import Changed, FeedEvent, SignalBus, TaskStore
 
-#: Events per reading of a timeline, and entries per reading of a feed.
+#: Events per reading of a timeline, and entries (each of up to a few hundred events) per reading of a feed.
 _PAGE = 500
+_FEED_PAGE = 20
 #: Events that are kept for all followers of one task, and of one project.
-_TASK_CAPACITY = 1_000
-_PROJECT_CAPACITY = 10_000
+_TASK_CAPACITY = 500
+_PROJECT_CAPACITY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,6 @@ class WatchHub:
         Raises:
             TaskNotFound: no such task, also when it is purged while being watched.
             CursorTooOld: events after that sequence are not kept any more.
-            WatcherTooSlow: the reader of this watch fell too far behind.
             Draining: the server is shutting down.
             StoreUnavailable: the store does not serve.
         """
@@ -106,10 +106,11 @@ class WatchHub:
 
         subject = Changed(project_id, task_id)
         # Listen first, read then: what happens in between is either read or signalled.
-        async with self._topics.following(subject, read, _TASK_CAPACITY) as tail:
+        async with self._topics.following(subject) as topic:
             position = after_sequence or 0
             page = await self._store.timeline(project_id, task_id, position, _PAGE)
             watched = page.task
+            tail = topic.tail(watched.create_time_ms, read, _TASK_CAPACITY)
             yield Snapshot(watched, position)
             events, until = page.events, page.last_sequence
             while True:
@@ -122,7 +123,7 @@ class WatchHub:
             yield Synced(position)
             ended = watched.state in TERMINAL_STATES
             while not ended:
-                news = await self._news(tail, position)
+                news = await self._news(tail, read, position)
                 if not news:
                     yield Heartbeat(position)
                 for event in news:
@@ -138,15 +139,16 @@ class WatchHub:
         `Synced` parts what was missed from what is live. It ends only with an error.
 
         Raises:
-            CursorTooOld, WatcherTooSlow, Draining, StoreUnavailable: see `watch`.
+            CursorTooOld, Draining, StoreUnavailable: see `watch`.
         """
 
         async def read(after: int) -> tuple[Sequence[FeedEvent], int]:
-            page = await self._store.feed(project_id, after, _PAGE)
+            page = await self._store.feed(project_id, after, _FEED_PAGE)
             return page.events, page.last_number
 
-        async with self._topics.following(Changed(project_id, None), read, _PROJECT_CAPACITY) as tail:
-            page = await self._store.feed(project_id, after_number, _PAGE)
+        async with self._topics.following(Changed(project_id, None)) as topic:
+            tail = topic.tail(None, read, _PROJECT_CAPACITY)
+            page = await self._store.feed(project_id, after_number, _FEED_PAGE)
             position = page.last_number if after_number is None else after_number
             events, until = page.events, page.last_number
             while True:
@@ -160,21 +162,30 @@ class WatchHub:
             yield Synced(position)
             told_at = time.monotonic()
             while True:
-                news = await self._news(tail, position)
+                news = await self._news(tail, read, position)
                 for item in news:
                     position = item.number
                     if queue is None or item.queue == queue:
                         yield TaskEvent(item.event, position)
                         told_at = time.monotonic()
                 # Also when only other queues have news, so that the client's token does not grow old.
-                if time.monotonic() - told_at >= self._heartbeat_ms / 1_000:
+                if not news or time.monotonic() - told_at >= self._heartbeat_ms / 1_000:
                     yield Heartbeat(position)
                     told_at = time.monotonic()
 
-    async def _news(self, tail: Tail[Item], position: int) -> Sequence[Item]:
+    async def _news(
+        self,
+        tail: Tail[Item],
+        read: Callable[[int], Awaitable[tuple[Sequence[Item], int]]],
+        position: int,
+    ) -> Sequence[Item]:
         """Return what happened after `position`; nothing after a time of silence."""
         try:
             async with asyncio.timeout(self._heartbeat_ms / 1_000):
                 return await tail.after(position)
+        except FellBehind:
+            # More happened at once than is kept for all: this one reads for itself until it is back.
+            events, _ = await read(position)
+            return events
         except TimeoutError:
             return ()

@@ -46,8 +46,9 @@ class Dispatcher(Protocol):
     - Cancelling the call aborts the attempt: when the cancelled call has ended, the connection is
       closed and nothing more is sent.
     - No address is dialled that the address guard refuses.
-    - `may_start` is asked once, right before the attempt's deadline starts (after any wait for a free
-      connection): when it says no, nothing is sent and `NotStarted` raised.
+    - `may_start` is asked right before the attempt's deadline starts (after any wait for a free slot), and
+      again whenever a request is about to be written: when it says no, nothing is sent and `NotStarted`
+      raised.
     """
 
     async def send(self, delivery: Delivery, may_start: Callable[[], bool]) -> Outcome:

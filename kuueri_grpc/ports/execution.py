@@ -125,5 +125,5 @@ class ExecutionStore(Protocol):
         ...
 
     async def sweep(self) -> None:
-        """Drop index entries of tasks whose history has expired. Bounded work per call."""
+        """Drop index entries of tasks whose history has expired. In short steps, until none is left."""
         ...

@@ -84,8 +84,8 @@ async def keep_running(embedded: EmbeddedValkey) -> None:
                 extra={"event": "embedded_store_ended"},
             )
             await asyncio.sleep(wait_ms / 1_000)
-            await embedded.aclose()
             try:
+                await embedded.aclose()
                 await embedded.start()
             except (ValkeyStartError, OSError) as error:
                 cause, lived_ms = error, 0

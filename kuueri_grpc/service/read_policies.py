@@ -107,6 +107,8 @@ def _check_single(
     """Note faults of the policies that act once, at an instant."""
     if at_ms is not None and at_ms <= due_ms:
         violations.add(field, f"is {spoken(at_ms)}; expected later than the first due time {spoken(due_ms)}")
+    if at_ms is not None and at_ms > due_ms + TEN_YEARS_MS:
+        violations.add(field, f"is {spoken(at_ms)}; expected at most 10 years after the first due time")
     if count > 1:
         name = field.rpartition(".")[2]
         violations.add(count_field, f"is {count:,}; expected 1, or unset, together with {name}")

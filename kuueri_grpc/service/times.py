@@ -64,7 +64,8 @@ def read_timestamp(message: Timestamp, field: str, violations: Violations) -> in
             "expected an instant before the year 10000",
         )
         return None
-    return _round_ms(seconds, nanos)
+    # Rounded up, the very last instant would be one past the last.
+    return min(_round_ms(seconds, nanos), _MAX_TIMESTAMP_SECONDS * SECOND_MS + SECOND_MS - 1)
 
 
 def _round_ms(seconds: int, nanos: int) -> int:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import msgpack
 
@@ -20,6 +20,8 @@ from kuueri_grpc.ports import TaskFilter
 
 _VERSION = 1
 _CHECK_BYTES = 8
+#: What the store counts exactly.
+_MOST = 2**53
 #: Longer than any token that is given out.
 _MAX_LENGTH = 512
 
@@ -92,7 +94,7 @@ def read_timeline_token(token: str, project_id: str, task_id: str) -> TimelinePo
     if not token:
         return None
     match _open_page("timeline", token, [project_id, task_id], "a GetTimeline of the same task"):
-        case [int() as create_time_ms, int() as sequence]:
+        case [create_time_ms, sequence] if _is_count(create_time_ms) and _is_count(sequence):
             return TimelinePosition(create_time_ms, sequence)
     raise PageTokenInvalid("page_token holds no position")
 
@@ -125,7 +127,9 @@ class WatchTokens:
                 f"resume_token {error}; expected one from a Watch of the same task"
             ) from None
         match position:
-            case [str() as epoch, int() as create_time_ms, int() as sequence]:
+            case [str() as epoch, create_time_ms, sequence] if _is_count(create_time_ms) and _is_count(
+                sequence
+            ):
                 _check_epoch(epoch, self.epoch)
                 return TimelinePosition(create_time_ms, sequence)
         raise ResumeTokenInvalid("resume_token holds no position")
@@ -159,13 +163,18 @@ class FeedTokens:
                 f"resume_token {error}; expected one from a Watch of the same queue, or of all"
             ) from None
         match position:
-            case [str() as epoch, int() as number]:
+            case [str() as epoch, number] if _is_count(number):
                 _check_epoch(epoch, self.epoch)
                 return number
         raise ResumeTokenInvalid("resume_token holds no position")
 
     def _scope(self) -> Position:
         return [self.project_id] if self.queue is None else [self.project_id, self.queue]
+
+
+def _is_count(number: object) -> TypeGuard[int]:
+    """Whether this is a number that the service counts with: its tokens have no others."""
+    return type(number) is int and 0 <= number < _MOST
 
 
 def _check_epoch(of_token: str, of_store: str) -> None:

@@ -201,7 +201,8 @@ def event(task_id: str, line: bytes) -> TimelineEvent:
         status_code=kept.get("s"),
         latency_ms=kept.get("l"),
         reason=Reason(reason) if reason else None,
-        next_time_ms=kept.get("x"),
+        # Lua's JSON writes what has more than 14 digits as a float.
+        next_time_ms=int(kept["x"]) if "x" in kept else None,
         detail=kept.get("d", ""),
     )
 

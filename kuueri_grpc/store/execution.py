@@ -145,7 +145,12 @@ class RedisExecutionStore:
 
     async def sweep(self) -> None:
         """See `ports.ExecutionStore`."""
-        await self._runner.run_many("sweep", [(p, (_SWEEP_CHUNK,)) for p in range(self.partitions)])
+        left = list(range(self.partitions))
+        while left:
+            calls = [(p, (_SWEEP_CHUNK,)) for p in left]
+            answers = await self._each("sweep", calls)
+            # A full chunk: there may be more. Short scripts, with room for others between them.
+            left = [p for (p, _), swept in zip(calls, answers, strict=True) if swept == _SWEEP_CHUNK]
 
     def _by_partition(
         self, items: Iterable[_Item], project_of: Callable[[_Item], str]

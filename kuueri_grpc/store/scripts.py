@@ -99,11 +99,13 @@ class ScriptRunner:
         return answers
 
     async def run_each(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:
-        """Like `run_many`, but on a cluster a node that does not serve takes no answer from the others.
+        """Like `run_many`, but a call that fails takes no answer from the others.
 
-        The answer of a call that failed there is a `StoreUnavailable`.
+        So it is on a cluster with a node that does not serve, and with a record that a script breaks on. The
+        answer of a call that failed is a `StoreUnavailable`; where all of a single server's failed, it is
+        raised.
         """
-        if self.one_server:
+        if self.one_server and len(calls) <= 1:
             return await self.run_many(name, calls)
         started = time.perf_counter()
         with outages_mapped():
@@ -113,6 +115,8 @@ class ScriptRunner:
             self._observer.answered(name, time.perf_counter() - started)
             return answers
         self._observer.failed(name, kind_of(failures[0]))
+        if self.one_server and len(failures) == len(answers):
+            raise unavailable(failures[0]) from failures[0]
         return [unavailable(answer) if isinstance(answer, OUTAGES) else answer for answer in answers]
 
     async def _run_all(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:

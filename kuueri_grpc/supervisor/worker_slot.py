@@ -60,15 +60,21 @@ class WorkerSlot:
 
     async def _run_one(self) -> str:
         """Run one worker; return how it ended."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *_WORKER,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            limit=LINE_LIMIT,
-            # Ctrl-C at the terminal comes to the supervisor alone, which then stops the workers in order.
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *_WORKER,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                limit=LINE_LIMIT,
+                # Ctrl-C at the terminal comes to the supervisor alone, which then stops the workers in order.
+                start_new_session=True,
+            )
+        except OSError as error:
+            # Out of memory or of processes for the moment: the others go on, and this is tried again.
+            if not self._served.is_set():
+                raise StartError(f"a worker process cannot be started: {error}") from error
+            return f"a worker process could not be started: {error}"
         try:
             answer = await self._attend(process)
             status = await process.wait()

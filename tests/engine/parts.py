@@ -12,15 +12,19 @@ from typing import Any, TypeVar
 from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.commands import Commands
+from kuueri_grpc.engine.health import Health
 from kuueri_grpc.engine.leases import LeaseKeeper
 from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import ClaimBatch, Delivery, NotStarted
+from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.probe import RedisStoreProbe
 from kuueri_grpc.store.signals import RedisSignalBus
 from tests.store.ports import HOUR_MS, QUEUE_LIMIT, SUCCESS, Ports, signal_bus
 
@@ -120,6 +124,7 @@ class Instance:
     hub: WatchHub
     commands: Commands
     switchboard: Switchboard
+    monitor: StoreMonitor
 
 
 @contextlib.asynccontextmanager
@@ -135,12 +140,19 @@ async def instance(
     """Wire an engine. Nothing of it runs yet; see `running`. Attempts left at the end are aborted."""
     execution = execution or ports.execution
     settings = EngineSettings(max_in_flight=max_in_flight, lease_ms=lease_ms)
-    async with signal_bus(ports.url, ports.settings, name) as bus:
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(signal_bus(ports.url, ports.settings, name))
         dispatcher, reporter = ScriptedDispatcher(), Reporter(execution)
         attempts = Attempts(dispatcher, reporter, ports.clock, max_in_flight=max_in_flight)
         revocations = Revocations(bus, attempts, name)
-        scheduler = Scheduler(execution, attempts, revocations, ports.clock, settings, name)
+        health = Health()
+        scheduler = Scheduler(execution, attempts, revocations, ports.clock, settings, name, health)
         hub = WatchHub(ports.tasks, bus, heartbeat_ms)
+        address = StoreAddress(ports.url)
+        checks = await stack.enter_async_context(address.connect_for_checks())
+        served = await stack.enter_async_context(address.connect())
+        probe = RedisStoreProbe(checks, served, ports.settings.partitions)
+        monitor = StoreMonitor(probe, bus, scheduler, hub, health)
         yield Instance(
             name,
             bus,
@@ -152,7 +164,8 @@ async def instance(
             LeaseKeeper(execution, attempts, lease_ms),
             hub,
             Commands(ports.tasks, revocations, QUEUE_LIMIT),
-            Switchboard(bus, scheduler, hub, revocations),
+            Switchboard(bus, scheduler, hub, revocations, monitor),
+            monitor,
         )
         await attempts.abort_all()
 
@@ -176,7 +189,13 @@ async def running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def process(ports: Ports, name: str = "here", **more: Any) -> AsyncIterator[Instance]:
     """A whole server process but its gRPC edge: wired, connected, all loops running."""
     async with instance(ports, name, **more) as here:
-        loops = (here.switchboard.run(), here.reporter.run(), here.scheduler.run(), here.keeper.run())
+        loops = (
+            here.switchboard.run(),
+            here.monitor.run(),
+            here.reporter.run(),
+            here.scheduler.run(),
+            here.keeper.run(),
+        )
         async with running(*loops):
-            await soon(here.switchboard.connected())
+            await soon(here.monitor.caught_up())
             yield here

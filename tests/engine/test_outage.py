@@ -112,22 +112,20 @@ async def test_a_watch_goes_on_where_it_was(store: EmbeddedValkey, own: Ports, h
         while not isinstance(item, TaskEvent):
             item = await soon(anext(watch))
     assert item.sequence == 2
-    await watch.aclose()  # type: ignore[attr-defined]
+    await watch.aclose()
 
 
 async def test_a_frozen_store_is_an_outage_and_is_got_over(
-    store: EmbeddedValkey, own: Ports, here: Instance, monkeypatch: pytest.MonkeyPatch
+    store: EmbeddedValkey, own: Ports, here: Instance
 ) -> None:
     """Its sockets stay open, and nothing answers."""
     await own.subscribe(spec("a"))
     await here.dispatcher.started()
     os.kill(store.pid, signal.SIGSTOP)
     try:
-        with monkeypatch.context() as impatience:
-            impatience.setattr(errors, "CALL_TIMEOUT_S", 0.3)
-            here.dispatcher.answer("a")
-            with pytest.raises(StoreUnavailable):
-                await own.tasks.get(PROJECT, "a")
+        here.dispatcher.answer("a")
+        with pytest.raises(StoreUnavailable):
+            await own.tasks.get(PROJECT, "a")
     finally:
         os.kill(store.pid, signal.SIGCONT)
     await soon(here.attempts.drained())
@@ -141,12 +139,13 @@ async def test_no_loop_ends_while_it_is_away(store: EmbeddedValkey, own: Ports) 
             asyncio.ensure_future(loop)
             for loop in (
                 here.switchboard.run(),
+                here.monitor.run(),
                 here.scheduler.run(),
                 here.reporter.run(),
                 here.keeper.run(),
             )
         ]
-        await soon(here.switchboard.connected())
+        await soon(here.monitor.caught_up())
         for _ in range(3):
             await store.aclose()
             await store.start()
@@ -171,7 +170,7 @@ async def test_what_changed_while_it_loaded_its_data_is_caught_up_with(
         async def next_due(self) -> dict[int, int]:
             if self.looks:
                 self.looks -= 1
-                async with errors.outages_mapped():
+                with errors.outages_mapped():
                     raise BusyLoadingError
             return await super().next_due()
 
@@ -179,8 +178,8 @@ async def test_what_changed_while_it_loaded_its_data_is_caught_up_with(
     loading = Loading(ports.runner, ports.settings, ports.clock)
     async with (
         instance(ports, execution=loading) as here,
-        running(here.switchboard.run(), here.scheduler.run(), here.reporter.run()),
+        running(here.switchboard.run(), here.monitor.run(), here.scheduler.run(), here.reporter.run()),
     ):
-        await soon(here.switchboard.connected())
+        await soon(here.monitor.caught_up())
 
         assert (await here.dispatcher.started()).task_id == "a"

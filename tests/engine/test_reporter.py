@@ -34,7 +34,7 @@ class Observed(RedisExecutionStore):
         store.gate.set()
         return store
 
-    async def report(self, reports: Sequence[Report]) -> list[bool]:
+    async def report(self, reports: Sequence[Report]) -> list[bool | None]:
         self.batches.append(len(reports))
         self.called.set()
         await self.gate.wait()

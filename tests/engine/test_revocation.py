@@ -245,7 +245,7 @@ async def test_the_loops_of_a_process_end_when_told(ports: Ports) -> None:
     for n in range(10):
         async with (
             instance(ports) as here,
-            running(here.switchboard.run(), here.scheduler.run(), here.reporter.run()),
+            running(here.switchboard.run(), here.monitor.run(), here.scheduler.run(), here.reporter.run()),
         ):
-            await soon(here.switchboard.connected())
+            await soon(here.monitor.caught_up())
             await ports.subscribe(spec(f"t{n}"))
