@@ -12,6 +12,7 @@ from kuueri_grpc.engine import backoff
 from kuueri_grpc.ports import Lease, Renewal
 from kuueri_grpc.store.execution import RedisExecutionStore
 from tests.engine.parts import Instance, instance, process, running, soon
+from tests.store.hearing import hearing
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
 LEASE_MS = 60
@@ -121,6 +122,25 @@ async def test_a_process_that_dies_is_taken_over_from(ports: Ports) -> None:
     assert await ports.events("a") == [
         *(EventType.SUBSCRIBED, EventType.DISPATCHED, EventType.RECOVERED, EventType.DISPATCHED)
     ]
+
+
+async def test_one_who_knows_of_nothing_takes_over_from_the_only_holder_of_a_partition(ports: Ports) -> None:
+    """It was too late for the task, and sleeps with nothing to do: the lease itself is what it hears of."""
+    async with (
+        hearing(ports.url, ports.settings, "ear") as ear,
+        instance(ports, "another") as another,
+        running(another.scheduler.run(), another.reporter.run()),
+    ):
+        await ports.subscribe(spec("a"))
+        await ear.so_far()
+        await ports.take("a", LEASE_MS)  # by a holder that is not heard of again
+        for signal in await ear.so_far():
+            another.switchboard._hand_on(signal)
+
+        delivery = await another.dispatcher.started()
+
+    assert (delivery.task_id, delivery.attempt) == ("a", 1)
+    assert (await ports.events("a"))[-2:] == [EventType.RECOVERED, EventType.DISPATCHED]
 
 
 async def hold_before(ports: Ports, here: Instance, another: Instance) -> None:
