@@ -22,11 +22,12 @@ from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import ClaimBatch, Delivery, NotStarted
+from kuueri_grpc.store import keys
 from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.probe import RedisStoreProbe
 from kuueri_grpc.store.signals import RedisSignalBus
-from tests.store.ports import HOUR_MS, QUEUE_LIMIT, SUCCESS, Ports, signal_bus
+from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, SUCCESS, Ports, signal_bus
 
 PATIENCE_S = 30
 
@@ -168,6 +169,19 @@ async def instance(
             monitor,
         )
         await attempts.abort_all()
+
+
+async def listeners(ports: Ports, here: Instance, task_id: str | None) -> int:
+    """Return how many connections hear of a task, or of the whole project."""
+    # Confirmed behind what was unsubscribed before, on the same connection.
+    await here.bus.follow(PROJECT, "fence")
+    await here.bus.unfollow(PROJECT, "fence")
+    partition = keys.partition_of(PROJECT, ports.settings.partitions)
+    channel = keys.news_channel(partition, PROJECT)
+    if task_id is not None:
+        channel = keys.watch_channel(partition, PROJECT, task_id)
+    ((_, count),) = await ports.client.pubsub_numsub(channel)
+    return int(count)
 
 
 @contextlib.asynccontextmanager

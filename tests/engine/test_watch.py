@@ -11,10 +11,9 @@ from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.domain.timeline import EventType
 from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub, WatchItem
 from kuueri_grpc.ports import TimelineSlice
-from kuueri_grpc.store import keys
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.tasks import RedisTaskStore
-from tests.engine.parts import Instance, instance, running, soon
+from tests.engine.parts import Instance, instance, listeners, running, soon
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
 
@@ -64,18 +63,6 @@ async def toggle(ports: Ports, times: int = 1) -> None:
     for _ in range(times):
         await ports.tasks.resume(PROJECT, "a")
         await ports.tasks.pause(PROJECT, "a")
-
-
-async def listeners(ports: Ports) -> int:
-    channel = keys.watch_channel(keys.partition_of(PROJECT, 4), PROJECT, "a")
-    ((_, count),) = await ports.client.pubsub_numsub(channel)
-    return int(count)
-
-
-async def nobody_listens(ports: Ports) -> None:
-    """Return when the store knows of no listener; it is told on another connection than it is asked on."""
-    while await listeners(ports):
-        await ports.until(await ports.now_ms() + 1)
 
 
 class TestOrder:
@@ -269,7 +256,7 @@ class TestSeveral:
         watches = [Watch(here.hub) for _ in range(20)]
         for watch in watches:
             await watch.until_synced()
-        assert await listeners(ports) == 1  # one subscription, however many watch
+        assert await listeners(ports, here, "a") == 1  # one subscription, however many watch
 
         await toggle(ports)
 
