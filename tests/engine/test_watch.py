@@ -91,7 +91,7 @@ class TestOrder:
         assert await watch.event() == (5, EventType.SUCCEEDED)
         assert await watch.event() == (6, EventType.COMPLETED)
         assert await watch.ends()
-        await soon(nobody_listens(ports))
+        assert await listeners(ports, here, "a") == 0
 
     @pytest.mark.parametrize("after", [None, 0, 1, 2, 3])
     async def test_an_ended_task_is_told_and_done(
@@ -263,7 +263,7 @@ class TestSeveral:
         for watch in watches:
             assert [(await watch.event())[0] for _ in range(2)] == [3, 4]
             await watch.leave()
-        await soon(nobody_listens(ports))
+        assert await listeners(ports, here, "a") == 0
 
     async def test_one_who_leaves_does_not_deafen_the_other(self, ports: Ports, here: Instance) -> None:
         stays, leaves = Watch(here.hub), Watch(here.hub)
@@ -292,7 +292,7 @@ class TestSeveral:
 
         assert await stays.event() == (3, EventType.RESUMED)
         await stays.leave()
-        await soon(nobody_listens(ports))
+        assert await listeners(ports, here, "a") == 0
 
     @pytest.mark.parametrize("steps", range(6))
     async def test_leaving_while_another_joins(self, ports: Ports, here: Instance, steps: int) -> None:
@@ -308,7 +308,7 @@ class TestSeveral:
 
         assert await joins.event() == (3, EventType.RESUMED)
         await joins.leave()
-        await soon(nobody_listens(ports))
+        assert await listeners(ports, here, "a") == 0
 
     async def test_watches_of_different_tasks_do_not_wake_each_other(
         self, ports: Ports, here: Instance
@@ -386,7 +386,7 @@ class TestDraining:
 
         with pytest.raises(Draining):
             await soon(waiting)
-        await soon(nobody_listens(ports))
+        assert await listeners(ports, here, "a") == 0
 
     async def test_new_ones_are_refused(self, here: Instance) -> None:
         here.hub.drain()
