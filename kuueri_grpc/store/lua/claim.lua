@@ -29,6 +29,7 @@ end
 local function recover(name)
   local project, id = split(name)
   write_member(EXECUTION_DB, 'ZREM', LEASES, name)
+  use(EXECUTION_DB) -- parking the one before may have looked elsewhere
   local t = call('HMGET', TASK .. name, unpack(LEASED))
   if t[1] ~= 'DISPATCHING' then
     return
