@@ -114,8 +114,8 @@ class Attempts:
         self._idle.clear()
         self._busy.set()
         attempt.worker = asyncio.create_task(self._run(claim, attempt))
-        # Not by the task itself: one that is cancelled before its first step runs nothing of its own.
-        attempt.worker.add_done_callback(lambda _: self._forget(claim.lease))
+        # No `finally` in the coroutine: a task that is cancelled before its first step never gets there.
+        attempt.worker.add_done_callback(lambda _: self._ended(claim.lease))
 
     async def abort(self, lease: Lease) -> bool:
         """Stop an attempt; return once nothing more of it is sent. False: it is not in flight here."""
@@ -147,7 +147,7 @@ class Attempts:
             self._telemetry.attempt_unfinished(Unfinished.BROKE_DOWN)
             _log.exception("an attempt broke down", extra=_fields(claim, "attempt_broke_down"))
 
-    def _forget(self, lease: Lease) -> None:
+    def _ended(self, lease: Lease) -> None:
         del self._in_flight[lease]
         self._slot_freed.set()
         if not self._in_flight:

@@ -5,6 +5,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
+from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.outcome import answered
 from kuueri_grpc.domain.task import HttpTarget, RepeatPolicy, RetryPolicy
 from kuueri_grpc.engine.attempts import Attempts
@@ -82,3 +83,13 @@ async def test_a_lease_that_its_report_has_ended_is_not_lost(caplog: pytest.LogC
     fixture.reported.set()
     await fixture.attempts.drained()
     assert caplog.records == []
+
+
+async def test_a_lease_that_could_not_be_asked_about_is_neither_held_nor_lost() -> None:
+    fixture = Fixture()
+    fixture.store.renew.return_value = Renewal(held=[], lost=[])
+    await fixture.sending.wait()
+    with pytest.raises(StoreUnavailable, match="1 leases were not renewed"):
+        await fixture.keeper.run_once()
+    assert fixture.attempts.leases() == [CLAIM.lease]
+    await fixture.attempts.abort_all()
