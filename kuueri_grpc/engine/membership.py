@@ -37,25 +37,36 @@ class Membership:
         self._partitions = partitions
         self._others: frozenset[str] = frozenset()
         self._ownership = alone(partitions)
+        # One at a time: a heartbeat that overtakes the withdrawal would bring back one that is gone.
+        self._speaking = asyncio.Lock()
+        self._withdrawn = False
 
     async def run(self) -> None:
-        """Announce until cancelled."""
-        while True:
+        """Announce until cancelled, or withdrawn."""
+        silenced = False
+        while not self._withdrawn:
             try:
                 await self.run_once()
+                silenced = False
             except StoreUnavailable as error:
-                _log.warning("announcing this instance failed, trying again: %s", error)
+                # Once for an outage: who watches the store has more to say of it.
+                level = logging.DEBUG if silenced else logging.WARNING
+                _log.log(level, "announcing this instance failed, trying again: %s", error)
+                silenced = True
             await asyncio.sleep(_HEARTBEAT_S)
 
     async def run_once(self) -> None:
         """Announce this instance as it is now, and share the partitions anew if that changes something."""
-        seen = await self._registry.announce(
-            dataclasses.replace(
-                self._instance,
-                in_flight=self._attempts.in_flight,
-                partitions=self._ownership.owned if self._schedules else 0,
+        async with self._speaking:
+            if self._withdrawn:
+                return
+            seen = await self._registry.announce(
+                dataclasses.replace(
+                    self._instance,
+                    in_flight=self._attempts.in_flight,
+                    partitions=self._ownership.owned if self._schedules else 0,
+                )
             )
-        )
         others = frozenset(
             sighting.instance.instance_id
             for sighting in seen
@@ -68,7 +79,9 @@ class Membership:
     async def withdraw(self) -> None:
         """Say that this instance is stopping; others find out by its silence if that fails."""
         try:
-            await self._registry.withdraw(self._instance.instance_id)
+            async with self._speaking:
+                self._withdrawn = True
+                await self._registry.withdraw(self._instance.instance_id)
         except StoreUnavailable as error:
             _log.warning("withdrawing this instance failed, it will be forgotten: %s", error)
 

@@ -7,8 +7,8 @@ one slot and one script can change them together, on one server and on a cluster
 | db | key                              | type   | what                                               |
 |----|----------------------------------|--------|----------------------------------------------------|
 | 0  | `kuueri:store`                   | Hash   | epoch, partitions, schema                          |
-| 0  | `kuueri:instances`               | ZSet   | live instances by last heartbeat (ms)              |
-| 0  | `kuueri:instances:details`       | Hash   | instance -> what it announced (JSON)               |
+| 0  | `{kuueri}:instances`             | ZSet   | live instances by last heartbeat (ms)              |
+| 0  | `{kuueri}:instances:details`     | Hash   | instance -> what it announced (JSON)               |
 | 0  | `kuueri:email:<sha256>`          | String | project id that an e-mail address belongs to       |
 | 0  | `{p}:project:<project>`          | Hash   | the project, `taskInQueue`, its signing secrets    |
 | 0  | `{p}:credentials:<project>`      | Hash   | key id -> token digest and expiry                  |
@@ -32,8 +32,8 @@ import hashlib
 import zlib
 
 STORE = "kuueri:store"
-INSTANCES = "kuueri:instances"
-INSTANCE_DETAILS = "kuueri:instances:details"
+INSTANCES = "{kuueri}:instances"
+INSTANCE_DETAILS = "{kuueri}:instances:details"
 
 AUTHORISATION, EXECUTION, CONFIGURATION, TIMELINE = range(4)
 

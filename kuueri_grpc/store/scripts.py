@@ -26,16 +26,16 @@ _QUIET_S = 2.0
 
 
 class Script:
-    """One Lua file with the prelude between its first line and the rest.
+    """One Lua file, with the prelude between its first line and the rest where it works on a partition.
 
     The first line tells the server what the script may do: `no-writes`, or `allow-oom` where it must
     work when the store's memory is full (everything but accepting what is new).
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, on_partition: bool = True) -> None:
         folder = resources.files("kuueri_grpc.store") / "lua"
         flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
-        prelude = (folder / "prelude.lua").read_text()
+        prelude = (folder / "prelude.lua").read_text() if on_partition else ""
         self.name = name
         self.source = f"{flags}\n{prelude}{body}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()

@@ -30,7 +30,7 @@ DATABASE_OF = {
     "feed": 3,
 }
 
-_KEY = re.compile(r"(?:kuueri|\{(?P<partition>\d+)\}):(?P<family>[a-z]+)(?::(?P<name>.+))?")
+_KEY = re.compile(r"(?:\{?kuueri\}?|\{(?P<partition>\d+)\}):(?P<family>[a-z]+)(?::(?P<name>.+))?")
 
 #: The last event of a task that waits.
 _BEFORE_WAITING = {"SUBSCRIBED", "RETRY_SCHEDULED", "REPEAT_SCHEDULED", "RESUMED", "RECOVERED"}

@@ -78,3 +78,16 @@ async def test_a_field_of_a_later_version_is_ignored(ports: Ports, registry: Red
     assert isinstance(text, bytes)
     await ports.client.hset(keys.INSTANCE_DETAILS, "a", text.replace(b"{", b'{"later": 1, ', 1).decode())
     assert [sighting.instance for sighting in await registry.sightings()] == [an_instance("a")]
+
+
+async def test_a_full_store_and_one_without_scripts_still_hear_heartbeats(
+    ports: Ports, registry: RedisInstanceRegistry
+) -> None:
+    await ports.client.config_set("maxmemory", "1")
+    try:
+        await ports.client.script_flush()
+        await registry.announce(an_instance("a"))
+        await registry.announce(an_instance("b"))
+        assert len(await registry.sightings()) == 2
+    finally:
+        await ports.client.config_set("maxmemory", "0")

@@ -1,10 +1,12 @@
 """What an instance says of itself, and what it makes of what others say."""
 
+import asyncio
 from unittest.mock import AsyncMock, create_autospec
 
 import pytest
 
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine import membership
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.membership import Membership
 from kuueri_grpc.engine.ownership import Ownership
@@ -99,3 +101,48 @@ async def test_a_withdrawal_that_fails_is_no_obstacle() -> None:
     fixture.registry.withdraw.side_effect = StoreUnavailable("gone")
     await fixture.membership.withdraw()
     fixture.registry.withdraw.assert_awaited_once_with("me")
+
+
+async def test_no_heartbeat_comes_after_the_withdrawal() -> None:
+    fixture = Fixture()
+    answering, answer = asyncio.Event(), asyncio.Event()
+
+    async def announce(instance: Instance) -> list[Sighting]:
+        answering.set()
+        await answer.wait()
+        return [Sighting(instance, 0)]
+
+    fixture.registry.announce.side_effect = announce
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fixture.membership.run_once())
+        await answering.wait()
+        withdrawal = group.create_task(fixture.membership.withdraw())
+        await asyncio.sleep(0)
+        fixture.registry.withdraw.assert_not_awaited()
+        answer.set()
+        await withdrawal
+        await fixture.membership.run_once()
+    assert [call[0] for call in fixture.registry.method_calls] == ["announce", "withdraw"]
+
+
+async def test_it_stops_announcing_when_it_has_withdrawn() -> None:
+    fixture = Fixture()
+    await fixture.membership.withdraw()
+    await asyncio.wait_for(fixture.membership.run(), 5)
+    assert fixture.announced == []
+
+
+async def test_an_outage_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "_HEARTBEAT_S", 0)
+    fixture = Fixture()
+    fixture.registry.announce.side_effect = [
+        StoreUnavailable("gone"),
+        StoreUnavailable("gone"),
+        StoreUnavailable("gone"),
+        asyncio.CancelledError,
+    ]
+    with caplog.at_level("WARNING"), pytest.raises(asyncio.CancelledError):
+        await fixture.membership.run()
+    assert len(caplog.records) == 1
