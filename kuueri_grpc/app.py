@@ -18,8 +18,9 @@ from typing import Any
 
 from kuueri_grpc import __version__
 from kuueri_grpc.config import Settings
-from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
+from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.drain import Drain
@@ -192,7 +193,7 @@ async def _compose(
         tasks = RedisTaskStore(runner, store_settings)
         execution = RedisExecutionStore(runner, store_settings, clock)
         bus = RedisSignalBus(signals_client, partitions, instance, telemetry)
-        transport = GuardedTransport(AddressGuard(str(network) for network in settings.allow_target))
+        transport = GuardedTransport(_target_policy(settings))
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
         reporter = Reporter(execution)
@@ -224,6 +225,10 @@ async def _compose(
             engine=EngineApi(Commands(tasks, revocations, queue_limit), watches, projects, clock, telemetry),
             backlog=RedisBacklogReader(runner, store_settings),
         )
+
+
+def _target_policy(settings: Settings) -> TargetPolicy:
+    return TargetPolicy(map(str, settings.allow_target), map(str, settings.deny_target))
 
 
 def _announced(settings: Settings, instance: str) -> Instance:
@@ -285,7 +290,7 @@ async def _tell_health_checks(health: Health, server: GrpcServer) -> None:
 
 
 async def _build_server(settings: Settings, process: _Process, reuse_port: bool) -> GrpcServer:
-    limits = Limits(max_body_bytes=settings.module.http.max_body_length)
+    limits = Limits(max_body_bytes=settings.module.http.max_body_length, targets=_target_policy(settings))
     return await build_server(
         process.engine, limits, host=settings.host, port=settings.port, reuse_port=reuse_port
     )

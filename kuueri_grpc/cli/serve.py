@@ -53,8 +53,16 @@ def serve(
         list[str] | None,
         typer.Option(
             "--allow-target",
-            metavar="CIDR",
-            help="Network that tasks may be sent to though it is refused by default. Repeatable.",
+            metavar="RULE",
+            help="Network or name that tasks may be sent to though it is refused by default. Repeatable.",
+        ),
+    ] = None,
+    deny_target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--deny-target",
+            metavar="RULE",
+            help="Network or name (*.corp.example: all below) that no task is sent to. Repeatable.",
         ),
     ] = None,
     admin_port: Annotated[
@@ -94,6 +102,7 @@ def serve(
         "grace": grace,
         "data_dir": data_dir,
         "allow_target": allow_target or None,
+        "deny_target": deny_target or None,
         "database.redis.url": redis_url,
     }
     try:

@@ -5,13 +5,14 @@ A setting has one name in three spellings: `DATABASE.REDIS.HOST` in the JSON fil
 """
 
 import os
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from kuueri_grpc.config.targets import TargetRule, parse_rules
 
 ENV_PREFIX = "TASKS_"
 ENV_DELIMITER = "__"
@@ -29,18 +30,6 @@ def default_data_dir() -> Path:
 def available_cores() -> int:
     """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _parse_network(network: object) -> IPv4Network | IPv6Network:
-    if isinstance(network, IPv4Network | IPv6Network):
-        return network
-    if not isinstance(network, str):
-        # An integer would be taken as an address.
-        raise ValueError(f"expected networks such as 10.0.0.0/8, one is {network!r}")  # noqa: TRY004  pydantic's
-    try:
-        return ip_network(network.strip())
-    except ValueError as error:
-        raise ValueError(f"expected networks such as 10.0.0.0/8: {error}") from None
 
 
 class _Section(BaseModel):
@@ -185,8 +174,11 @@ class Settings(BaseSettings):
     """Seconds that a server told to stop may take; attempts still in flight then are handed back."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Directory of the embedded store."""
-    allow_target: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
-    """Networks that tasks may be sent to although they are refused by default (private, loopback ...)."""
+    allow_target: Annotated[tuple[TargetRule, ...], NoDecode] = ()
+    """Networks and names that tasks may be sent to although they are refused by default (private, loopback
+    ...). An allowed name may resolve to anything that is not denied."""
+    deny_target: Annotated[tuple[TargetRule, ...], NoDecode] = ()
+    """Networks and names that tasks may not be sent to, also where ALLOW_TARGET has them."""
     module: ModuleSettings = ModuleSettings()
     service: ServiceSettings = ServiceSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -214,12 +206,11 @@ class Settings(BaseSettings):
             return roles
         return tuple(dict.fromkeys(part.strip().lower() if isinstance(part, str) else part for part in parts))
 
-    @field_validator("allow_target", mode="before")
+    @field_validator("allow_target", "deny_target", mode="before")
     @classmethod
-    def _parse_networks(cls, networks: object) -> object:
-        # The environment has no lists: networks are separated by commas there.
-        parts = networks.split(",") if isinstance(networks, str) else networks
-        return tuple(_parse_network(part) for part in parts) if isinstance(parts, list | tuple) else networks
+    def _parse_target_rules(cls, rules: object) -> object:
+        # The environment has no lists: rules are separated by commas there.
+        return parse_rules(rules)
 
     @property
     def history_ms(self) -> int:

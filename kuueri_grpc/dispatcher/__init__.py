@@ -2,13 +2,12 @@
 
 HttpDispatcher -> OriginGate          a slot at the target's origin
                -> build_request       the attempt as an httpx.Request, signed
-               -> GuardedTransport    pooled connections; AddressGuard on every dial
+               -> GuardedTransport    pooled connections; TargetPolicy on every dial
                -> next_request        if redirects are followed
                -> classify            whatever went wrong, as a Reason
 """
 
-from kuueri_grpc.dispatcher.guard import AddressGuard, BlockedAddress
 from kuueri_grpc.dispatcher.http import HttpDispatcher
 from kuueri_grpc.dispatcher.transport import GuardedTransport
 
-__all__ = ["AddressGuard", "BlockedAddress", "GuardedTransport", "HttpDispatcher"]
+__all__ = ["GuardedTransport", "HttpDispatcher"]

@@ -1,4 +1,4 @@
-"""Where the address guard sits: between a name and its addresses, and again at the socket.
+"""Where addresses are checked: between a name and its addresses, and again at the socket.
 
 The resolver's answers are checked before they are cached or dialled, and exactly those are dialled: a
 name cannot show one address to the check and another to the connection. The second check is on what
@@ -8,25 +8,29 @@ for every hop of a redirect, whatever led there.
 
 import socket
 import ssl
+from contextvars import ContextVar
 
 from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from kuueri_grpc.dispatcher.guard import AddressGuard
+from kuueri_grpc.domain.target_policy import TargetPolicy
 
 #: Idle connections are closed by us after this time. It must be less than the target's own limit, or a
 #: request can meet a connection that is just being closed, and fail for no fault of the target: Node
 #: closes after 5 s, as do Apache and uvicorn; most others wait longer.
 KEEPALIVE_S = 4.0
 
+#: The name that led to what is dialled: it decides too. Each attempt is an asyncio task of its own.
+dialled_name: ContextVar[str] = ContextVar("dialled_name", default="")
+
 _AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names through another resolver and refuses those with any address that the guard refuses."""
+    """Resolves names through another resolver and refuses those with any address that the policy refuses."""
 
-    def __init__(self, guard: AddressGuard, resolver: AbstractResolver) -> None:
-        self._guard = guard
+    def __init__(self, policy: TargetPolicy, resolver: AbstractResolver) -> None:
+        self._policy = policy
         self._resolver = resolver
 
     async def resolve(
@@ -41,7 +45,7 @@ class GuardedResolver(AbstractResolver):
         """
         results = await self._resolver.resolve(host, port, family)
         for result in results:
-            self._guard.check(result["host"])
+            self._policy.check_address(result["host"], host)
         return results
 
     async def close(self) -> None:
@@ -50,9 +54,9 @@ class GuardedResolver(AbstractResolver):
 
 
 def guarded_connector(
-    guard: AddressGuard, resolver: AbstractResolver, ssl_context: ssl.SSLContext
+    policy: TargetPolicy, resolver: AbstractResolver, ssl_context: ssl.SSLContext
 ) -> TCPConnector:
-    """Return a connection pool that dials no address which the guard refuses.
+    """Return a connection pool that dials no address which the policy refuses.
 
     It has no limit of its own: `OriginGate` limits per origin, the scheduler in all. Must be called in
     a running event loop.
@@ -60,12 +64,12 @@ def guarded_connector(
 
     def open_socket(address: _AddrInfo) -> socket.socket:
         family, kind, protocol, _, peer = address
-        guard.check(_numeric_host(peer))
+        policy.check_address(_numeric_host(peer), dialled_name.get())
         return socket.socket(family, kind, protocol)
 
     return TCPConnector(
         ssl=ssl_context,
-        resolver=GuardedResolver(guard, resolver),
+        resolver=GuardedResolver(policy, resolver),
         socket_factory=open_socket,
         keepalive_timeout=KEEPALIVE_S,
         limit=0,

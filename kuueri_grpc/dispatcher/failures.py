@@ -12,9 +12,9 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
-from kuueri_grpc.dispatcher.guard import BlockedAddress
 from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS
 from kuueri_grpc.dispatcher.transport import ConnectionLost
+from kuueri_grpc.domain.target_policy import BlockedAddress
 from kuueri_grpc.domain.timeline import Reason
 
 _log = logging.getLogger(__name__)

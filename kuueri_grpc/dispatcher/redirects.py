@@ -6,8 +6,8 @@ credentials from the URL that the target names, keeps cookies, and logs each URL
 
 import httpx
 
-from kuueri_grpc.dispatcher.guard import BlockedAddress
 from kuueri_grpc.dispatcher.request import origin_of
+from kuueri_grpc.domain.target_policy import BlockedAddress
 
 #: How many redirects are followed; an answer after them that is another one ends the attempt.
 MAX_REDIRECTS = 5

@@ -20,8 +20,8 @@ from aiohttp.connector import Connection
 from aiohttp.resolver import AsyncResolver
 from multidict import CIMultiDict
 
-from kuueri_grpc.dispatcher.connector import guarded_connector
-from kuueri_grpc.dispatcher.guard import AddressGuard, check_spelling
+from kuueri_grpc.dispatcher.connector import dialled_name, guarded_connector
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.ports import NotStarted
 
 #: aiohttp writes bytes in one piece up to this length; beyond it a file is read and written in pieces.
@@ -45,16 +45,16 @@ class ConnectionLost(aiohttp.ClientError):
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """Sends requests over pooled connections to addresses that the guard lets pass.
+    """Sends requests over pooled connections to addresses that the policy lets pass.
 
     It sends what the request holds and nothing else: no header, no cookie, no proxy from the
     environment, no second try. Redirects are not followed, bodies not decoded. There is no time limit;
     a cancelled call has closed its connection when it ends, and what was not sent yet is discarded.
 
-    Exceptions are aiohttp's and those of the address guard; `failures.classify` knows them.
+    Exceptions are aiohttp's and `BlockedAddress`; `failures.classify` knows them.
 
     Args:
-        guard: decides on every address that is dialled.
+        policy: decides on every host that is asked for and every address that is dialled.
         resolver: resolves names; default: c-ares, which waits for slow name servers without a thread.
         ssl_context: default: the certificates of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
 
@@ -63,14 +63,15 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
-        guard: AddressGuard,
+        policy: TargetPolicy,
         *,
         resolver: AbstractResolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        self._policy = policy
         self._resolver = resolver or AsyncResolver()
         self._session = aiohttp.ClientSession(
-            connector=guarded_connector(guard, self._resolver, ssl_context or _default_ssl_context()),
+            connector=guarded_connector(policy, self._resolver, ssl_context or _default_ssl_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_PlainRequest,
             response_class=_AbortableResponse,
@@ -86,10 +87,12 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         """Send the request; return the answer when its head is there. The caller closes it.
 
         Raises:
-            BlockedAddress: the guard refuses the target's address.
+            BlockedAddress: the policy refuses the target's host or its address.
             aiohttp.ClientError, OSError: as `failures.classify` has them.
         """
-        check_spelling(request.url.host)
+        host = request.url.raw_host.decode("ascii")
+        self._policy.check_host(host)
+        dialled_name.set(host)
         _may_send.set(request.extensions.get("may_send", _always))
         body = await _read(request.stream)
         try:

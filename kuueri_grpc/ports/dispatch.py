@@ -45,7 +45,7 @@ class Dispatcher(Protocol):
     - One deadline, `timeout_ms`, over connect, headers and the whole body.
     - Cancelling the call aborts the attempt: when the cancelled call has ended, the connection is
       closed and nothing more is sent.
-    - No address is dialled that the address guard refuses.
+    - No address is dialled that `domain.target_policy` refuses.
     - `may_start` is asked right before the attempt's deadline starts (after any wait for a free slot), and
       again whenever a request is about to be written: when it says no, nothing is sent and `NotStarted`
       raised.

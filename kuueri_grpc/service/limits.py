@@ -1,11 +1,15 @@
 """The limits of a request that an operator can set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from kuueri_grpc.domain.target_policy import TargetPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a request may be. Sizes in bytes; what is over a limit is refused, naming the field.
+    """How large a request may be, and where a task may be sent.
+
+    Sizes in bytes; what is over a limit is refused, naming the field.
 
     `max_message_bytes` bounds a whole request on the wire, for a batch far below `max_batch` tasks of
     `max_body_bytes` each: gRPC itself refuses what is larger, with RESOURCE_EXHAUSTED and no details.
@@ -16,3 +20,4 @@ class Limits:
     max_url_length: int = 2_083
     max_batch: int = 1_000
     max_message_bytes: int = 33_554_432
+    targets: TargetPolicy = field(default_factory=TargetPolicy)

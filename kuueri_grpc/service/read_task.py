@@ -80,7 +80,7 @@ def _read_target(
     message: task_pb2.HttpTarget, field: str, limits: Limits, violations: Violations
 ) -> HttpTarget:
     url = message.url
-    fault = url_fault(url, limits.max_url_length)
+    fault = url_fault(url, limits.max_url_length, limits.targets)
     if fault is not None:
         violations.add(f"{field}.url", fault)
     method = HTTP_METHODS.read(message.method, HttpMethod.POST, f"{field}.method", violations)

@@ -5,6 +5,7 @@ from ipaddress import AddressValueError, IPv6Address
 
 import httpx
 
+from kuueri_grpc.domain.target_policy import BlockedAddress, TargetPolicy
 from kuueri_grpc.service.violations import shown
 
 _EXPECTED = "expected an absolute http or https URL such as https://example.com/hook"
@@ -19,25 +20,27 @@ _MAX_PORT = 65_535
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 
 #: One look at the common form (a name that is neither encoded nor a number) spares the walk below, which
-#: accepts all of it.
+#: accepts all of it but for what the policy refuses.
 _COMMON = re.compile(
-    r"https?://(?![Xx][Nn]--)(?:[A-Za-z0-9_-]{1,40}\.){0,5}[A-Za-z][A-Za-z0-9_-]{0,39}"
+    r"https?://(?P<host>(?![Xx][Nn]--)(?:[A-Za-z0-9_-]{1,40}\.){0,5}[A-Za-z][A-Za-z0-9_-]{0,39})"
     r"(?::[1-9][0-9]{0,3})?(?:[/?][!$-\[\]_a-z{|}~]*)?"
 )
 
 
-def url_fault(url: str, max_length: int) -> str | None:
+def url_fault(url: str, max_length: int, targets: TargetPolicy) -> str | None:
     """Return what is wrong with `url`, None if nothing is.
 
     The text never repeats the URL as a whole: its path and query may hold secrets.
     """
     if len(url) > max_length:
         return f"has {len(url):,} characters; at most {max_length:,} are allowed"
-    if _COMMON.fullmatch(url):
-        return None
+    if common := _COMMON.fullmatch(url):
+        return _policy_fault(common["host"], targets)
     if not url:
         return f"is required; {_EXPECTED}"
-    return _unsafe_character(url) or _scheme_fault(url) or _authority_fault(url) or _fragment_fault(url)
+    return (
+        _unsafe_character(url) or _scheme_fault(url) or _authority_fault(url, targets) or _fragment_fault(url)
+    )
 
 
 def _unsafe_character(url: str) -> str | None:
@@ -66,7 +69,7 @@ def _scheme_fault(url: str) -> str | None:
     return None
 
 
-def _authority_fault(url: str) -> str | None:
+def _authority_fault(url: str, targets: TargetPolicy) -> str | None:
     start = url.index("//") + 2
     found = _AUTHORITY.match(url, start)
     authority = found[0] if found else ""
@@ -75,19 +78,30 @@ def _authority_fault(url: str) -> str | None:
     parts = _HOST_AND_PORT.fullmatch(authority)
     if parts is None:
         return f"has host {shown(authority)}; expected a name, an IPv4 address or an IPv6 address in [ ]"
-    return _host_fault(parts[1]) or _port_fault(parts[2])
+    return _host_fault(parts[1], targets) or _port_fault(parts[2])
 
 
-def _host_fault(host: str) -> str | None:
+def _host_fault(host: str, targets: TargetPolicy) -> str | None:
     if not host:
         return f"has no host; {_EXPECTED}"
     if host.startswith("["):
-        return _ipv6_fault(host)
+        return _ipv6_fault(host) or _policy_fault(host[1:-1], targets)
     name = _as_sent(host)
     if name is None or not _NAME.fullmatch(name) or len(name) > _MAX_NAME_LENGTH:
         return (
             f"has host {shown(host)}; expected an IP address, or a name of at most {_MAX_NAME_LENGTH} "
             "characters with labels of 1 to 63 letters, digits, hyphens and underscores"
+        )
+    return _policy_fault(name, targets)
+
+
+def _policy_fault(host: str, targets: TargetPolicy) -> str | None:
+    try:
+        targets.check_host(host)
+    except BlockedAddress as error:
+        return (
+            f"has host {shown(host)}, to which no task may be sent: {error.kind}; expected a public host, "
+            "or one that the operator of this server has opened"
         )
     return None
 

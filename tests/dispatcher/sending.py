@@ -2,13 +2,14 @@
 
 import functools
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
 from aiohttp.abc import AbstractResolver
 
-from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
+from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.domain.task import HttpMethod, HttpTarget
 from kuueri_grpc.ports import Delivery
 
@@ -30,13 +31,16 @@ def public_tls() -> ssl.SSLContext:
 @asynccontextmanager
 async def dispatching(
     *allow: str,
+    deny: Sequence[str] = (),
     resolver: AbstractResolver | None = None,
     tls: ssl.SSLContext | None = None,
     max_per_host: int = 256,
     max_body_bytes: int = 65_536,
 ) -> AsyncIterator[HttpDispatcher]:
     """Run a dispatcher that may send to these ranges besides public addresses."""
-    transport = GuardedTransport(AddressGuard(allow), resolver=resolver, ssl_context=tls or public_tls())
+    transport = GuardedTransport(
+        TargetPolicy(allow, deny), resolver=resolver, ssl_context=tls or public_tls()
+    )
     dispatcher = HttpDispatcher(
         transport, FixedClock(), max_per_host=max_per_host, max_body_bytes=max_body_bytes
     )

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 import trustme
 
-from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
+from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.domain.timeline import Reason
 from tests.dispatcher.sending import LOOPBACK, FixedClock, delivery, dispatching
 from tests.dispatcher.targets import Connection, answer, answering, serving
@@ -39,7 +40,7 @@ async def test_by_default_certificates_are_checked_and_operators_can_name_their_
             monkeypatch.setenv("SSL_CERT_FILE", file)
         else:
             monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-        dispatcher = HttpDispatcher(GuardedTransport(AddressGuard([LOOPBACK])), FixedClock())
+        dispatcher = HttpDispatcher(GuardedTransport(TargetPolicy([LOOPBACK])), FixedClock())
     async with serving(answering(answer()), tls=server_tls) as target:
         outcome = await dispatcher.send(delivery(target.url(host="localhost", scheme="https")))
     await dispatcher.aclose()

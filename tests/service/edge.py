@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import grpc.aio
 
-from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
+from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.health import Health
@@ -104,7 +105,7 @@ async def serving(
         settings, clock = StoreSettings(partitions=PARTITIONS, feed_cap=feed_cap), StoreClock()
         runner = ScriptRunner(client, settings)
         tasks, execution = RedisTaskStore(runner, settings), RedisExecutionStore(runner, settings, clock)
-        dispatcher = HttpDispatcher(GuardedTransport(AddressGuard()), clock)
+        dispatcher = HttpDispatcher(GuardedTransport(TargetPolicy()), clock)
         stack.push_async_callback(dispatcher.aclose)
         attempts = Attempts(dispatcher, Reporter(execution), clock, max_in_flight=1)
         bus = RedisSignalBus(for_signals, PARTITIONS, INSTANCE)

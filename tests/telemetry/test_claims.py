@@ -5,7 +5,8 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
-from kuueri_grpc.dispatcher import AddressGuard, GuardedTransport, HttpDispatcher
+from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.health import Health
@@ -63,7 +64,7 @@ async def test_the_scheduler_tells_of_it(
     await lose(ports, "lost")
     await ports.subscribe(spec("late", schedule=TOO_LATE))
     registry = CollectorRegistry()
-    dispatcher = HttpDispatcher(GuardedTransport(AddressGuard()), ports.clock)
+    dispatcher = HttpDispatcher(GuardedTransport(TargetPolicy()), ports.clock)
     attempts = Attempts(dispatcher, Reporter(ports.execution), ports.clock, max_in_flight=10)
     async with StoreAddress(store_url).connect_for_signals() as client:
         bus = RedisSignalBus(client, ports.settings.partitions, HERE)

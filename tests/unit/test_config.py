@@ -128,11 +128,21 @@ def test_settings_made_directly_read_nothing_from_outside(monkeypatch: pytest.Mo
 # --- values -----------------------------------------------------------------------------------
 
 
+#: What a rule for targets may be.
+RULES = "expected networks such as 10.0.0.0/8 and names such as hooks.example.com or *.example.com"
+NO_NETWORK = "'bü.example' does not appear to be an IPv4 or IPv6 network"
+
+
 def test_networks_come_as_list_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     assert load_settings({"allow_target": ["127.0.0.0/8", "::1"]}).allow_target == expected
     monkeypatch.setenv("TASKS_ALLOW_TARGET", "127.0.0.0/8, ::1/128")
     assert load_settings().allow_target == expected
+
+
+def test_targets_are_named_too() -> None:
+    names = load_settings({"deny_target": ["Pay.Internal.", "*.corp.example", "10.0.0.0/8"]}).deny_target
+    assert names == ("pay.internal", "*.corp.example", IPv4Network("10.0.0.0/8"))
 
 
 @pytest.mark.parametrize(
@@ -197,11 +207,19 @@ def test_secrets_are_not_shown() -> None:
         ({"MODULE": 1}, "MODULE in FILE: expected an object with keys of HTTP, THROTTLER"),
         (
             {"ALLOW_TARGET": ["10.0.0.1/8"]},
-            "ALLOW_TARGET in FILE: expected networks such as 10.0.0.0/8: 10.0.0.1/8 has host bits set",
+            f"ALLOW_TARGET in FILE: {RULES}: 10.0.0.1/8 has host bits set",
         ),
         (
             {"ALLOW_TARGET": [7]},
-            "ALLOW_TARGET in FILE: expected networks such as 10.0.0.0/8, one is 7",
+            f"ALLOW_TARGET in FILE: {RULES}, one is 7",
+        ),
+        (
+            {"DENY_TARGET": ["10.1"]},
+            f"DENY_TARGET in FILE: {RULES}: '10.1' does not appear to be an IPv4 or IPv6 network",
+        ),
+        (
+            {"DENY_TARGET": ["bü.example"]},
+            f"DENY_TARGET in FILE: {RULES}: {NO_NETWORK}; write a name in its ASCII form (xn--...)",
         ),
         (
             {"SERVICE": {"LEASE_MS": 1}},

@@ -10,7 +10,10 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 def test_settings_arrive_whole_with_their_secrets() -> None:
     settings = load_settings(
-        {"allow_target": ["10.0.0.0/8", "fd00::/8"], "database.redis.password": "top secret\n"},
+        {
+            "allow_target": ["10.0.0.0/8", "fd00::/8", "pay.internal"],
+            "database.redis.password": "top secret\n",
+        },
         REPOSITORY / "resource/config/config.example.json",
     )
     line = pack_order(Order(settings))

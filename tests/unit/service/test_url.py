@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.service.url import url_fault
 
 MAX = 2_083
+#: Lets every address pass: what the policy refuses is tested in `tests/security`.
+OPEN = TargetPolicy(["0.0.0.0/0", "::/0"])
 EXPECTED = "expected an absolute http or https URL such as https://example.com/hook"
 NAME = (
     "expected an IP address, or a name of at most 253 characters with labels of 1 to 63 letters, digits, "
@@ -121,18 +124,18 @@ REFUSED = {
 
 @pytest.mark.parametrize("url", ACCEPTED)
 def test_accepts(url: str) -> None:
-    assert url_fault(url, MAX) is None
+    assert url_fault(url, MAX, OPEN) is None
 
 
 @pytest.mark.parametrize(("url", "fault"), REFUSED.items(), ids=[ascii(url)[:40] for url in REFUSED])
 def test_refuses(url: str, fault: str) -> None:
-    assert url_fault(url, MAX) == fault
+    assert url_fault(url, MAX, OPEN) == fault
 
 
 def test_the_longest_url_is_accepted_and_one_character_more_is_not() -> None:
     url = "https://example.com/".ljust(MAX, "a")
-    assert url_fault(url, MAX) is None
-    assert url_fault(url + "a", MAX) == "has 2,084 characters; at most 2,083 are allowed"
+    assert url_fault(url, MAX, OPEN) is None
+    assert url_fault(url + "a", MAX, OPEN) == "has 2,084 characters; at most 2,083 are allowed"
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "s3cr3t"])
@@ -144,7 +147,7 @@ def test_no_message_repeats_user_info_path_or_query(secret: str) -> None:
         f"https://example.com:0/{secret}",
         f"https://example.com/{secret}".ljust(3_000, "a"),
     ):
-        assert secret not in str(url_fault(url, MAX))
+        assert secret not in str(url_fault(url, MAX, OPEN))
 
 
 CHARACTERS = "abz09.-_:/?#@[]%!$&'()*+,;=\\ \t\n\x00\x7f\"<>^`{|}~\u00e4\u2460\u3002\u200b"
@@ -154,7 +157,7 @@ PIECES = st.lists(st.sampled_from([*CHARACTERS, *WORDS]), max_size=12).map("".jo
 
 @given(PIECES.map("https://".__add__) | PIECES | st.text(max_size=30).map("http://".__add__))
 def test_what_is_accepted_is_what_the_sender_parses(url: str) -> None:
-    if url_fault(url, MAX) is not None:
+    if url_fault(url, MAX, OPEN) is not None:
         return
     sent, read = httpx.URL(url), urlsplit(url)
     assert sent.scheme in ("http", "https")
@@ -170,5 +173,5 @@ def test_what_is_accepted_is_what_the_sender_parses(url: str) -> None:
 @given(PIECES.map("https://".__add__) | PIECES.map("https://example.com/".__add__))
 def test_the_short_cut_accepts_nothing_that_the_rules_refuse(url: str) -> None:
     with mock.patch("kuueri_grpc.service.url._COMMON", re.compile(r"(?!)")):  # matches nothing
-        by_the_rules = url_fault(url, MAX)
-    assert url_fault(url, MAX) == by_the_rules
+        by_the_rules = url_fault(url, MAX, OPEN)
+    assert url_fault(url, MAX, OPEN) == by_the_rules

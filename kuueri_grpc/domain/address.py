@@ -1,4 +1,4 @@
-"""Which addresses an attempt may be sent to.
+"""Which addresses are not public, in whatever form they come, and what each of them is.
 
 The check is against an explicit list of networks and not `ipaddress`'s `is_global`, which is True for
 addresses that carry a private IPv4 address inside (NAT64, 6to4, IPv4-compatible) and differs between
@@ -6,13 +6,11 @@ Python versions. Sources: the IANA special-purpose address registries (RFC 6890)
 which cloud providers serve instance metadata.
 """
 
-import re
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
-_Address = IPv4Address | IPv6Address
-_Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 #: Refused networks by kind. The first that holds the address names the kind, so the narrow come first.
 _REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -55,13 +53,13 @@ _REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
 )
 
-_NETWORKS: tuple[tuple[_Network, str], ...] = tuple(
+_NETWORKS: tuple[tuple[Network, str], ...] = tuple(
     (ip_network(network), kind) for kind, networks in _REFUSED for network in networks
 )
 
 #: One machine, one decision: "localhost" resolves to both loopback addresses, and an operator who allows
 #: the one does not expect the other to refuse the name.
-_SAME_HOST: dict[_Address, IPv4Address] = {
+_SAME_HOST: dict[Address, IPv4Address] = {
     IPv6Address("::1"): IPv4Address("127.0.0.1"),
     IPv6Address("::"): IPv4Address("0.0.0.0"),  # noqa: S104 - an address to refuse, not to bind
 }
@@ -83,85 +81,18 @@ _ISATAP = 0x00005EFE
 _ISATAP_MASK = 0xFDFFFFFF
 _32_BITS = 0xFFFFFFFF
 
-#: A host with such a last label is an address or nothing: no top-level domain is a number (WHATWG URL,
-#: "ends in a number"). C libraries read "127.1", "0x7f000001" or "2130706433" as addresses.
-_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.*", re.DOTALL)
+
+def refused_as(address: Address) -> str | None:
+    """Return what the address is if it is not public ("loopback"), None if it is."""
+    return next((kind for network, kind in _NETWORKS if holds(network, address)), None)
 
 
-class BlockedAddress(OSError):
-    """The guard refuses this address. `kind` says what it is in a word or two, fit for a tenant's eyes.
-
-    `address` is for the operator alone: it may be what an internal name resolved to.
-    """
-
-    def __init__(self, address: str, kind: str) -> None:
-        super().__init__(f"{address} is refused: {kind}")
-        self.address = address
-        self.kind = kind
+def holds(network: Network, address: Address) -> bool:
+    """Whether the address is in the network; never, if they are of different versions."""
+    return address.version == network.version and address in network
 
 
-class AddressGuard:
-    """Refuses addresses that are not public, in whatever spelling, unless their range was allowed.
-
-    Args:
-        allow: ranges in CIDR notation that are open although the guard would refuse them. IPv4 ranges
-            also open the IPv6 addresses which stand for theirs.
-
-    Raises:
-        ValueError: one of `allow` is not a network; it names it.
-    """
-
-    def __init__(self, allow: Iterable[str] = ()) -> None:
-        self._allowed = tuple(ip_network(cidr) for cidr in allow)
-
-    def check(self, address: str) -> None:
-        """Return if an attempt may be sent to this numeric address.
-
-        Raises:
-            BlockedAddress: it may not, or the text is not an address.
-        """
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            raise BlockedAddress(address, "not an address") from None
-        if "%" in address:
-            raise BlockedAddress(address, "scoped to an interface")
-        if self._is_allowed(parsed):
-            return
-        for judged in _judged_by(parsed):
-            kind = None if self._is_allowed(judged) else _refused_as(judged)
-            if kind is not None:
-                raise BlockedAddress(address, kind)
-
-    def _is_allowed(self, address: _Address) -> bool:
-        return any(address.version == network.version and address in network for network in self._allowed)
-
-
-@lru_cache(maxsize=1_024)
-def check_spelling(host: str) -> None:
-    """Return if the host of a URL is a name, or an address in its regular spelling.
-
-    For spellings that one library reads as a name, the next as an address, and the third as another
-    address. What a name resolves to and which address is dialled is `AddressGuard`'s to check.
-
-    Raises:
-        BlockedAddress: the host is an IPv4 address in a spelling that hides it.
-    """
-    if ":" not in host and _NUMERIC.fullmatch(host):
-        try:
-            IPv4Address(host)
-        except ValueError:
-            raise BlockedAddress(host, "irregular spelling of an address") from None
-
-
-def _refused_as(address: _Address) -> str | None:
-    for network, kind in _NETWORKS:
-        if address.version == network.version and address in network:
-            return kind
-    return None
-
-
-def _judged_by(address: _Address) -> tuple[_Address, ...]:
+def judged_by(address: Address) -> tuple[Address, ...]:
     """Return the addresses that decide on this one: itself, or those it stands for."""
     if isinstance(address, IPv4Address):
         return (address,)
