@@ -38,11 +38,13 @@ from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
 from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.loops import running
 from kuueri_grpc.process.observed import Unobserved, admin_address, observed
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, stop_signals
 from kuueri_grpc.process.store import open_store
+from kuueri_grpc.service.certificates import CertificateError, CertificateFiles
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
 from kuueri_grpc.store.backlog import RedisBacklogReader
@@ -96,6 +98,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
         StartError: the store or the port cannot be used, or a part of the server broke down.
     """
     configure_logging(settings.level, settings.log_format)
+    check_exposure(settings)
     with stop_signals() as stop:
         async with open_store(settings) as store:
 
@@ -143,7 +146,7 @@ async def _serve(
             await _run(settings, process, observation, stop, on_ready, reuse_port=reuse_port)
     except _StoppedEarly:
         pass
-    except (UnfitStore, StoreUnavailable, OSError) as error:
+    except (UnfitStore, StoreUnavailable, CertificateError, OSError) as error:
         raise StartError(str(error)) from error
 
 
@@ -292,8 +295,18 @@ async def _tell_health_checks(health: Health, server: GrpcServer) -> None:
 async def _build_server(settings: Settings, process: _Process, reuse_port: bool) -> GrpcServer:
     limits = Limits(max_body_bytes=settings.module.http.max_body_length, targets=_target_policy(settings))
     return await build_server(
-        process.engine, limits, host=settings.host, port=settings.port, reuse_port=reuse_port
+        process.engine,
+        limits,
+        host=settings.host,
+        port=settings.port,
+        reuse_port=reuse_port,
+        certificates=_certificate_files(settings),
     )
+
+
+def _certificate_files(settings: Settings) -> CertificateFiles | None:
+    cert, key = settings.tls.cert, settings.tls.key
+    return None if cert is None or key is None else CertificateFiles(cert, key, settings.tls.client_ca)
 
 
 async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, stop: Stop) -> None:

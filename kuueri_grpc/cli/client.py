@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,6 +12,7 @@ from kuueri_grpc.cli.credentials import CredentialsFile
 from kuueri_grpc.cli.errors import EXIT_USAGE, CliError
 from kuueri_grpc.cli.options import TOKEN_VARIABLE
 from kuueri_grpc.cli.rpc_errors import to_cli_error
+from kuueri_grpc.cli.transport import current_transport, is_local
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 
@@ -68,9 +68,7 @@ class Client:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._channel = grpc.insecure_channel(
-            connection.address, options=_channel_options(connection.address)
-        )
+        self._channel = current_transport().channel(connection.address, _channel_options(connection.address))
         self.tasks = TaskServiceStub(self._channel)
         self.projects = ProjectServiceStub(self._channel)
 
@@ -110,12 +108,4 @@ class Client:
 
 def _channel_options(address: str) -> tuple[tuple[str, int], ...]:
     # A proxy from the environment has no way to this machine's loopback interface.
-    return (*_KEEPALIVE, ("grpc.enable_http_proxy", 0)) if _is_loopback(address) else _KEEPALIVE
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return (*_KEEPALIVE, ("grpc.enable_http_proxy", 0)) if is_local(address) else _KEEPALIVE

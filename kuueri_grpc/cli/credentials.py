@@ -154,8 +154,9 @@ def _replace(path: Path, text: str) -> None:
 
 def _key(address: str) -> str:
     """One spelling per server: `localhost` and the loopback address are kept as one."""
-    host, separator, port = address.lower().rpartition(":")
-    return f"127.0.0.1{separator}{port}" if host == "localhost" else address.lower()
+    server = address.lower().removeprefix("https://")
+    host, separator, port = server.rpartition(":")
+    return f"127.0.0.1{separator}{port}" if host == "localhost" else server
 
 
 def _project(server: dict[str, Any], project_id: str) -> ProjectCredentials:

@@ -20,7 +20,10 @@ TOKEN_VARIABLE = "KUUERI_TOKEN"  # noqa: S105  the name of a variable
 DEFAULT_PORT = 8202
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 _MAX_INT32 = 2**31 - 1
-_CONNECTION = "Connection"
+#: Heading of the options that say which server is called, and how.
+CONNECTION = "Connection"
+#: In front of an address: over TLS, also to this machine.
+TLS_SCHEME = "https://"
 
 
 def checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
@@ -36,19 +39,25 @@ def checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
 
 
 def parse_address(text: str) -> str:
-    """Return `host:port` in one spelling; the port is 8202 where there is none.
+    """Return `host:port` or `https://host:port` in one spelling; without a port it is 8202, and 443.
 
     Raises:
         ValueError: not an address of that form.
     """
+    if text.lower().startswith(TLS_SCHEME):
+        return TLS_SCHEME + _host_and_port(text[len(TLS_SCHEME) :].removesuffix("/"), 443)
+    return _host_and_port(text, DEFAULT_PORT)
+
+
+def _host_and_port(text: str, default_port: int) -> str:
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if not host or text.endswith(":") or parts.netloc != text or set(text) & set("@ \t") or port == 0:
-        raise ValueError(f"{text!r} is not an address; expected HOST:PORT or [IPV6]:PORT")
-    return f"{f'[{host}]' if ':' in host else host}:{port or DEFAULT_PORT}"
+        raise ValueError(f"{text!r} is not an address; expected HOST:PORT, [IPV6]:PORT or https://HOST")
+    return f"{f'[{host}]' if ':' in host else host}:{port or default_port}"
 
 
 def parse_count(text: str) -> int:
@@ -87,8 +96,8 @@ Address = Annotated[
         metavar="HOST:PORT",
         envvar=ADDRESS_VARIABLE,
         parser=checked(parse_address),
-        rich_help_panel=_CONNECTION,
-        help="Server to call.",
+        rich_help_panel=CONNECTION,
+        help="Server to call; https://HOST:PORT over TLS on this machine too.",
     ),
 ]
 Token = Annotated[
@@ -96,7 +105,7 @@ Token = Annotated[
     typer.Option(
         "--token",
         metavar="TOKEN",
-        rich_help_panel=_CONNECTION,
+        rich_help_panel=CONNECTION,
         # Not typer's `envvar`: an error says which of the places the token came from.
         help=f"Token of the project; else that in {TOKEN_VARIABLE}, else the one kept by `project register`.",
     ),
@@ -109,6 +118,11 @@ def duration_option(flag: str, text: str, panel: str | None = None) -> Any:
     return typer.Option(
         flag, metavar="DURATION", parser=checked(parse_duration_ms), rich_help_panel=panel, help=text
     )
+
+
+def tls_file_option(flag: str, text: str, panel: str | None = None, envvar: str | None = None) -> Any:
+    """An option that takes the name of a PEM file."""
+    return typer.Option(flag, metavar="FILE", rich_help_panel=panel, envvar=envvar, help=text)
 
 
 def choice_option(choices: type[Choice], flag: str, text: str, panel: str | None = None) -> Any:

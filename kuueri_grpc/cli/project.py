@@ -20,6 +20,7 @@ from kuueri_grpc.cli.options import (
     duration_option,
 )
 from kuueri_grpc.cli.output import Output, make_console, print_pairs, to_document
+from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.pb.project_service_pb2 import GetProjectRequest, RegisterRequest, RotateTokenRequest
 
 app = typer.Typer(rich_markup_mode=None)
@@ -34,6 +35,7 @@ NoSave = Annotated[bool, typer.Option("--no-save", help="Do not keep the credent
 
 
 @project.command("register", cls=SectionedCommand)
+@secured
 def register(
     email: Annotated[str, typer.Option("--email", metavar="EMAIL", help="E-mail address of its owner.")],
     export: Export = False,
@@ -67,6 +69,7 @@ def register(
 
 
 @project.command("show", cls=SectionedCommand)
+@secured
 def show(as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None) -> None:
     """Show the project that the token belongs to."""
     output = Output(as_json)
@@ -84,6 +87,7 @@ def show(as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token
 
 
 @project.command("rotate-token", cls=SectionedCommand)
+@secured
 def rotate_token(
     grace: Annotated[
         int | None, duration_option("--grace", "How long the old tokens stay valid; 0 if not given.")

@@ -16,6 +16,22 @@ Detail = TypeVar("Detail", bound=Message)
 _REGISTER = "`kuueri project register --email YOU@EXAMPLE.COM`"
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
+#: What there is in gRPC's words for a handshake that failed -> (that for people, what to do).
+_TLS_FAULTS = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        "its certificate is not of an authority that is trusted here",
+        "--tls-ca FILE names the authority that it comes from",
+    ),
+    "WRONG_VERSION_NUMBER": (
+        "it does not speak TLS",
+        "--insecure calls a server in plain text, token and all",
+    ),
+    "Socket closed": (
+        "it closed the connection",
+        "it may speak TLS alone (https://HOST:PORT, --tls-ca), or want a certificate (--tls-cert, --tls-key)",
+    ),
+}
+
 
 def to_cli_error(error: grpc.RpcError, address: str, token_source: str) -> CliError:
     """Return what to tell the caller. `token_source` is where the token came from, empty for no token."""
@@ -44,6 +60,7 @@ def _message(error: grpc.RpcError, reason: str, address: str) -> str:
     # Without a reason it was not the server that spoke, but the library on this side of the wire.
     if not reason and error.code() is grpc.StatusCode.UNAVAILABLE:
         cause = details.rpartition("; last error: ")[2].rpartition("Failed to connect to remote host: ")[2]
+        cause = next((text for mark, (text, _) in _TLS_FAULTS.items() if mark in cause), cause)
         return f"cannot reach a server at {address}: {cause}"
     if not reason and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no answer in time from {address}"
@@ -53,6 +70,9 @@ def _message(error: grpc.RpcError, reason: str, address: str) -> str:
 def _hint(error: grpc.RpcError, reason: str, address: str, token_source: str) -> str:
     retry_ms = retry_delay_ms(error)
     if not reason and error.code() in _UNREACHABLE:
+        for mark, (_, hint) in _TLS_FAULTS.items():
+            if mark in (error.details() or ""):
+                return hint
         return f"is `kuueri serve` running at {address}? --address or KUUERI_ADDRESS name another place"
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
         if token_source:

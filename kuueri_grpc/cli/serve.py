@@ -13,7 +13,7 @@ import typer
 from kuueri_grpc.cli.credentials import CredentialsFile
 from kuueri_grpc.cli.errors import CliError, usage_error
 from kuueri_grpc.cli.help import SectionedCommand
-from kuueri_grpc.cli.options import TOKEN_VARIABLE, address_flag
+from kuueri_grpc.cli.options import TLS_SCHEME, TOKEN_VARIABLE, address_flag, tls_file_option
 from kuueri_grpc.config import ConfigError, Settings, load_settings
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.supervisor import supervise
@@ -26,6 +26,17 @@ def serve(
     *,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 picks a free one.")] = None,
+    tls_cert: Annotated[
+        Path | None, tls_file_option("--tls-cert", "Certificate of the server, with its chain (PEM).")
+    ] = None,
+    tls_key: Annotated[Path | None, tls_file_option("--tls-key", "Private key of the certificate.")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        tls_file_option("--tls-client-ca", "Authorities that clients must have a certificate of."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow plain text beyond this machine.")
+    ] = False,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="Directory of the embedded store.")
     ] = None,
@@ -94,6 +105,10 @@ def serve(
     options = {
         "host": host,
         "port": port,
+        "tls.cert": tls_cert,
+        "tls.key": tls_key,
+        "tls.client_ca": tls_client_ca,
+        "insecure": insecure or None,
         "level": log_level,
         "log_format": log_format,
         "admin_port": admin_port,
@@ -116,19 +131,20 @@ def serve(
 
 
 def _run(settings: Settings) -> None:
+    steps = first_steps if settings.tls.cert is None else first_steps_over_tls
+
+    def show(address: str) -> None:
+        typer.echo("\n".join(steps(reachable(address))))
+
     if settings.workers > 1:
-        asyncio.run(supervise(settings, on_ready=_show_first_steps))
+        asyncio.run(supervise(settings, on_ready=show))
         return
     # Here, so that a supervisor, which stays as long as its workers, is spared what only they need.
     import uvloop
 
     from kuueri_grpc.app import serve as serve_alone
 
-    uvloop.run(serve_alone(settings, on_ready=_show_first_steps))
-
-
-def _show_first_steps(address: str) -> None:
-    typer.echo("\n".join(first_steps(reachable(address))))
+    uvloop.run(serve_alone(settings, on_ready=show))
 
 
 def first_steps(address: str) -> list[str]:
@@ -150,6 +166,16 @@ def first_steps(address: str) -> list[str]:
         f'  eval "$({kuueri} project register{flag} --email you@example.com --export)"',
         f'  {grpcurl} -plaintext -H "{authorization}" -d {subscribe} {address} {method}',
         f"  {kuueri} list{flag}",
+    ]
+
+
+def first_steps_over_tls(address: str) -> list[str]:
+    """Like `first_steps`, but for the host: that is the one that the certificate names."""
+    kuueri, flag = command_path("kuueri"), address_flag(f"{TLS_SCHEME}{address}")
+    return [
+        "In another terminal, with a host that the certificate names (--tls-ca FILE: its authority):",
+        f"  {kuueri} project register{flag} --email you@example.com",
+        f"  {kuueri} subscribe{flag} https://example.com/ --watch",
     ]
 
 

@@ -30,6 +30,7 @@ from kuueri_grpc.cli.request import (
     build_request,
 )
 from kuueri_grpc.cli.task_view import task_line
+from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.cli.watch import ExitStatus, watch_task
 from kuueri_grpc.domain.task import Growth, HttpMethod
 from kuueri_grpc.pb.task_service_pb2 import SubscribeRequest, WatchRequest
@@ -58,6 +59,7 @@ def _pairs(flag: str, metavar: str, text: str, panel: str | None, short: str | N
 
 
 @app.command("subscribe", cls=SectionedCommand)
+@secured
 def subscribe(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to send the request.")],
     *,

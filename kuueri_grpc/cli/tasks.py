@@ -12,6 +12,7 @@ from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, choic
 from kuueri_grpc.cli.output import Output
 from kuueri_grpc.cli.task_view import print_tasks, state_text, task_details
 from kuueri_grpc.cli.timeline_view import TimelineView
+from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.pb.task_pb2 import Task
@@ -36,6 +37,7 @@ TaskIds = Annotated[list[str], typer.Argument(metavar="TASK_ID...", help="Ids of
 
 
 @app.command("get", cls=SectionedCommand)
+@secured
 def get(
     task_id: TaskId, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:
@@ -50,6 +52,7 @@ def get(
 
 
 @app.command("list", cls=SectionedCommand)
+@secured
 def list_tasks(
     state: Annotated[
         TaskState | None, choice_option(TaskState, "--state", "Only tasks in this state.")
@@ -112,6 +115,7 @@ def _pages(client: Client, request: ListTasksRequest, limit: int | None) -> Iter
 
 
 @app.command("timeline", cls=SectionedCommand)
+@secured
 def timeline(
     task_id: TaskId, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:
@@ -133,6 +137,7 @@ def timeline(
 
 
 @app.command("cancel", cls=SectionedCommand)
+@secured
 def cancel(
     task_ids: TaskIds, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:
@@ -145,6 +150,7 @@ def cancel(
 
 
 @app.command("pause", cls=SectionedCommand)
+@secured
 def pause(
     task_ids: TaskIds, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:
@@ -157,6 +163,7 @@ def pause(
 
 
 @app.command("resume", cls=SectionedCommand)
+@secured
 def resume(
     task_ids: TaskIds, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:
@@ -169,6 +176,7 @@ def resume(
 
 
 @app.command("run", cls=SectionedCommand)
+@secured
 def run(
     task_ids: TaskIds, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:
@@ -181,6 +189,7 @@ def run(
 
 
 @app.command("purge", cls=SectionedCommand)
+@secured
 def purge(
     task_ids: TaskIds, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:

@@ -14,6 +14,7 @@ from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, addre
 from kuueri_grpc.cli.output import Output
 from kuueri_grpc.cli.task_view import task_line
 from kuueri_grpc.cli.timeline_view import TERMINAL_EVENTS, TimelineView
+from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.pb.task_service_pb2 import WatchRequest, WatchResponse
 
 app = typer.Typer(rich_markup_mode=None)
@@ -24,6 +25,7 @@ ExitStatus = Annotated[
 
 
 @app.command("watch", cls=SectionedCommand)
+@secured
 def watch(
     task_id: Annotated[str | None, typer.Argument(metavar="[TASK_ID]", help="The task to follow.")] = None,
     queue: Annotated[

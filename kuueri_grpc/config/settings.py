@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from kuueri_grpc.config.edge import ModuleSettings, TlsSettings
+from kuueri_grpc.config.section import Section
 from kuueri_grpc.config.targets import TargetRule, parse_rules
 
 ENV_PREFIX = "TASKS_"
@@ -32,48 +34,21 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class HttpSettings(_Section):
-    """Limits on what a task sends."""
-
-    max_body_length: int = Field(1_048_576, ge=1)
-    """Largest body of a task, in bytes."""
-
-
-class ThrottlerSettings(_Section):
-    """Calls that one client may make."""
-
-    ttl: int = Field(60, ge=1)
-    """Length of the window, in seconds."""
-    limit: int = Field(0, ge=0)
-    """Calls per client in a window; 0 sets no limit."""
-
-
-class ModuleSettings(_Section):
-    """Settings of the edge."""
-
-    http: HttpSettings = HttpSettings()
-    throttler: ThrottlerSettings = ThrottlerSettings()
-
-
-class QueueSettings(_Section):
+class QueueSettings(Section):
     """Limits of a project."""
 
     limit: int = Field(1000, ge=1)
     """Tasks of one project that have not ended."""
 
 
-class CryptoSettings(_Section):
+class CryptoSettings(Section):
     """Encryption at rest."""
 
     key: SecretStr | None = None
     """Key that tasks' requests are encrypted with; unset stores them as they are."""
 
 
-class ServiceSettings(_Section):
+class ServiceSettings(Section):
     """Settings of the engine."""
 
     queue: QueueSettings = QueueSettings()
@@ -88,7 +63,7 @@ class ServiceSettings(_Section):
     """Attempts that one process runs at a time against one host."""
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """An external Redis or Valkey. Without URL and HOST the server runs its own in DATA_DIR."""
 
     url: SecretStr | None = None
@@ -134,7 +109,7 @@ class RedisSettings(_Section):
         return self
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where tasks are kept."""
 
     redis: RedisSettings = RedisSettings()
@@ -158,6 +133,9 @@ class Settings(BaseSettings):
     """Address that gRPC listens on."""
     port: int = Field(8202, ge=0, le=65535)
     """Port that gRPC listens on; 0 picks a free one."""
+    tls: TlsSettings = TlsSettings()
+    insecure: bool = False
+    """Whether gRPC may be served in plain text beyond this machine."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
     log_format: Literal["human", "json"] = "human"

@@ -66,6 +66,12 @@ class Telemetry:
     def slow_watch_closed(self) -> None:
         """A watch was ended because its client did not keep up."""
 
+    def certificates_renewed(self) -> None:
+        """Certificates had changed: new connections have the new ones."""
+
+    def certificates_refused(self) -> None:
+        """Certificates had changed and cannot be used: those of before stay in force."""
+
     def epoch_changed(self) -> None:
         """The store's data is not that of before."""
 

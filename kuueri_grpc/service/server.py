@@ -15,6 +15,7 @@ from kuueri_grpc.pb import project_service_pb2, task_service_pb2
 from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
 from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from kuueri_grpc.ports import NO_TELEMETRY, Clock, Telemetry
+from kuueri_grpc.service.certificates import CertificateFiles, Certificates
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.interceptor import CallInterceptor
 from kuueri_grpc.service.limits import Limits
@@ -96,14 +97,18 @@ async def build_server(
     host: str = "127.0.0.1",
     port: int = 0,
     reuse_port: bool = False,
+    certificates: CertificateFiles | None = None,
 ) -> GrpcServer:
     """Return a server, bound but not started. Port 0 picks a free one.
 
-    `reuse_port` lets other processes bind the same port; the kernel spreads the connections.
+    `reuse_port` lets other processes bind the same port; the kernel spreads the connections. Without
+    `certificates` it is served in plain text.
 
     Raises:
         OSError: The address cannot be bound.
+        CertificateError: The certificates cannot be used.
     """
+    credentials = None if certificates is None else Certificates(certificates, engine.telemetry).credentials()
     gate = CallGate()
     server = grpc.aio.server(
         interceptors=[CallInterceptor(engine.projects.authenticate, gate, engine.telemetry)],
@@ -119,7 +124,10 @@ async def build_server(
     add_reflection(server, [*SERVICES, HEALTH])
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound = server.add_insecure_port(address)
+        if credentials is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}; is another server using it? ({error})") from error
     grpc_server = GrpcServer(server, gate, health, bound)

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from kuueri_grpc.config import Settings
 from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.handover import Order, pack_order
 from kuueri_grpc.process.observed import admin_address
 from kuueri_grpc.process.ready import print_ready, shown
@@ -32,6 +33,7 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
         StartError: the store or the port cannot be used, or a worker cannot start.
     """
     configure_logging(settings.level, settings.log_format)
+    check_exposure(settings)
     with stop_signals() as stop:
         async with administered(admin_address(settings), stop) as roster, open_store(settings) as store:
             with _reserved_port(settings) as port:

@@ -95,6 +95,9 @@ class MetricsTelemetry(Telemetry):
         self._reports_stale = counter("kuueri_reports_stale", "Outcomes refused by their fencing token.")
         self._signals = counter("kuueri_signal_connections", "Connections for signals that were made.")
         self._slow_watches = counter("kuueri_watches_closed_slow", "Watches ended for not keeping up.")
+        self._certificates = _Children(
+            counter("kuueri_tls_reloads", "Times that certificates had changed, by result.", "result")
+        )
         self._epochs = counter("kuueri_store_epoch_changes", "Times that the store's data was another.")
         self._store_seconds = _Children(
             histogram("kuueri_store_call_seconds", "Duration of calls to the store.", _CALL_S, "operation")
@@ -157,6 +160,12 @@ class MetricsTelemetry(Telemetry):
 
     def slow_watch_closed(self) -> None:
         self._slow_watches.inc()
+
+    def certificates_renewed(self) -> None:
+        self._certificates["renewed",].inc()
+
+    def certificates_refused(self) -> None:
+        self._certificates["refused",].inc()
 
     def epoch_changed(self) -> None:
         self._epochs.inc()

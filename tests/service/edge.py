@@ -27,6 +27,7 @@ from kuueri_grpc.pb import project_service_pb2 as projects_pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 from kuueri_grpc.ports import NO_TELEMETRY, Claim, Telemetry
+from kuueri_grpc.service.certificates import CertificateFiles
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
 from kuueri_grpc.store.clock import StoreClock
@@ -95,8 +96,10 @@ async def serving(
     heartbeat_ms: int = 15_000,
     feed_cap: int = 10_000,
     telemetry: Telemetry = NO_TELEMETRY,
+    certificates: CertificateFiles | None = None,
+    channel_credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[Edge]:
-    """Run a server until the end of the block."""
+    """Run a server until the end of the block; with `certificates`, `channel_credentials` are for them."""
     async with AsyncExitStack() as stack:
         address = StoreAddress(store_url)
         client = await stack.enter_async_context(address.connect())
@@ -125,10 +128,20 @@ async def serving(
             clock,
             telemetry,
         )
-        server = await (await build_server(engine, limits or Limits())).start()
+        server = await (await build_server(engine, limits or Limits(), certificates=certificates)).start()
         stack.push_async_callback(server.stop, 0)
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"))
+        channel = await stack.enter_async_context(connect(server.port, channel_credentials))
         yield Edge(server, engine, execution, channel)
+
+
+def connect(port: int, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """Return a channel of its own to a server on this machine; in plain text without credentials."""
+    address = f"127.0.0.1:{port}"
+    # Otherwise gRPC shares one connection among channels that look alike.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 async def _hear(stack: AsyncExitStack, switchboard: Switchboard, monitor: StoreMonitor) -> None:

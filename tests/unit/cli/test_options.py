@@ -15,6 +15,9 @@ from kuueri_grpc.cli.options import address_flag, checked, parse_address, parse_
         ("127.0.0.1:1", "127.0.0.1:1"),
         ("[::1]", "[::1]:8202"),
         ("[::1]:65535", "[::1]:65535"),
+        ("https://example.com", "https://example.com:443"),
+        ("HTTPS://Example.com:8202/", "https://example.com:8202"),
+        ("https://[::1]:1", "https://[::1]:1"),
     ],
 )
 def test_addresses(text: str, expected: str) -> None:
@@ -34,6 +37,9 @@ def test_addresses(text: str, expected: str) -> None:
         "a:b:c",
         "[::1",
         "http://host",
+        "https://",
+        "https://host/path",
+        "https://a@b",
         "host/path",
         "a@b",
         "a b",

@@ -1,0 +1,35 @@
+"""Who can reach what a server listens on."""
+
+import logging
+
+from kuueri_grpc.config import Settings
+from kuueri_grpc.domain.hosts import is_loopback
+from kuueri_grpc.process.errors import StartError
+
+_log = logging.getLogger(__name__)
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to serve in plain text beyond this machine, unless that was asked for.
+
+    Raises:
+        StartError: tokens and tasks could be read on their way.
+    """
+    if settings.admin_port is not None and not is_loopback(settings.admin_host):
+        _log.warning(
+            "the admin endpoint listens on %s, beyond this machine, and has no authentication: "
+            "let your monitoring alone reach it",
+            settings.admin_host,
+            extra={"event": "admin_exposed"},
+        )
+    if "api" not in settings.roles or settings.tls.cert is not None or is_loopback(settings.host):
+        return
+    if not settings.insecure:
+        raise StartError(
+            f"gRPC would be in plain text on {settings.host}, beyond this machine: tokens and tasks could be "
+            "read on their way; give --tls-cert and --tls-key, listen on 127.0.0.1, or pass --insecure "
+            "(INSECURE) where the network is your own or something in front of the server has TLS"
+        )
+    _log.warning(
+        "gRPC is in plain text on %s, beyond this machine", settings.host, extra={"event": "plain_text"}
+    )
