@@ -22,6 +22,7 @@ from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.drain import Drain
 from kuueri_grpc.engine.health import Health, Part
@@ -209,7 +210,9 @@ async def _compose(
         )
         watches = WatchHub(tasks, bus, engine_settings.heartbeat_ms)
         monitor = StoreMonitor(probe, bus, scheduler, watches, health, telemetry)
-        projects = Projects(RedisProjectStore(client, runner, partitions, queue_limit), clock)
+        project_store = RedisProjectStore(client, runner, partitions, queue_limit)
+        authenticator = Authenticator(project_store, clock)
+        projects = Projects(project_store, authenticator, revocations)
         membership = Membership(
             RedisInstanceRegistry(client), attempts, scheduler, _announced(settings, instance), partitions
         )
@@ -220,12 +223,14 @@ async def _compose(
             drain=Drain(scheduler, watches, attempts, execution),
             membership=membership,
             leases=LeaseKeeper(execution, attempts, engine_settings.lease_ms, telemetry),
-            maintenance=Maintenance(execution, scheduler, engine_settings.maintenance_ms),
-            switchboard=Switchboard(bus, scheduler, watches, revocations, monitor),
+            maintenance=Maintenance(execution, scheduler, projects, engine_settings.maintenance_ms),
+            switchboard=Switchboard(bus, scheduler, watches, revocations, monitor, authenticator),
             watches=watches,
             health=health,
             monitor=monitor,
-            engine=EngineApi(Commands(tasks, revocations, queue_limit), watches, projects, clock, telemetry),
+            engine=EngineApi(
+                Commands(tasks, revocations, queue_limit), watches, projects, authenticator, clock, telemetry
+            ),
             backlog=RedisBacklogReader(runner, store_settings),
         )
 

@@ -1,16 +1,20 @@
 """The errors of the project, as one tree. The gRPC edge maps them to status codes in one place.
 
 KuueriError
-|- NotFound            TaskNotFound, ProjectNotFound
+|- NotFound            TaskNotFound, ProjectNotFound, TokenNotFound
 |- Conflict            TaskExists, RequestIdReused, EmailExists
 |- WrongState          TaskEnded, TaskRunning
-|- QuotaExceeded
+|- QuotaExceeded       TooManyTokens
+|- LastFullToken
 |- Unauthenticated
+|- ScopeMissing        FullScopeNeeded, SubscribeScopeNeeded, ReadScopeNeeded
+|- TaskUnreadable
 |- CursorInvalid
 |- CursorTooOld
 `- StoreUnavailable
 """
 
+from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.state import TaskState
 
 
@@ -39,6 +43,14 @@ class ProjectNotFound(NotFound):
     def __init__(self, project_id: str) -> None:
         super().__init__(f"no project {project_id!r}; it was deleted")
         self.project_id = project_id
+
+
+class TokenNotFound(NotFound):
+    """The project has no valid token of that key id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"no token {key_id!r} in this project; it was revoked, or has run out")
+        self.key_id = key_id
 
 
 class Conflict(KuueriError):
@@ -112,8 +124,76 @@ class QuotaExceeded(KuueriError):
         self.limit = limit
 
 
+class TooManyTokens(QuotaExceeded):
+    """The project has as many tokens as it may."""
+
+    def __init__(self, project_id: str, limit: int) -> None:
+        KuueriError.__init__(
+            self, f"project {project_id!r} has {limit} tokens, the most it may; RevokeToken one of them first"
+        )
+        self.project_id = project_id
+        self.limit = limit
+
+
+class LastFullToken(KuueriError):
+    """The token cannot be revoked: nobody could manage the project without it for long."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"token {key_id!r} is the last full one of its project that does not run out; "
+            "RotateToken puts another one in its place, DeleteProject ends them all"
+        )
+        self.key_id = key_id
+
+
 class Unauthenticated(KuueriError):
     """No credentials, or none that count."""
+
+
+class ScopeMissing(KuueriError):
+    """The token is valid, and may not do this."""
+
+    def __init__(self, needed: Scope, held: Scope) -> None:
+        other = "" if needed is Scope.FULL else " or FULL"
+        super().__init__(
+            f"the token has the scope {held}, and this call needs {needed}{other}; "
+            "CreateToken makes one, called with a full token"
+        )
+        self.scope_needed = needed
+        self.scope = held
+
+
+class FullScopeNeeded(ScopeMissing):
+    """The call needs a full token."""
+
+
+class SubscribeScopeNeeded(ScopeMissing):
+    """The call needs a token that may subscribe."""
+
+
+class ReadScopeNeeded(ScopeMissing):
+    """The call needs a token that may read."""
+
+
+_SCOPE_ERRORS = {
+    Scope.FULL: FullScopeNeeded,
+    Scope.SUBSCRIBE: SubscribeScopeNeeded,
+    Scope.READ: ReadScopeNeeded,
+}
+
+
+def check_scope(needed: Scope, held: Scope) -> None:
+    """Raise the `ScopeMissing` that names `needed`, unless a token of scope `held` may do it."""
+    if not held.allows(needed):
+        raise _SCOPE_ERRORS[needed](needed, held)
+
+
+class TaskUnreadable(KuueriError):
+    """The record of a task is there, and cannot be read."""
+
+    def __init__(self, task_id: str, fault: str) -> None:
+        super().__init__(f"the record of task {task_id!r} cannot be read: {fault}")
+        self.task_id = task_id
 
 
 class CursorInvalid(KuueriError):

@@ -5,6 +5,7 @@ import logging
 import random
 
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.ports import ExecutionStore
 
@@ -12,14 +13,17 @@ _log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """Once a minute: drop index entries of expired history, and look at every partition again.
+    """Once a minute: drop index entries of expired history, finish deletions, look at every partition again.
 
-    The second look should never find anything: it is the net under the signals.
+    The last should never find anything: it is the net under the signals.
     """
 
-    def __init__(self, store: ExecutionStore, scheduler: Scheduler, interval_ms: int) -> None:
+    def __init__(
+        self, store: ExecutionStore, scheduler: Scheduler, projects: Projects, interval_ms: int
+    ) -> None:
         self._store = store
         self._scheduler = scheduler
+        self._projects = projects
         self._interval_ms = interval_ms
 
     async def run(self) -> None:
@@ -27,8 +31,8 @@ class Maintenance:
         while True:
             # Spread out, so that many processes do not do it in the same moment.
             await asyncio.sleep(self._interval_ms * random.uniform(0.8, 1.2) / 1_000)  # noqa: S311 - not a secret
-            # The one does not wait for the other to work.
-            for step in (self._scheduler.look_again, self._store.sweep):
+            # None waits for the others to work.
+            for step in (self._scheduler.look_again, self._store.sweep, self._projects.finish_deletions):
                 try:
                     await step()
                 except StoreUnavailable as error:

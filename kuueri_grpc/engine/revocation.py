@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kuueri_grpc.engine.attempts import Attempts
-from kuueri_grpc.ports import Cancelled, Lease, Revoke, Revoked, SignalBus
+from kuueri_grpc.ports import Cancelled, Lease, Revoke, Revoked, RevokedAttempt, SignalBus
 
 
 class Revocations:
@@ -52,10 +52,14 @@ class Revocations:
         if cancelled.token is None or cancelled.holder is None:
             return
         lease = Lease(project_id, cancelled.task.spec.task_id, cancelled.token)
-        if cancelled.holder == self._instance:
-            await self.stop_here(lease)
-        elif cancelled.lease_left_ms > 0:
-            await self._stop_elsewhere(lease, cancelled.holder, cancelled.lease_left_ms)
+        await self.stop_attempt(RevokedAttempt(lease, cancelled.holder, cancelled.lease_left_ms))
+
+    async def stop_attempt(self, revoked: RevokedAttempt) -> None:
+        """Return when an attempt that was taken from its holder cannot start any more."""
+        if revoked.holder == self._instance:
+            await self.stop_here(revoked.lease)
+        elif revoked.lease_left_ms > 0:
+            await self._stop_elsewhere(revoked.lease, revoked.holder, revoked.lease_left_ms)
 
     async def _stop_elsewhere(self, lease: Lease, holder: str, lease_left_ms: int) -> None:
         stopped = asyncio.Event()

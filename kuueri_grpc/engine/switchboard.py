@@ -4,12 +4,14 @@ import asyncio
 import logging
 
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import (
     Changed,
+    CredentialsChanged,
     Disconnected,
     Due,
     Reconnected,
@@ -32,12 +34,14 @@ class Switchboard:
         watches: WatchHub,
         revocations: Revocations,
         monitor: StoreMonitor,
+        authenticator: Authenticator,
     ) -> None:
         self._bus = bus
         self._scheduler = scheduler
         self._watches = watches
         self._revocations = revocations
         self._monitor = monitor
+        self._authenticator = authenticator
         self._answers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -58,9 +62,13 @@ class Switchboard:
                 answer = asyncio.create_task(self._answer(signal))
                 self._answers.add(answer)
                 answer.add_done_callback(self._answers.discard)
+            case CredentialsChanged(project_id):
+                self._authenticator.forget(project_id)
             case Reconnected():
+                self._authenticator.signals_back()
                 self._monitor.signals_back()
             case Disconnected(why):
+                self._authenticator.signals_lost()
                 self._monitor.signals_lost(why)
 
     async def _answer(self, revoke: Revoke) -> None:

@@ -45,9 +45,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `google.rpc.QuotaFailure` gives the limit.
     """
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 8
-    """UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata."""
+    """UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register:
+    this server wants its admin token there.
+    """
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 9
-    """UNAUTHENTICATED: the token is malformed, unknown or no longer valid."""
+    """UNAUTHENTICATED: the token is malformed, unknown or no longer valid; or it was, a
+    moment ago, and a Watch that it opened ends.
+    """
     ERROR_REASON_PROJECT_NOT_FOUND: _ErrorReason.ValueType  # 10
     """NOT_FOUND: the project has been deleted."""
     ERROR_REASON_EMAIL_EXISTS: _ErrorReason.ValueType  # 11
@@ -82,6 +86,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED: this version of the server does not do that."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 20
     """INTERNAL: a fault of the server."""
+    ERROR_REASON_SCOPE_FULL_NEEDED: _ErrorReason.ValueType  # 21
+    """PERMISSION_DENIED: the call needs a full token."""
+    ERROR_REASON_SCOPE_SUBSCRIBE_NEEDED: _ErrorReason.ValueType  # 22
+    """PERMISSION_DENIED: the call needs a token that may subscribe, or a full one."""
+    ERROR_REASON_SCOPE_READ_NEEDED: _ErrorReason.ValueType  # 23
+    """PERMISSION_DENIED: the call needs a token that may read, or a full one."""
+    ERROR_REASON_TOKEN_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """NOT_FOUND: the project has no valid token of that key id."""
+    ERROR_REASON_LAST_FULL_TOKEN: _ErrorReason.ValueType  # 25
+    """FAILED_PRECONDITION: without that token, nobody could manage the project for long."""
+    ERROR_REASON_QUOTA_TOKENS: _ErrorReason.ValueType  # 26
+    """RESOURCE_EXHAUSTED: the project has as many tokens as it may have; a
+    `google.rpc.QuotaFailure` gives the limit.
+    """
+    ERROR_REASON_TASK_UNREADABLE: _ErrorReason.ValueType  # 27
+    """DATA_LOSS: the store's record of the task cannot be read by this server. What the
+    call was to change may have changed; ListTasks names such tasks beside the others.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a `google.rpc.ErrorInfo`, which every error of this API carries
@@ -113,9 +135,13 @@ ERROR_REASON_QUOTA_TASKS_IN_QUEUE: ErrorReason.ValueType  # 7
 `google.rpc.QuotaFailure` gives the limit.
 """
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 8
-"""UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata."""
+"""UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register:
+this server wants its admin token there.
+"""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 9
-"""UNAUTHENTICATED: the token is malformed, unknown or no longer valid."""
+"""UNAUTHENTICATED: the token is malformed, unknown or no longer valid; or it was, a
+moment ago, and a Watch that it opened ends.
+"""
 ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 10
 """NOT_FOUND: the project has been deleted."""
 ERROR_REASON_EMAIL_EXISTS: ErrorReason.ValueType  # 11
@@ -150,4 +176,22 @@ ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 19
 """UNIMPLEMENTED: this version of the server does not do that."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 20
 """INTERNAL: a fault of the server."""
+ERROR_REASON_SCOPE_FULL_NEEDED: ErrorReason.ValueType  # 21
+"""PERMISSION_DENIED: the call needs a full token."""
+ERROR_REASON_SCOPE_SUBSCRIBE_NEEDED: ErrorReason.ValueType  # 22
+"""PERMISSION_DENIED: the call needs a token that may subscribe, or a full one."""
+ERROR_REASON_SCOPE_READ_NEEDED: ErrorReason.ValueType  # 23
+"""PERMISSION_DENIED: the call needs a token that may read, or a full one."""
+ERROR_REASON_TOKEN_NOT_FOUND: ErrorReason.ValueType  # 24
+"""NOT_FOUND: the project has no valid token of that key id."""
+ERROR_REASON_LAST_FULL_TOKEN: ErrorReason.ValueType  # 25
+"""FAILED_PRECONDITION: without that token, nobody could manage the project for long."""
+ERROR_REASON_QUOTA_TOKENS: ErrorReason.ValueType  # 26
+"""RESOURCE_EXHAUSTED: the project has as many tokens as it may have; a
+`google.rpc.QuotaFailure` gives the limit.
+"""
+ERROR_REASON_TASK_UNREADABLE: ErrorReason.ValueType  # 27
+"""DATA_LOSS: the store's record of the task cannot be read by this server. What the
+call was to change may have changed; ListTasks names such tasks beside the others.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,9 +26,10 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from kuueri_grpc.pb import project_pb2 as kuueri_dot_tasks_dot_v1_dot_project__pb2
+from kuueri_grpc.pb import token_pb2 as kuueri_dot_tasks_dot_v1_dot_token__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%kuueri/tasks/v1/project_service.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dkuueri/tasks/v1/project.proto\"&\n\x0fRegisterRequest\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"d\n\x10RegisterResponse\x12)\n\x07project\x18\x01 \x01(\x0b\x32\x18.kuueri.tasks.v1.Project\x12\r\n\x05token\x18\x02 \x01(\t\x12\x16\n\x0esigning_secret\x18\x03 \x01(\t\"\x13\n\x11GetProjectRequest\"?\n\x12GetProjectResponse\x12)\n\x07project\x18\x01 \x01(\x0b\x32\x18.kuueri.tasks.v1.Project\">\n\x12RotateTokenRequest\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x13RotateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x39\n\x15old_token_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x1aRotateSigningSecretRequest\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"y\n\x1bRotateSigningSecretResponse\x12\x16\n\x0esigning_secret\x18\x01 \x01(\t\x12\x42\n\x1eold_signing_secret_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14\x44\x65leteProjectRequest\"\x17\n\x15\x44\x65leteProjectResponse2\xe4\x03\n\x0eProjectService\x12O\n\x08Register\x12 .kuueri.tasks.v1.RegisterRequest\x1a!.kuueri.tasks.v1.RegisterResponse\x12U\n\nGetProject\x12\".kuueri.tasks.v1.GetProjectRequest\x1a#.kuueri.tasks.v1.GetProjectResponse\x12X\n\x0bRotateToken\x12#.kuueri.tasks.v1.RotateTokenRequest\x1a$.kuueri.tasks.v1.RotateTokenResponse\x12p\n\x13RotateSigningSecret\x12+.kuueri.tasks.v1.RotateSigningSecretRequest\x1a,.kuueri.tasks.v1.RotateSigningSecretResponse\x12^\n\rDeleteProject\x12%.kuueri.tasks.v1.DeleteProjectRequest\x1a&.kuueri.tasks.v1.DeleteProjectResponseB\x1bP\x01Z\x17kuueri/tasks/v1;tasksv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%kuueri/tasks/v1/project_service.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dkuueri/tasks/v1/project.proto\x1a\x1bkuueri/tasks/v1/token.proto\"&\n\x0fRegisterRequest\x12\x13\n\x05\x65mail\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"d\n\x10RegisterResponse\x12)\n\x07project\x18\x01 \x01(\x0b\x32\x18.kuueri.tasks.v1.Project\x12\r\n\x05token\x18\x02 \x01(\t\x12\x16\n\x0esigning_secret\x18\x03 \x01(\t\"\x13\n\x11GetProjectRequest\"?\n\x12GetProjectResponse\x12)\n\x07project\x18\x01 \x01(\x0b\x32\x18.kuueri.tasks.v1.Project\"R\n\x12RotateTokenRequest\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"_\n\x13RotateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x39\n\x15old_token_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x1aRotateSigningSecretRequest\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"y\n\x1bRotateSigningSecretResponse\x12\x16\n\x0esigning_secret\x18\x01 \x01(\t\x12\x42\n\x1eold_signing_secret_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14\x44\x65leteProjectRequest\"\x17\n\x15\x44\x65leteProjectResponse\"\x84\x01\n\x12\x43reateTokenRequest\x12\x30\n\x05scope\x18\x01 \x01(\x0e\x32\x1b.kuueri.tasks.v1.TokenScopeB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x13\x43reateTokenResponse\x12\x32\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32\x1c.kuueri.tasks.v1.AccessToken\x12\r\n\x05token\x18\x02 \x01(\t\"\x13\n\x11ListTokensRequest\"I\n\x12ListTokensResponse\x12\x33\n\raccess_tokens\x18\x01 \x03(\x0b\x32\x1c.kuueri.tasks.v1.AccessToken\"*\n\x12RevokeTokenRequest\x12\x14\n\x06key_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x15\n\x13RevokeTokenResponse2\xef\x05\n\x0eProjectService\x12O\n\x08Register\x12 .kuueri.tasks.v1.RegisterRequest\x1a!.kuueri.tasks.v1.RegisterResponse\x12U\n\nGetProject\x12\".kuueri.tasks.v1.GetProjectRequest\x1a#.kuueri.tasks.v1.GetProjectResponse\x12X\n\x0bRotateToken\x12#.kuueri.tasks.v1.RotateTokenRequest\x1a$.kuueri.tasks.v1.RotateTokenResponse\x12X\n\x0b\x43reateToken\x12#.kuueri.tasks.v1.CreateTokenRequest\x1a$.kuueri.tasks.v1.CreateTokenResponse\x12U\n\nListTokens\x12\".kuueri.tasks.v1.ListTokensRequest\x1a#.kuueri.tasks.v1.ListTokensResponse\x12X\n\x0bRevokeToken\x12#.kuueri.tasks.v1.RevokeTokenRequest\x1a$.kuueri.tasks.v1.RevokeTokenResponse\x12p\n\x13RotateSigningSecret\x12+.kuueri.tasks.v1.RotateSigningSecretRequest\x1a,.kuueri.tasks.v1.RotateSigningSecretResponse\x12^\n\rDeleteProject\x12%.kuueri.tasks.v1.DeleteProjectRequest\x1a&.kuueri.tasks.v1.DeleteProjectResponseB\x1bP\x01Z\x17kuueri/tasks/v1;tasksv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,26 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'P\001Z\027kuueri/tasks/v1;tasksv1'
   _globals['_REGISTERREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002'
-  _globals['_REGISTERREQUEST']._serialized_start=187
-  _globals['_REGISTERREQUEST']._serialized_end=225
-  _globals['_REGISTERRESPONSE']._serialized_start=227
-  _globals['_REGISTERRESPONSE']._serialized_end=327
-  _globals['_GETPROJECTREQUEST']._serialized_start=329
-  _globals['_GETPROJECTREQUEST']._serialized_end=348
-  _globals['_GETPROJECTRESPONSE']._serialized_start=350
-  _globals['_GETPROJECTRESPONSE']._serialized_end=413
-  _globals['_ROTATETOKENREQUEST']._serialized_start=415
-  _globals['_ROTATETOKENREQUEST']._serialized_end=477
-  _globals['_ROTATETOKENRESPONSE']._serialized_start=479
-  _globals['_ROTATETOKENRESPONSE']._serialized_end=574
-  _globals['_ROTATESIGNINGSECRETREQUEST']._serialized_start=576
-  _globals['_ROTATESIGNINGSECRETREQUEST']._serialized_end=646
-  _globals['_ROTATESIGNINGSECRETRESPONSE']._serialized_start=648
-  _globals['_ROTATESIGNINGSECRETRESPONSE']._serialized_end=769
-  _globals['_DELETEPROJECTREQUEST']._serialized_start=771
-  _globals['_DELETEPROJECTREQUEST']._serialized_end=793
-  _globals['_DELETEPROJECTRESPONSE']._serialized_start=795
-  _globals['_DELETEPROJECTRESPONSE']._serialized_end=818
-  _globals['_PROJECTSERVICE']._serialized_start=821
-  _globals['_PROJECTSERVICE']._serialized_end=1305
+  _globals['_CREATETOKENREQUEST'].fields_by_name['scope']._loaded_options = None
+  _globals['_CREATETOKENREQUEST'].fields_by_name['scope']._serialized_options = b'\342A\001\002'
+  _globals['_REVOKETOKENREQUEST'].fields_by_name['key_id']._loaded_options = None
+  _globals['_REVOKETOKENREQUEST'].fields_by_name['key_id']._serialized_options = b'\342A\001\002'
+  _globals['_REGISTERREQUEST']._serialized_start=216
+  _globals['_REGISTERREQUEST']._serialized_end=254
+  _globals['_REGISTERRESPONSE']._serialized_start=256
+  _globals['_REGISTERRESPONSE']._serialized_end=356
+  _globals['_GETPROJECTREQUEST']._serialized_start=358
+  _globals['_GETPROJECTREQUEST']._serialized_end=377
+  _globals['_GETPROJECTRESPONSE']._serialized_start=379
+  _globals['_GETPROJECTRESPONSE']._serialized_end=442
+  _globals['_ROTATETOKENREQUEST']._serialized_start=444
+  _globals['_ROTATETOKENREQUEST']._serialized_end=526
+  _globals['_ROTATETOKENRESPONSE']._serialized_start=528
+  _globals['_ROTATETOKENRESPONSE']._serialized_end=623
+  _globals['_ROTATESIGNINGSECRETREQUEST']._serialized_start=625
+  _globals['_ROTATESIGNINGSECRETREQUEST']._serialized_end=695
+  _globals['_ROTATESIGNINGSECRETRESPONSE']._serialized_start=697
+  _globals['_ROTATESIGNINGSECRETRESPONSE']._serialized_end=818
+  _globals['_DELETEPROJECTREQUEST']._serialized_start=820
+  _globals['_DELETEPROJECTREQUEST']._serialized_end=842
+  _globals['_DELETEPROJECTRESPONSE']._serialized_start=844
+  _globals['_DELETEPROJECTRESPONSE']._serialized_end=867
+  _globals['_CREATETOKENREQUEST']._serialized_start=870
+  _globals['_CREATETOKENREQUEST']._serialized_end=1002
+  _globals['_CREATETOKENRESPONSE']._serialized_start=1004
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1092
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1094
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1113
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1115
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1188
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1190
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1232
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1234
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1255
+  _globals['_PROJECTSERVICE']._serialized_start=1258
+  _globals['_PROJECTSERVICE']._serialized_end=2009
 # @@protoc_insertion_point(module_scope)

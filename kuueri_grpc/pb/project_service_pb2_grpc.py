@@ -30,8 +30,16 @@ class ProjectServiceStub:
     the metadata `authorization: Bearer <token>` and is about the project that the
     token belongs to.
 
+    A token has a scope (`TokenScope`): GetProject needs one that may read, every
+    other call here but Register a full one. What a token may not do is
+    PERMISSION_DENIED, with the scope that is needed in the reason.
+
+    A token that ended (rotated, revoked, run out, or its project deleted) opens
+    nothing on any server within a second, and ends the Watch streams that it opened.
+
     Beside the errors named at each call, any call may answer UNAUTHENTICATED
-    (TOKEN_MISSING, TOKEN_INVALID), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
+    (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED (SCOPE_FULL_NEEDED,
+    SCOPE_READ_NEEDED), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
     (STORE_UNAVAILABLE, SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL
     (INTERNAL). See `ErrorReason`.
     """
@@ -57,6 +65,21 @@ class ProjectServiceStub:
                 request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateTokenRequest.SerializeToString,
                 response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateTokenResponse.FromString,
                 _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/kuueri.tasks.v1.ProjectService/CreateToken',
+                request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.CreateTokenResponse.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/kuueri.tasks.v1.ProjectService/ListTokens',
+                request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/kuueri.tasks.v1.ProjectService/RevokeToken',
+                request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
         self.RotateSigningSecret = channel.unary_unary(
                 '/kuueri.tasks.v1.ProjectService/RotateSigningSecret',
                 request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateSigningSecretRequest.SerializeToString,
@@ -74,14 +97,26 @@ class ProjectServiceServicer:
     the metadata `authorization: Bearer <token>` and is about the project that the
     token belongs to.
 
+    A token has a scope (`TokenScope`): GetProject needs one that may read, every
+    other call here but Register a full one. What a token may not do is
+    PERMISSION_DENIED, with the scope that is needed in the reason.
+
+    A token that ended (rotated, revoked, run out, or its project deleted) opens
+    nothing on any server within a second, and ends the Watch streams that it opened.
+
     Beside the errors named at each call, any call may answer UNAUTHENTICATED
-    (TOKEN_MISSING, TOKEN_INVALID), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
+    (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED (SCOPE_FULL_NEEDED,
+    SCOPE_READ_NEEDED), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
     (STORE_UNAVAILABLE, SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL
     (INTERNAL). See `ErrorReason`.
     """
 
     def Register(self, request, context):
-        """Makes a project, its first token and its signing secret. Needs no credentials.
+        """Makes a project, its first token (a full one) and its signing secret.
+
+        A server that has an admin token takes this call with it alone, as
+        `authorization: Bearer <admin token>`. One without takes it from anybody who
+        reaches it, and starts like that on a loopback address or for development only.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
         """
@@ -99,9 +134,41 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateToken(self, request, context):
-        """Makes a new token, valid at once, and lets the old ones run out.
+        """Makes a new full token, valid at once, and lets the other full ones run out.
+        Tokens of other scopes stay: RevokeToken ends them.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+        RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateToken(self, request, context):
+        """Makes one more token, of a scope.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+        RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Lists the tokens that are valid, the oldest first. Nobody can read the tokens
+        themselves: the server keeps their hashes alone.
+
+        Errors: NOT_FOUND (PROJECT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Ends a token at once.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (TOKEN_NOT_FOUND,
+        PROJECT_NOT_FOUND); FAILED_PRECONDITION (LAST_FULL_TOKEN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,8 +185,15 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProject(self, request, context):
-        """Deletes the project with its tokens, its tasks and their history, for good. No
-        attempt starts after it answered.
+        """Deletes the project with its tokens, its tasks and their history, for good.
+
+        First its tokens end and no new task is accepted; then every task is canceled as
+        Cancel does it, attempts in flight included, and everything is removed. No
+        attempt starts after it answered, nothing of the project is kept, and its e-mail
+        address can be registered again.
+
+        Where it answers UNAVAILABLE or nothing, the deletion may have begun: then a
+        second call is UNAUTHENTICATED, and the servers finish it within minutes.
 
         Errors: NOT_FOUND (PROJECT_NOT_FOUND).
         """
@@ -145,6 +219,21 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateTokenRequest.FromString,
                     response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateTokenResponse.SerializeToString,
             ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.CreateTokenRequest.FromString,
+                    response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.CreateTokenResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListTokensRequest.FromString,
+                    response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RevokeTokenResponse.SerializeToString,
+            ),
             'RotateSigningSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateSigningSecret,
                     request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateSigningSecretRequest.FromString,
@@ -168,8 +257,16 @@ class ProjectService:
     the metadata `authorization: Bearer <token>` and is about the project that the
     token belongs to.
 
+    A token has a scope (`TokenScope`): GetProject needs one that may read, every
+    other call here but Register a full one. What a token may not do is
+    PERMISSION_DENIED, with the scope that is needed in the reason.
+
+    A token that ended (rotated, revoked, run out, or its project deleted) opens
+    nothing on any server within a second, and ends the Watch streams that it opened.
+
     Beside the errors named at each call, any call may answer UNAUTHENTICATED
-    (TOKEN_MISSING, TOKEN_INVALID), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
+    (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED (SCOPE_FULL_NEEDED,
+    SCOPE_READ_NEEDED), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
     (STORE_UNAVAILABLE, SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL
     (INTERNAL). See `ErrorReason`.
     """
@@ -245,6 +342,87 @@ class ProjectService:
             '/kuueri.tasks.v1.ProjectService/RotateToken',
             kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateTokenRequest.SerializeToString,
             kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RotateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kuueri.tasks.v1.ProjectService/CreateToken',
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.CreateTokenRequest.SerializeToString,
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.CreateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kuueri.tasks.v1.ProjectService/ListTokens',
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListTokensRequest.SerializeToString,
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kuueri.tasks.v1.ProjectService/RevokeToken',
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RevokeTokenRequest.SerializeToString,
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.RevokeTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

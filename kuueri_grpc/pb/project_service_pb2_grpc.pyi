@@ -31,8 +31,16 @@ class ProjectServiceStub:
     the metadata `authorization: Bearer <token>` and is about the project that the
     token belongs to.
 
+    A token has a scope (`TokenScope`): GetProject needs one that may read, every
+    other call here but Register a full one. What a token may not do is
+    PERMISSION_DENIED, with the scope that is needed in the reason.
+
+    A token that ended (rotated, revoked, run out, or its project deleted) opens
+    nothing on any server within a second, and ends the Watch streams that it opened.
+
     Beside the errors named at each call, any call may answer UNAUTHENTICATED
-    (TOKEN_MISSING, TOKEN_INVALID), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
+    (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED (SCOPE_FULL_NEEDED,
+    SCOPE_READ_NEEDED), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
     (STORE_UNAVAILABLE, SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL
     (INTERNAL). See `ErrorReason`.
     """
@@ -42,7 +50,11 @@ class ProjectServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProjectServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.RegisterRequest, _project_service_pb2.RegisterResponse]
-    """Makes a project, its first token and its signing secret. Needs no credentials.
+    """Makes a project, its first token (a full one) and its signing secret.
+
+    A server that has an admin token takes this call with it alone, as
+    `authorization: Bearer <admin token>`. One without takes it from anybody who
+    reaches it, and starts like that on a loopback address or for development only.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
     """
@@ -52,9 +64,29 @@ class ProjectServiceStub:
     Errors: NOT_FOUND (PROJECT_NOT_FOUND).
     """
     RotateToken: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.RotateTokenRequest, _project_service_pb2.RotateTokenResponse]
-    """Makes a new token, valid at once, and lets the old ones run out.
+    """Makes a new full token, valid at once, and lets the other full ones run out.
+    Tokens of other scopes stay: RevokeToken ends them.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+    RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+    """
+    CreateToken: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.CreateTokenRequest, _project_service_pb2.CreateTokenResponse]
+    """Makes one more token, of a scope.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+    RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+    """
+    ListTokens: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListTokensRequest, _project_service_pb2.ListTokensResponse]
+    """Lists the tokens that are valid, the oldest first. Nobody can read the tokens
+    themselves: the server keeps their hashes alone.
+
+    Errors: NOT_FOUND (PROJECT_NOT_FOUND).
+    """
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.RevokeTokenRequest, _project_service_pb2.RevokeTokenResponse]
+    """Ends a token at once.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (TOKEN_NOT_FOUND,
+    PROJECT_NOT_FOUND); FAILED_PRECONDITION (LAST_FULL_TOKEN).
     """
     RotateSigningSecret: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.RotateSigningSecretRequest, _project_service_pb2.RotateSigningSecretResponse]
     """Makes a new secret to sign requests to targets with. Until the old one runs
@@ -63,8 +95,15 @@ class ProjectServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
     """
     DeleteProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _project_service_pb2.DeleteProjectResponse]
-    """Deletes the project with its tokens, its tasks and their history, for good. No
-    attempt starts after it answered.
+    """Deletes the project with its tokens, its tasks and their history, for good.
+
+    First its tokens end and no new task is accepted; then every task is canceled as
+    Cancel does it, attempts in flight included, and everything is removed. No
+    attempt starts after it answered, nothing of the project is kept, and its e-mail
+    address can be registered again.
+
+    Where it answers UNAVAILABLE or nothing, the deletion may have begun: then a
+    second call is UNAUTHENTICATED, and the servers finish it within minutes.
 
     Errors: NOT_FOUND (PROJECT_NOT_FOUND).
     """
@@ -75,15 +114,27 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     the metadata `authorization: Bearer <token>` and is about the project that the
     token belongs to.
 
+    A token has a scope (`TokenScope`): GetProject needs one that may read, every
+    other call here but Register a full one. What a token may not do is
+    PERMISSION_DENIED, with the scope that is needed in the reason.
+
+    A token that ended (rotated, revoked, run out, or its project deleted) opens
+    nothing on any server within a second, and ends the Watch streams that it opened.
+
     Beside the errors named at each call, any call may answer UNAUTHENTICATED
-    (TOKEN_MISSING, TOKEN_INVALID), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
+    (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED (SCOPE_FULL_NEEDED,
+    SCOPE_READ_NEEDED), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
     (STORE_UNAVAILABLE, SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL
     (INTERNAL). See `ErrorReason`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_project_service_pb2.RegisterRequest, _project_service_pb2.RegisterResponse]  # type: ignore[assignment]
-    """Makes a project, its first token and its signing secret. Needs no credentials.
+    """Makes a project, its first token (a full one) and its signing secret.
+
+    A server that has an admin token takes this call with it alone, as
+    `authorization: Bearer <admin token>`. One without takes it from anybody who
+    reaches it, and starts like that on a loopback address or for development only.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
     """
@@ -93,9 +144,29 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     Errors: NOT_FOUND (PROJECT_NOT_FOUND).
     """
     RotateToken: _aio.UnaryUnaryMultiCallable[_project_service_pb2.RotateTokenRequest, _project_service_pb2.RotateTokenResponse]  # type: ignore[assignment]
-    """Makes a new token, valid at once, and lets the old ones run out.
+    """Makes a new full token, valid at once, and lets the other full ones run out.
+    Tokens of other scopes stay: RevokeToken ends them.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+    RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+    """
+    CreateToken: _aio.UnaryUnaryMultiCallable[_project_service_pb2.CreateTokenRequest, _project_service_pb2.CreateTokenResponse]  # type: ignore[assignment]
+    """Makes one more token, of a scope.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+    RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+    """
+    ListTokens: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListTokensRequest, _project_service_pb2.ListTokensResponse]  # type: ignore[assignment]
+    """Lists the tokens that are valid, the oldest first. Nobody can read the tokens
+    themselves: the server keeps their hashes alone.
+
+    Errors: NOT_FOUND (PROJECT_NOT_FOUND).
+    """
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_project_service_pb2.RevokeTokenRequest, _project_service_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    """Ends a token at once.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (TOKEN_NOT_FOUND,
+    PROJECT_NOT_FOUND); FAILED_PRECONDITION (LAST_FULL_TOKEN).
     """
     RotateSigningSecret: _aio.UnaryUnaryMultiCallable[_project_service_pb2.RotateSigningSecretRequest, _project_service_pb2.RotateSigningSecretResponse]  # type: ignore[assignment]
     """Makes a new secret to sign requests to targets with. Until the old one runs
@@ -104,8 +175,15 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
     """
     DeleteProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _project_service_pb2.DeleteProjectResponse]  # type: ignore[assignment]
-    """Deletes the project with its tokens, its tasks and their history, for good. No
-    attempt starts after it answered.
+    """Deletes the project with its tokens, its tasks and their history, for good.
+
+    First its tokens end and no new task is accepted; then every task is canceled as
+    Cancel does it, attempts in flight included, and everything is removed. No
+    attempt starts after it answered, nothing of the project is kept, and its e-mail
+    address can be registered again.
+
+    Where it answers UNAVAILABLE or nothing, the deletion may have begun: then a
+    second call is UNAUTHENTICATED, and the servers finish it within minutes.
 
     Errors: NOT_FOUND (PROJECT_NOT_FOUND).
     """
@@ -115,8 +193,16 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
     the metadata `authorization: Bearer <token>` and is about the project that the
     token belongs to.
 
+    A token has a scope (`TokenScope`): GetProject needs one that may read, every
+    other call here but Register a full one. What a token may not do is
+    PERMISSION_DENIED, with the scope that is needed in the reason.
+
+    A token that ended (rotated, revoked, run out, or its project deleted) opens
+    nothing on any server within a second, and ends the Watch streams that it opened.
+
     Beside the errors named at each call, any call may answer UNAUTHENTICATED
-    (TOKEN_MISSING, TOKEN_INVALID), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
+    (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED (SCOPE_FULL_NEEDED,
+    SCOPE_READ_NEEDED), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE
     (STORE_UNAVAILABLE, SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL
     (INTERNAL). See `ErrorReason`.
     """
@@ -127,7 +213,11 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.RegisterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.RegisterResponse, _abc.Awaitable[_project_service_pb2.RegisterResponse]]:
-        """Makes a project, its first token and its signing secret. Needs no credentials.
+        """Makes a project, its first token (a full one) and its signing secret.
+
+        A server that has an admin token takes this call with it alone, as
+        `authorization: Bearer <admin token>`. One without takes it from anybody who
+        reaches it, and starts like that on a loopback address or for development only.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
         """
@@ -149,9 +239,47 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.RotateTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.RotateTokenResponse, _abc.Awaitable[_project_service_pb2.RotateTokenResponse]]:
-        """Makes a new token, valid at once, and lets the old ones run out.
+        """Makes a new full token, valid at once, and lets the other full ones run out.
+        Tokens of other scopes stay: RevokeToken ends them.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+        RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+        """
+
+    @_abc_1.abstractmethod
+    def CreateToken(
+        self,
+        request: _project_service_pb2.CreateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_service_pb2.CreateTokenResponse, _abc.Awaitable[_project_service_pb2.CreateTokenResponse]]:
+        """Makes one more token, of a scope.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+        RESOURCE_EXHAUSTED (QUOTA_TOKENS).
+        """
+
+    @_abc_1.abstractmethod
+    def ListTokens(
+        self,
+        request: _project_service_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_service_pb2.ListTokensResponse, _abc.Awaitable[_project_service_pb2.ListTokensResponse]]:
+        """Lists the tokens that are valid, the oldest first. Nobody can read the tokens
+        themselves: the server keeps their hashes alone.
+
+        Errors: NOT_FOUND (PROJECT_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _project_service_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_service_pb2.RevokeTokenResponse, _abc.Awaitable[_project_service_pb2.RevokeTokenResponse]]:
+        """Ends a token at once.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (TOKEN_NOT_FOUND,
+        PROJECT_NOT_FOUND); FAILED_PRECONDITION (LAST_FULL_TOKEN).
         """
 
     @_abc_1.abstractmethod
@@ -172,8 +300,15 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.DeleteProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.DeleteProjectResponse, _abc.Awaitable[_project_service_pb2.DeleteProjectResponse]]:
-        """Deletes the project with its tokens, its tasks and their history, for good. No
-        attempt starts after it answered.
+        """Deletes the project with its tokens, its tasks and their history, for good.
+
+        First its tokens end and no new task is accepted; then every task is canceled as
+        Cancel does it, attempts in flight included, and everything is removed. No
+        attempt starts after it answered, nothing of the project is kept, and its e-mail
+        address can be registered again.
+
+        Where it answers UNAVAILABLE or nothing, the deletion may have begun: then a
+        second call is UNAUTHENTICATED, and the servers finish it within minutes.
 
         Errors: NOT_FOUND (PROJECT_NOT_FOUND).
         """

@@ -29,7 +29,7 @@ from kuueri_grpc.pb import task_pb2 as kuueri_dot_tasks_dot_v1_dot_task__pb2
 from kuueri_grpc.pb import timeline_pb2 as kuueri_dot_tasks_dot_v1_dot_timeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"kuueri/tasks/v1/task_service.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1akuueri/tasks/v1/task.proto\x1a\x1ekuueri/tasks/v1/timeline.proto\"Q\n\x10SubscribeRequest\x12)\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.TaskB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"8\n\x11SubscribeResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"C\n\x15\x42\x61tchSubscribeRequest\x12*\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.kuueri.tasks.v1.TaskB\x04\xe2\x41\x01\x02\"P\n\x16\x42\x61tchSubscribeResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.kuueri.tasks.v1.BatchSubscribeResult\"l\n\x14\x42\x61tchSubscribeResult\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.TaskH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\'\n\x0eGetTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"6\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"\xe1\x01\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.kuueri.tasks.v1.TaskState\x12\r\n\x05queue\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.kuueri.tasks.v1.ListTasksRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.kuueri.tasks.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\rCancelRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x0e\x43\x61ncelResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"%\n\x0cPauseRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"4\n\rPauseResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"&\n\rResumeRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x0eResumeResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"%\n\x0cPurgeRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x0f\n\rPurgeResponse\"\'\n\x0eRunTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"6\n\x0fRunTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"R\n\x12GetTimelineRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x13GetTimelineResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.kuueri.tasks.v1.TimelineEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x0cWatchRequest\x12\x11\n\x07task_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05queue\x18\x02 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x03 \x01(\x08H\x00\x12\x14\n\x0cresume_token\x18\x04 \x01(\tB\x07\n\x05scope\"\xe8\x01\n\rWatchResponse\x12)\n\x08snapshot\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.TaskH\x00\x12/\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1e.kuueri.tasks.v1.TimelineEventH\x00\x12)\n\x06synced\x18\x03 \x01(\x0b\x32\x17.kuueri.tasks.v1.SyncedH\x00\x12/\n\theartbeat\x18\x04 \x01(\x0b\x32\x1a.kuueri.tasks.v1.HeartbeatH\x00\x12\x14\n\x0cresume_token\x18\x05 \x01(\tB\t\n\x07message\"\x08\n\x06Synced\"<\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfe\x06\n\x0bTaskService\x12R\n\tSubscribe\x12!.kuueri.tasks.v1.SubscribeRequest\x1a\".kuueri.tasks.v1.SubscribeResponse\x12\x61\n\x0e\x42\x61tchSubscribe\x12&.kuueri.tasks.v1.BatchSubscribeRequest\x1a\'.kuueri.tasks.v1.BatchSubscribeResponse\x12L\n\x07GetTask\x12\x1f.kuueri.tasks.v1.GetTaskRequest\x1a .kuueri.tasks.v1.GetTaskResponse\x12R\n\tListTasks\x12!.kuueri.tasks.v1.ListTasksRequest\x1a\".kuueri.tasks.v1.ListTasksResponse\x12I\n\x06\x43\x61ncel\x12\x1e.kuueri.tasks.v1.CancelRequest\x1a\x1f.kuueri.tasks.v1.CancelResponse\x12\x46\n\x05Pause\x12\x1d.kuueri.tasks.v1.PauseRequest\x1a\x1e.kuueri.tasks.v1.PauseResponse\x12I\n\x06Resume\x12\x1e.kuueri.tasks.v1.ResumeRequest\x1a\x1f.kuueri.tasks.v1.ResumeResponse\x12\x46\n\x05Purge\x12\x1d.kuueri.tasks.v1.PurgeRequest\x1a\x1e.kuueri.tasks.v1.PurgeResponse\x12L\n\x07RunTask\x12\x1f.kuueri.tasks.v1.RunTaskRequest\x1a .kuueri.tasks.v1.RunTaskResponse\x12X\n\x0bGetTimeline\x12#.kuueri.tasks.v1.GetTimelineRequest\x1a$.kuueri.tasks.v1.GetTimelineResponse\x12H\n\x05Watch\x12\x1d.kuueri.tasks.v1.WatchRequest\x1a\x1e.kuueri.tasks.v1.WatchResponse0\x01\x42\x1bP\x01Z\x17kuueri/tasks/v1;tasksv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"kuueri/tasks/v1/task_service.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1akuueri/tasks/v1/task.proto\x1a\x1ekuueri/tasks/v1/timeline.proto\"Q\n\x10SubscribeRequest\x12)\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.TaskB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"8\n\x11SubscribeResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"C\n\x15\x42\x61tchSubscribeRequest\x12*\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.kuueri.tasks.v1.TaskB\x04\xe2\x41\x01\x02\"P\n\x16\x42\x61tchSubscribeResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.kuueri.tasks.v1.BatchSubscribeResult\"l\n\x14\x42\x61tchSubscribeResult\x12%\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.TaskH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\'\n\x0eGetTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"6\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"\xe1\x01\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.kuueri.tasks.v1.TaskState\x12\r\n\x05queue\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.kuueri.tasks.v1.ListTasksRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8d\x01\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.kuueri.tasks.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x39\n\x10unreadable_tasks\x18\x03 \x03(\x0b\x32\x1f.kuueri.tasks.v1.UnreadableTask\"D\n\x0eUnreadableTask\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"&\n\rCancelRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x0e\x43\x61ncelResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"%\n\x0cPauseRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"4\n\rPauseResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"&\n\rResumeRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"5\n\x0eResumeResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"%\n\x0cPurgeRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x0f\n\rPurgeResponse\"\'\n\x0eRunTaskRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"6\n\x0fRunTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.Task\"R\n\x12GetTimelineRequest\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x13GetTimelineResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.kuueri.tasks.v1.TimelineEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x0cWatchRequest\x12\x11\n\x07task_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05queue\x18\x02 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x03 \x01(\x08H\x00\x12\x14\n\x0cresume_token\x18\x04 \x01(\tB\x07\n\x05scope\"\xe8\x01\n\rWatchResponse\x12)\n\x08snapshot\x18\x01 \x01(\x0b\x32\x15.kuueri.tasks.v1.TaskH\x00\x12/\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1e.kuueri.tasks.v1.TimelineEventH\x00\x12)\n\x06synced\x18\x03 \x01(\x0b\x32\x17.kuueri.tasks.v1.SyncedH\x00\x12/\n\theartbeat\x18\x04 \x01(\x0b\x32\x1a.kuueri.tasks.v1.HeartbeatH\x00\x12\x14\n\x0cresume_token\x18\x05 \x01(\tB\t\n\x07message\"\x08\n\x06Synced\"<\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfe\x06\n\x0bTaskService\x12R\n\tSubscribe\x12!.kuueri.tasks.v1.SubscribeRequest\x1a\".kuueri.tasks.v1.SubscribeResponse\x12\x61\n\x0e\x42\x61tchSubscribe\x12&.kuueri.tasks.v1.BatchSubscribeRequest\x1a\'.kuueri.tasks.v1.BatchSubscribeResponse\x12L\n\x07GetTask\x12\x1f.kuueri.tasks.v1.GetTaskRequest\x1a .kuueri.tasks.v1.GetTaskResponse\x12R\n\tListTasks\x12!.kuueri.tasks.v1.ListTasksRequest\x1a\".kuueri.tasks.v1.ListTasksResponse\x12I\n\x06\x43\x61ncel\x12\x1e.kuueri.tasks.v1.CancelRequest\x1a\x1f.kuueri.tasks.v1.CancelResponse\x12\x46\n\x05Pause\x12\x1d.kuueri.tasks.v1.PauseRequest\x1a\x1e.kuueri.tasks.v1.PauseResponse\x12I\n\x06Resume\x12\x1e.kuueri.tasks.v1.ResumeRequest\x1a\x1f.kuueri.tasks.v1.ResumeResponse\x12\x46\n\x05Purge\x12\x1d.kuueri.tasks.v1.PurgeRequest\x1a\x1e.kuueri.tasks.v1.PurgeResponse\x12L\n\x07RunTask\x12\x1f.kuueri.tasks.v1.RunTaskRequest\x1a .kuueri.tasks.v1.RunTaskResponse\x12X\n\x0bGetTimeline\x12#.kuueri.tasks.v1.GetTimelineRequest\x1a$.kuueri.tasks.v1.GetTimelineResponse\x12H\n\x05Watch\x12\x1d.kuueri.tasks.v1.WatchRequest\x1a\x1e.kuueri.tasks.v1.WatchResponse0\x01\x42\x1bP\x01Z\x17kuueri/tasks/v1;tasksv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -75,40 +75,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTASKSREQUEST']._serialized_end=931
   _globals['_LISTTASKSREQUEST_LABELSENTRY']._serialized_start=886
   _globals['_LISTTASKSREQUEST_LABELSENTRY']._serialized_end=931
-  _globals['_LISTTASKSRESPONSE']._serialized_start=933
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1015
-  _globals['_CANCELREQUEST']._serialized_start=1017
-  _globals['_CANCELREQUEST']._serialized_end=1055
-  _globals['_CANCELRESPONSE']._serialized_start=1057
-  _globals['_CANCELRESPONSE']._serialized_end=1110
-  _globals['_PAUSEREQUEST']._serialized_start=1112
-  _globals['_PAUSEREQUEST']._serialized_end=1149
-  _globals['_PAUSERESPONSE']._serialized_start=1151
-  _globals['_PAUSERESPONSE']._serialized_end=1203
-  _globals['_RESUMEREQUEST']._serialized_start=1205
-  _globals['_RESUMEREQUEST']._serialized_end=1243
-  _globals['_RESUMERESPONSE']._serialized_start=1245
-  _globals['_RESUMERESPONSE']._serialized_end=1298
-  _globals['_PURGEREQUEST']._serialized_start=1300
-  _globals['_PURGEREQUEST']._serialized_end=1337
-  _globals['_PURGERESPONSE']._serialized_start=1339
-  _globals['_PURGERESPONSE']._serialized_end=1354
-  _globals['_RUNTASKREQUEST']._serialized_start=1356
-  _globals['_RUNTASKREQUEST']._serialized_end=1395
-  _globals['_RUNTASKRESPONSE']._serialized_start=1397
-  _globals['_RUNTASKRESPONSE']._serialized_end=1451
-  _globals['_GETTIMELINEREQUEST']._serialized_start=1453
-  _globals['_GETTIMELINEREQUEST']._serialized_end=1535
-  _globals['_GETTIMELINERESPONSE']._serialized_start=1537
-  _globals['_GETTIMELINERESPONSE']._serialized_end=1631
-  _globals['_WATCHREQUEST']._serialized_start=1633
-  _globals['_WATCHREQUEST']._serialized_end=1729
-  _globals['_WATCHRESPONSE']._serialized_start=1732
-  _globals['_WATCHRESPONSE']._serialized_end=1964
-  _globals['_SYNCED']._serialized_start=1966
-  _globals['_SYNCED']._serialized_end=1974
-  _globals['_HEARTBEAT']._serialized_start=1976
-  _globals['_HEARTBEAT']._serialized_end=2036
-  _globals['_TASKSERVICE']._serialized_start=2039
-  _globals['_TASKSERVICE']._serialized_end=2933
+  _globals['_LISTTASKSRESPONSE']._serialized_start=934
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1075
+  _globals['_UNREADABLETASK']._serialized_start=1077
+  _globals['_UNREADABLETASK']._serialized_end=1145
+  _globals['_CANCELREQUEST']._serialized_start=1147
+  _globals['_CANCELREQUEST']._serialized_end=1185
+  _globals['_CANCELRESPONSE']._serialized_start=1187
+  _globals['_CANCELRESPONSE']._serialized_end=1240
+  _globals['_PAUSEREQUEST']._serialized_start=1242
+  _globals['_PAUSEREQUEST']._serialized_end=1279
+  _globals['_PAUSERESPONSE']._serialized_start=1281
+  _globals['_PAUSERESPONSE']._serialized_end=1333
+  _globals['_RESUMEREQUEST']._serialized_start=1335
+  _globals['_RESUMEREQUEST']._serialized_end=1373
+  _globals['_RESUMERESPONSE']._serialized_start=1375
+  _globals['_RESUMERESPONSE']._serialized_end=1428
+  _globals['_PURGEREQUEST']._serialized_start=1430
+  _globals['_PURGEREQUEST']._serialized_end=1467
+  _globals['_PURGERESPONSE']._serialized_start=1469
+  _globals['_PURGERESPONSE']._serialized_end=1484
+  _globals['_RUNTASKREQUEST']._serialized_start=1486
+  _globals['_RUNTASKREQUEST']._serialized_end=1525
+  _globals['_RUNTASKRESPONSE']._serialized_start=1527
+  _globals['_RUNTASKRESPONSE']._serialized_end=1581
+  _globals['_GETTIMELINEREQUEST']._serialized_start=1583
+  _globals['_GETTIMELINEREQUEST']._serialized_end=1665
+  _globals['_GETTIMELINERESPONSE']._serialized_start=1667
+  _globals['_GETTIMELINERESPONSE']._serialized_end=1761
+  _globals['_WATCHREQUEST']._serialized_start=1763
+  _globals['_WATCHREQUEST']._serialized_end=1859
+  _globals['_WATCHRESPONSE']._serialized_start=1862
+  _globals['_WATCHRESPONSE']._serialized_end=2094
+  _globals['_SYNCED']._serialized_start=2096
+  _globals['_SYNCED']._serialized_end=2104
+  _globals['_HEARTBEAT']._serialized_start=2106
+  _globals['_HEARTBEAT']._serialized_end=2166
+  _globals['_TASKSERVICE']._serialized_start=2169
+  _globals['_TASKSERVICE']._serialized_end=3063
 # @@protoc_insertion_point(module_scope)

@@ -279,6 +279,7 @@ class ListTasksResponse(_message.Message):
 
     TASKS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNREADABLE_TASKS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token for the next page. Empty: this is the last one."""
     @_builtins.property
@@ -287,19 +288,55 @@ class ListTasksResponse(_message.Message):
         while `next_page_token` is set.
         """
 
+    @_builtins.property
+    def unreadable_tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreadableTask]:
+        """Tasks of this page that are there and match, but whose record this server cannot
+        read: damaged, or of a version or under a key that it does not have. They count
+        towards `page_size`. GetTask answers DATA_LOSS (TASK_UNREADABLE) for them.
+        """
+
     def __init__(
         self,
         *,
         tasks: _abc.Iterable[_task_pb2.Task] | None = ...,
         next_page_token: _builtins.str = ...,
+        unreadable_tasks: _abc.Iterable[Global___UnreadableTask] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tasks", b"tasks", "unreadable_tasks", b"unreadable_tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTasksResponse: _TypeAlias = ListTasksResponse  # noqa: Y015
+
+@_typing.final
+class UnreadableTask(_message.Message):
+    """A task whose record cannot be read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Id of the task."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """What is wrong with its record, as GetTask would say it."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnreadableTask: _TypeAlias = UnreadableTask  # noqa: Y015
 
 @_typing.final
 class CancelRequest(_message.Message):

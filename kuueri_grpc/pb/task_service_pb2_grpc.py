@@ -28,11 +28,14 @@ if _version_not_supported:
 class TaskServiceStub:
     """Subscribes tasks, steers them and tells what happens to them. Every call needs
     the metadata `authorization: Bearer <token>` and sees the tasks of the project
-    that the token belongs to, and no other.
+    that the token belongs to, and no other. Subscribe and BatchSubscribe need a token
+    that may subscribe, GetTask, ListTasks, GetTimeline and Watch one that may read, the
+    others a full one (see `TokenScope`).
 
     Beside the errors named at each call, any call may answer INVALID_ARGUMENT
-    (INVALID_FIELD), UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (STORE_UNAVAILABLE,
+    (INVALID_FIELD), UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
+    (SCOPE_FULL_NEEDED, SCOPE_SUBSCRIBE_NEEDED, SCOPE_READ_NEEDED), DATA_LOSS
+    (TASK_UNREADABLE), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (STORE_UNAVAILABLE,
     SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL (INTERNAL). See
     `ErrorReason`.
     """
@@ -103,11 +106,14 @@ class TaskServiceStub:
 class TaskServiceServicer:
     """Subscribes tasks, steers them and tells what happens to them. Every call needs
     the metadata `authorization: Bearer <token>` and sees the tasks of the project
-    that the token belongs to, and no other.
+    that the token belongs to, and no other. Subscribe and BatchSubscribe need a token
+    that may subscribe, GetTask, ListTasks, GetTimeline and Watch one that may read, the
+    others a full one (see `TokenScope`).
 
     Beside the errors named at each call, any call may answer INVALID_ARGUMENT
-    (INVALID_FIELD), UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (STORE_UNAVAILABLE,
+    (INVALID_FIELD), UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
+    (SCOPE_FULL_NEEDED, SCOPE_SUBSCRIBE_NEEDED, SCOPE_READ_NEEDED), DATA_LOSS
+    (TASK_UNREADABLE), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (STORE_UNAVAILABLE,
     SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL (INTERNAL). See
     `ErrorReason`.
     """
@@ -310,11 +316,14 @@ def add_TaskServiceServicer_to_server(servicer, server):
 class TaskService:
     """Subscribes tasks, steers them and tells what happens to them. Every call needs
     the metadata `authorization: Bearer <token>` and sees the tasks of the project
-    that the token belongs to, and no other.
+    that the token belongs to, and no other. Subscribe and BatchSubscribe need a token
+    that may subscribe, GetTask, ListTasks, GetTimeline and Watch one that may read, the
+    others a full one (see `TokenScope`).
 
     Beside the errors named at each call, any call may answer INVALID_ARGUMENT
-    (INVALID_FIELD), UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (STORE_UNAVAILABLE,
+    (INVALID_FIELD), UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
+    (SCOPE_FULL_NEEDED, SCOPE_SUBSCRIBE_NEEDED, SCOPE_READ_NEEDED), DATA_LOSS
+    (TASK_UNREADABLE), RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (STORE_UNAVAILABLE,
     SHUTTING_DOWN), UNIMPLEMENTED (NOT_IMPLEMENTED) and INTERNAL (INTERNAL). See
     `ErrorReason`.
     """

@@ -17,9 +17,17 @@ from kuueri_grpc.ports.execution import (
     Report,
 )
 from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
-from kuueri_grpc.ports.projects import Credential, Project, ProjectStore
+from kuueri_grpc.ports.projects import (
+    Credential,
+    EndStep,
+    Project,
+    ProjectStore,
+    RevokedAttempt,
+    Rotation,
+)
 from kuueri_grpc.ports.signals import (
     Changed,
+    CredentialsChanged,
     Disconnected,
     Due,
     Reconnected,
@@ -51,10 +59,12 @@ __all__ = [
     "ClaimBatch",
     "Clock",
     "Credential",
+    "CredentialsChanged",
     "Delivery",
     "Disconnected",
     "Dispatcher",
     "Due",
+    "EndStep",
     "ExecutionStore",
     "FeedEvent",
     "FeedSlice",
@@ -70,6 +80,8 @@ __all__ = [
     "Report",
     "Revoke",
     "Revoked",
+    "RevokedAttempt",
+    "Rotation",
     "Sighting",
     "Signal",
     "SignalBus",

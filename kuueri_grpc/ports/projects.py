@@ -1,7 +1,11 @@
 """Port: projects and their credentials."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from kuueri_grpc.domain.access import Scope
+from kuueri_grpc.ports.execution import Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,56 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A stored token: only its SHA-256 is kept. `expire_time_ms` None: until rotated."""
+    """A stored token: only its SHA-256 is kept. `expire_time_ms` None: until rotated or revoked.
+
+    `repeat_until_ms`: until when it may repeat the rotation that ended it, though it has expired (0: not
+    at all). `create_time_ms` None: a version made it that did not note it.
+    """
 
     project_id: str
+    key_id: str
     digest: bytes
+    scope: Scope = Scope.FULL
+    display_name: str = ""
+    create_time_ms: int | None = None
     expire_time_ms: int | None = None
+    repeat_until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What RotateToken asks for: `key_id` and `digest` are the new token's, `caller` the calling one's.
+
+    `request` identifies a call that may be repeated, also when the calling token has ended by it; empty
+    if it may not.
+    """
+
+    project_id: str
+    caller: str
+    key_id: str
+    digest: bytes
+    grace_ms: int
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedAttempt:
+    """An attempt that was taken from its holder, which may go on for `lease_left_ms` without knowing."""
+
+    lease: Lease
+    holder: str
+    lease_left_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndStep:
+    """One step of ending a project's tasks: the attempts that it took away, and where the next one goes on.
+
+    `cursor` None: there are no more tasks.
+    """
+
+    revoked: Sequence[RevokedAttempt]
+    cursor: str | None
 
 
 class ProjectStore(Protocol):
@@ -41,8 +90,31 @@ class ProjectStore(Protocol):
         """Return the credential with that key id, None if there is none."""
         ...
 
-    async def rotate_token(self, project_id: str, key_id: str, digest: bytes, grace_ms: int) -> None:
-        """Add a credential; all others end after `grace_ms`. Raises `ProjectNotFound`."""
+    async def credentials(self, project_id: str) -> list[Credential]:
+        """Return the credentials that have not expired. Raises `ProjectNotFound`."""
+        ...
+
+    async def add_credential(self, credential: Credential, ttl_ms: int | None) -> Credential:
+        """Add a credential that expires `ttl_ms` from now (None: not); return it with its times.
+
+        Raises `ProjectNotFound`; `TooManyTokens`.
+        """
+        ...
+
+    async def remove_credential(self, project_id: str, key_id: str) -> None:
+        """End a credential at once.
+
+        Raises `ProjectNotFound`; `TokenNotFound`; `LastFullToken`.
+        """
+        ...
+
+    async def rotate_token(self, rotation: Rotation) -> int:
+        """Add a full credential; the other full ones end after the grace time. Returns that instant (ms).
+
+        A repeated rotation (same caller and request) puts the new credential in the place of the one it
+        added before. Raises `ProjectNotFound`; `TooManyTokens`; `Unauthenticated` if the calling
+        credential has ended.
+        """
         ...
 
     async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
@@ -50,6 +122,30 @@ class ProjectStore(Protocol):
 
         Raises `ProjectNotFound`.
         """
+        ...
+
+    async def close(self, project_id: str) -> None:
+        """Begin to delete a project: its credentials end, and it takes no task any more.
+
+        From here on `end_tasks`, `erase_tasks` and `drop` can be repeated by anybody, from any point, until
+        the project is gone; `closed` names it. Raises `ProjectNotFound`.
+        """
+        ...
+
+    async def closed(self) -> list[str]:
+        """Return the projects that were closed and are not gone yet."""
+        ...
+
+    async def end_tasks(self, project_id: str, cursor: str | None) -> EndStep:
+        """Cancel the tasks of a closed project, a bounded number of them, from a cursor on (None: first)."""
+        ...
+
+    async def erase_tasks(self, project_id: str) -> bool:
+        """Remove tasks of a closed project that were cancelled, a bounded number; True: all are gone."""
+        ...
+
+    async def drop(self, project_id: str) -> None:
+        """Remove all that is left of a closed project without tasks, and free its e-mail address."""
         ...
 
     async def epoch(self) -> str:

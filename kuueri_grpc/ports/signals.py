@@ -39,6 +39,13 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialsChanged:
+    """Credentials of a project ended: what is remembered of them counts no more."""
+
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnected:
     """Signals may have been missed: look at everything again."""
 
@@ -50,7 +57,7 @@ class Disconnected:
     why: str
 
 
-Signal = Due | Changed | Revoke | Revoked | Reconnected | Disconnected
+Signal = Due | Changed | Revoke | Revoked | CredentialsChanged | Reconnected | Disconnected
 
 
 class SignalBus(Protocol):

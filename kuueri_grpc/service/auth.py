@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextvars import ContextVar
 
+from kuueri_grpc.domain.access import Access
 from kuueri_grpc.domain.errors import Unauthenticated
 from kuueri_grpc.service.violations import shown
 
@@ -13,7 +14,7 @@ _EXPECTED = "expected the metadata `authorization: Bearer <token>`, with the tok
 Metadata = Sequence[tuple[str, str | bytes]]
 
 #: Each call runs in a task, hence in a context, of its own.
-_caller: ContextVar[str] = ContextVar("caller")
+_access: ContextVar[Access] = ContextVar("access")
 
 
 class TokenMissing(Unauthenticated):
@@ -22,12 +23,17 @@ class TokenMissing(Unauthenticated):
 
 def caller() -> str:
     """Return the id of the project that the current call was admitted for."""
-    return _caller.get()
+    return _access.get().project_id
 
 
-def admit(project_id: str) -> None:
-    """Note the project that the current call is made by."""
-    _caller.set(project_id)
+def access() -> Access:
+    """Return what the current call was admitted with."""
+    return _access.get()
+
+
+def admit(access: Access) -> None:
+    """Note who makes the current call."""
+    _access.set(access)
 
 
 def bearer_token(metadata: Metadata) -> str:

@@ -10,9 +10,9 @@ from kuueri_grpc.domain.task import (
     Task,
 )
 from kuueri_grpc.domain.timeline import Reason, TimelineEvent, describe
-from kuueri_grpc.pb import project_pb2, task_pb2, timeline_pb2
-from kuueri_grpc.ports import Project
-from kuueri_grpc.service.enums import EVENT_TYPES, GROWTHS, HTTP_METHODS, REASONS, TASK_STATES
+from kuueri_grpc.pb import project_pb2, task_pb2, timeline_pb2, token_pb2
+from kuueri_grpc.ports import Credential, Project
+from kuueri_grpc.service.enums import EVENT_TYPES, GROWTHS, HTTP_METHODS, REASONS, SCOPES, TASK_STATES
 from kuueri_grpc.service.times import to_duration, to_timestamp
 
 _NO_SCHEDULE = Schedule()
@@ -144,3 +144,17 @@ def to_project(project: Project) -> project_pb2.Project:
         task_in_queue=project.task_in_queue,
         task_in_queue_limit=project.task_in_queue_limit,
     )
+
+
+def to_access_token(credential: Credential) -> token_pb2.AccessToken:
+    """Return what is known of a token."""
+    message = token_pb2.AccessToken(
+        key_id=credential.key_id,
+        scope=SCOPES.number(credential.scope),
+        display_name=credential.display_name,
+    )
+    if credential.create_time_ms is not None:
+        message.create_time.CopyFrom(to_timestamp(credential.create_time_ms))
+    if credential.expire_time_ms is not None:
+        message.expire_time.CopyFrom(to_timestamp(credential.expire_time_ms))
+    return message

@@ -9,10 +9,11 @@ from typing import Generic, TypeVar, cast
 
 from google.protobuf.descriptor import EnumDescriptor
 
+from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Growth, HttpMethod
 from kuueri_grpc.domain.timeline import EventType, Reason
-from kuueri_grpc.pb import task_pb2, timeline_pb2
+from kuueri_grpc.pb import task_pb2, timeline_pb2, token_pb2
 from kuueri_grpc.service.violations import Violations
 
 D = TypeVar("D", bound=StrEnum)
@@ -56,3 +57,6 @@ EVENT_TYPES = EnumMap[EventType, timeline_pb2.EventType.ValueType](
     EventType, timeline_pb2.EventType.DESCRIPTOR, "EVENT_TYPE_"
 )
 REASONS = EnumMap[Reason, timeline_pb2.Reason.ValueType](Reason, timeline_pb2.Reason.DESCRIPTOR, "REASON_")
+SCOPES = EnumMap[Scope, token_pb2.TokenScope.ValueType](
+    Scope, token_pb2.TokenScope.DESCRIPTOR, "TOKEN_SCOPE_"
+)

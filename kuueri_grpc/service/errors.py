@@ -4,14 +4,16 @@
 |----------------------------------------------|---------------------|----------------------------|
 | InvalidFields                                | INVALID_ARGUMENT    | BadRequest                 |
 | CursorInvalid                                | INVALID_ARGUMENT    | BadRequest                 |
-| TaskNotFound, ProjectNotFound                | NOT_FOUND           | ResourceInfo               |
+| TaskNotFound, ProjectNotFound, TokenNotFound | NOT_FOUND           | ResourceInfo               |
 | TaskExists, RequestIdReused, EmailExists     | ALREADY_EXISTS      | ResourceInfo (not e-mails) |
 | TaskEnded, TaskRunning                       | FAILED_PRECONDITION | PreconditionFailure        |
-| QuotaExceeded                                | RESOURCE_EXHAUSTED  | QuotaFailure               |
+| LastFullToken                                | FAILED_PRECONDITION | PreconditionFailure        |
+| QuotaExceeded, TooManyTokens                 | RESOURCE_EXHAUSTED  | QuotaFailure               |
 | Unauthenticated                              | UNAUTHENTICATED     |                            |
+| ScopeMissing                                 | PERMISSION_DENIED   |                            |
+| TaskUnreadable                               | DATA_LOSS           | ResourceInfo               |
 | CursorTooOld                                 | OUT_OF_RANGE        |                            |
 | StoreUnavailable, Draining, WatcherTooSlow   | UNAVAILABLE         | RetryInfo                  |
-| NotImplementedYet                            | UNIMPLEMENTED       |                            |
 | anything else                                | INTERNAL            |                            |
 
 Clients take 8 KiB of trailers by default, base64 and all, and fail a call with more for another reason:
@@ -34,21 +36,28 @@ from kuueri_grpc.domain.errors import (
     CursorTooOld,
     Draining,
     EmailExists,
+    FullScopeNeeded,
     KuueriError,
+    LastFullToken,
     ProjectNotFound,
     QuotaExceeded,
+    ReadScopeNeeded,
     RequestIdReused,
     StoreUnavailable,
+    SubscribeScopeNeeded,
     TaskEnded,
     TaskExists,
     TaskNotFound,
     TaskRunning,
+    TaskUnreadable,
+    TokenNotFound,
+    TooManyTokens,
     Unauthenticated,
     WatcherTooSlow,
     WrongState,
 )
 from kuueri_grpc.pb import error_reason_pb2 as reasons
-from kuueri_grpc.pb import project_pb2, task_pb2
+from kuueri_grpc.pb import project_pb2, task_pb2, token_pb2
 from kuueri_grpc.service.auth import TokenMissing
 from kuueri_grpc.service.tokens import ResumeTokenInvalid
 from kuueri_grpc.service.violations import InvalidFields
@@ -61,10 +70,6 @@ _MAX_VIOLATION_BYTES = 3_000
 _REASON_PREFIX = "ERROR_REASON_"
 
 _log = logging.getLogger(__name__)
-
-
-class NotImplementedYet(KuueriError):
-    """The contract has it, this version of the server does not do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,9 @@ def _bad_token(field: str) -> Callable[[CursorInvalid], Iterable[Message]]:
     return details
 
 
-def _task_resource(error: TaskNotFound | TaskExists | RequestIdReused) -> Iterable[Message]:
+def _task_resource(
+    error: TaskNotFound | TaskExists | RequestIdReused | TaskUnreadable,
+) -> Iterable[Message]:
     yield error_details_pb2.ResourceInfo(
         resource_type=task_pb2.Task.DESCRIPTOR.full_name,
         resource_name=error.task_id,
@@ -114,6 +121,20 @@ def _project_resource(error: ProjectNotFound) -> Iterable[Message]:
         resource_name=error.project_id,
         description=str(error),
     )
+
+
+def _token_resource(error: TokenNotFound) -> Iterable[Message]:
+    yield error_details_pb2.ResourceInfo(
+        resource_type=token_pb2.AccessToken.DESCRIPTOR.full_name,
+        resource_name=error.key_id,
+        description=str(error),
+    )
+
+
+def _last_token(error: LastFullToken) -> Iterable[Message]:
+    detail = error_details_pb2.PreconditionFailure()
+    detail.violations.add(type="LAST_FULL_TOKEN", subject=error.key_id, description=str(error))
+    yield detail
 
 
 def _task_state(error: WrongState) -> Iterable[Message]:
@@ -147,6 +168,7 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     CursorTooOld: _Mapping(code_pb2.OUT_OF_RANGE, reasons.ERROR_REASON_RESUME_TOKEN_TOO_OLD),
     TaskNotFound: _Mapping(code_pb2.NOT_FOUND, reasons.ERROR_REASON_TASK_NOT_FOUND, _task_resource),
     ProjectNotFound: _Mapping(code_pb2.NOT_FOUND, reasons.ERROR_REASON_PROJECT_NOT_FOUND, _project_resource),
+    TokenNotFound: _Mapping(code_pb2.NOT_FOUND, reasons.ERROR_REASON_TOKEN_NOT_FOUND, _token_resource),
     TaskExists: _Mapping(code_pb2.ALREADY_EXISTS, reasons.ERROR_REASON_TASK_EXISTS, _task_resource),
     RequestIdReused: _Mapping(
         code_pb2.ALREADY_EXISTS, reasons.ERROR_REASON_REQUEST_ID_REUSED, _task_resource
@@ -155,6 +177,12 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     TaskEnded: _Mapping(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_TASK_ENDED, _task_state),
     TaskRunning: _Mapping(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_TASK_RUNNING, _task_state),
     QuotaExceeded: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_TASKS_IN_QUEUE, _quota),
+    TooManyTokens: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_TOKENS, _quota),
+    LastFullToken: _Mapping(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_LAST_FULL_TOKEN, _last_token),
+    FullScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_FULL_NEEDED),
+    SubscribeScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_SUBSCRIBE_NEEDED),
+    ReadScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_READ_NEEDED),
+    TaskUnreadable: _Mapping(code_pb2.DATA_LOSS, reasons.ERROR_REASON_TASK_UNREADABLE, _task_resource),
     Unauthenticated: _Mapping(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_TOKEN_INVALID),
     TokenMissing: _Mapping(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_TOKEN_MISSING),
     StoreUnavailable: _Mapping(
@@ -162,11 +190,10 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     ),
     Draining: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_SHUTTING_DOWN, _retry(0)),
     WatcherTooSlow: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_WATCHER_TOO_SLOW, _retry(0)),
-    NotImplementedYet: _Mapping(code_pb2.UNIMPLEMENTED, reasons.ERROR_REASON_NOT_IMPLEMENTED),
 }
 
 #: Attributes of errors that `ErrorInfo.metadata` repeats, for programs.
-_METADATA = ("task_id", "state", "request_id", "limit")
+_METADATA = ("task_id", "state", "request_id", "limit", "key_id", "scope", "scope_needed")
 
 
 def reason_of(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """What happens around every call of this API: admission before its method, a status when it raises.
 
-An interceptor, so that a service added later is protected without anyone thinking of it: whatever is not
-listed as open needs a token. Health and reflection are not of this API and pass through.
+An interceptor, so that a service added later is protected without anyone thinking of it: see `Admission`.
+Health and reflection are not of this API and pass through.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from grpc_status.rpc_status import to_status as to_grpc_status
 
 from kuueri_grpc.domain.errors import WatcherTooSlow
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
-from kuueri_grpc.service.auth import admit, bearer_token, caller
+from kuueri_grpc.service.admission import Admission
+from kuueri_grpc.service.auth import access, caller
 from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.violations import InvalidFields, Violation
@@ -29,11 +30,6 @@ _log = logging.getLogger(__name__)
 API_PREFIX = "/kuueri.tasks.v1."
 #: How long a client of a stream may leave gRPC's buffers full.
 SLOW_CLIENT_S = 30.0
-#: Methods that need no token.
-OPEN_METHODS = frozenset({"/kuueri.tasks.v1.ProjectService/Register"})
-
-#: Tells whose a token is: project id of a token. Raises `Unauthenticated`, `StoreUnavailable`.
-Authenticate = Callable[[str], Awaitable[str]]
 # An interceptor sees the handlers of all methods: their message types differ. Quoted, because gRPC's classes
 # are generic in their stubs alone.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -44,10 +40,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Lets calls in, admits their callers, ends those that raised with the status for it, and counts them."""
 
-    def __init__(
-        self, authenticate: Authenticate, gate: CallGate, telemetry: Telemetry = NO_TELEMETRY
-    ) -> None:
-        self._authenticate = authenticate
+    def __init__(self, admission: Admission, gate: CallGate, telemetry: Telemetry = NO_TELEMETRY) -> None:
+        self._admission = admission
         self._gate = gate
         self._telemetry = telemetry
         self._guarded: dict[str, Handler] = {}
@@ -68,29 +62,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return guarded
 
     def _guard(self, handler: Handler, method: str) -> Handler:
-        name, is_open = method.removeprefix(API_PREFIX), method in OPEN_METHODS
+        name = method.removeprefix(API_PREFIX)
         if handler.request_streaming:
             raise NotImplementedError("no method of the API streams requests")
         # Requests are read inside the guard: after the caller was admitted, and with a status if they fail.
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._guard_stream(handler, name, is_open=is_open),
+                self._guard_stream(handler, name),
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._guard_unary(handler, name, is_open=is_open),
+            self._guard_unary(handler, name),
             response_serializer=handler.response_serializer,
         )
 
-    def _guard_unary(self, handler: Any, name: str, *, is_open: bool) -> Any:
+    def _guard_unary(self, handler: Any, name: str) -> Any:
         read, method = handler.request_deserializer, handler.unary_unary
 
         async def call(request: bytes, context: Context) -> Any:
             ending, started = _Ending(), time.perf_counter()
             try:
                 with self._gate.passing():
-                    if not is_open:
-                        await self._admit(context)
+                    await self._admit(name, context)
                     response = await method(_parse(read, request), context)
                 ending.code = "OK"
                 return response
@@ -101,17 +94,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _guard_stream(self, handler: Any, name: str, *, is_open: bool) -> Any:
+    def _guard_stream(self, handler: Any, name: str) -> Any:
         read, method = handler.request_deserializer, handler.unary_stream
 
         async def call(request: bytes, context: Context) -> None:
             ending = _Ending()
             try:
                 with self._gate.passing():
-                    if not is_open:
-                        await self._admit(context)
+                    await self._admit(name, context)
                     # A client that goes away cancels this call: the method's own clean-up runs then.
-                    async with aclosing(method(_parse(read, request), context)) as messages:
+                    async with (
+                        self._admission.streaming(access()),
+                        aclosing(method(_parse(read, request), context)) as messages,
+                    ):
                         async for message in messages:
                             await _write(context, message)
                 ending.code = "OK"
@@ -122,9 +117,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _admit(self, context: Context) -> None:
-        token = bearer_token(tuple(context.invocation_metadata() or ()))
-        admit(await self._authenticate(token))
+    async def _admit(self, name: str, context: Context) -> None:
+        await self._admission.admit(name, tuple(context.invocation_metadata() or ()))
 
     async def _abort(self, context: Context, error: Exception, ending: "_Ending") -> Never:
         if isinstance(error, WatcherTooSlow):

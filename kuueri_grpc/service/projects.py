@@ -9,14 +9,12 @@ from kuueri_grpc.pb import project_service_pb2 as pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceServicer
 from kuueri_grpc.ports import Clock
 from kuueri_grpc.service import requests
-from kuueri_grpc.service.auth import caller
-from kuueri_grpc.service.convert import to_project
-from kuueri_grpc.service.errors import NotImplementedYet
+from kuueri_grpc.service.auth import access, caller
+from kuueri_grpc.service.convert import to_access_token, to_project
 from kuueri_grpc.service.times import DAY_MS, to_timestamp
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
-DEFAULT_TOKEN_GRACE_MS = 0
 DEFAULT_SECRET_GRACE_MS = DAY_MS
 
 
@@ -30,7 +28,7 @@ class ProjectService(ProjectServiceServicer):
     async def Register(  # noqa: N802  the names of methods are the contract's, here and below
         self, request: pb.RegisterRequest, context: Context
     ) -> pb.RegisterResponse:
-        """Make a project; needs no token."""
+        """Make a project."""
         made = await self._projects.register(requests.read_email(request))
         return pb.RegisterResponse(
             project=to_project(made.project), token=made.token, signing_secret=made.signing_secret
@@ -45,12 +43,34 @@ class ProjectService(ProjectServiceServicer):
     async def RotateToken(  # noqa: N802
         self, request: pb.RotateTokenRequest, context: Context
     ) -> pb.RotateTokenResponse:
-        """Make a new token and let the others run out."""
-        grace = request.grace if request.HasField("grace") else None
-        grace_ms = requests.read_grace(grace, DEFAULT_TOKEN_GRACE_MS)
-        token = await self._projects.rotate_token(caller(), grace_ms)
-        expire_time = to_timestamp(self._clock.now_ms() + grace_ms)
-        return pb.RotateTokenResponse(token=token, old_token_expire_time=expire_time)
+        """Make a new full token and let the others run out."""
+        grace_ms, request_id = requests.read_rotation(request)
+        made = await self._projects.rotate_token(access(), grace_ms, request_id)
+        return pb.RotateTokenResponse(
+            token=made.token, old_token_expire_time=to_timestamp(made.old_expire_time_ms)
+        )
+
+    async def CreateToken(  # noqa: N802
+        self, request: pb.CreateTokenRequest, context: Context
+    ) -> pb.CreateTokenResponse:
+        """Make one more token."""
+        wanted = requests.read_create_token(request)
+        made = await self._projects.create_token(caller(), wanted.scope, wanted.display_name, wanted.ttl_ms)
+        return pb.CreateTokenResponse(access_token=to_access_token(made.credential), token=made.token)
+
+    async def ListTokens(  # noqa: N802
+        self, request: pb.ListTokensRequest, context: Context
+    ) -> pb.ListTokensResponse:
+        """List the valid tokens."""
+        tokens = await self._projects.tokens(caller())
+        return pb.ListTokensResponse(access_tokens=[to_access_token(token) for token in tokens])
+
+    async def RevokeToken(  # noqa: N802
+        self, request: pb.RevokeTokenRequest, context: Context
+    ) -> pb.RevokeTokenResponse:
+        """End a token at once."""
+        await self._projects.revoke_token(caller(), requests.read_key_id(request.key_id))
+        return pb.RevokeTokenResponse()
 
     async def RotateSigningSecret(  # noqa: N802
         self, request: pb.RotateSigningSecretRequest, context: Context
@@ -67,7 +87,6 @@ class ProjectService(ProjectServiceServicer):
     async def DeleteProject(  # noqa: N802
         self, request: pb.DeleteProjectRequest, context: Context
     ) -> pb.DeleteProjectResponse:
-        """Not done by this version."""
-        raise NotImplementedYet(
-            "this version does not delete projects; Cancel and Purge the tasks, and RotateToken, instead"
-        )
+        """Remove the project with all that it has."""
+        await self._projects.delete(caller())
+        return pb.DeleteProjectResponse()

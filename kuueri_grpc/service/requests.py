@@ -10,19 +10,23 @@ from google.api.field_behavior_pb2 import (  # type: ignore[import-untyped]
 )
 from google.protobuf.duration_pb2 import Duration
 
+from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.pb import project_service_pb2, task_pb2, task_service_pb2
 from kuueri_grpc.ports import NewTask, TaskFilter
-from kuueri_grpc.service.enums import TASK_STATES
+from kuueri_grpc.service.enums import SCOPES, TASK_STATES
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.read_task import check_identifier, check_label_key, read_task
-from kuueri_grpc.service.times import DAY_MS, Span, read_duration
+from kuueri_grpc.service.times import DAY_MS, SECOND_MS, Span, read_duration
 from kuueri_grpc.service.violations import InvalidFields, Violations, shown
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1_000
 GRACE = Span(0, 30 * DAY_MS, "0 to 30 days")
+TOKEN_TTL = Span(SECOND_MS, 3_650 * DAY_MS, "1 second to 3,650 days")
 MAX_EMAIL_LENGTH = 254
+MAX_DISPLAY_NAME_LENGTH = 64
+_SECRET_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
 #: One @ between a local part and a host: whether it exists is for the mail to find out.
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[\w-]+(?:\.[\w-]+)*")
 
@@ -185,3 +189,56 @@ def read_grace(grace: Duration | None, default_ms: int) -> int:
     grace_ms = read_duration(grace, "grace", GRACE, violations)
     violations.raise_if_any()
     return grace_ms
+
+
+def read_rotation(request: project_service_pb2.RotateTokenRequest) -> tuple[int, str]:
+    """Return how long the old tokens stay valid (ms), and the request id, empty for none."""
+    violations = Violations()
+    grace_ms = read_duration(request.grace, "grace", GRACE, violations) if request.HasField("grace") else 0
+    if request.request_id and not _SECRET_ID.fullmatch(request.request_id):
+        # Not shown: it is as good as a secret.
+        violations.add(
+            "request_id",
+            "is too easy to guess, or long; expected 16 to 128 random characters of [A-Za-z0-9_-]",
+        )
+    violations.raise_if_any()
+    return grace_ms, request.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class TokenQuery:
+    """What CreateToken asks for; `ttl_ms` None: for ever."""
+
+    scope: Scope
+    display_name: str
+    ttl_ms: int | None
+
+
+def read_create_token(request: project_service_pb2.CreateTokenRequest) -> TokenQuery:
+    """Return the token to make."""
+    violations = Violations()
+    if not request.scope:
+        violations.add("scope", f"is required; expected one of {', '.join(Scope)}")
+    scope = SCOPES.read(request.scope, Scope.READ, "scope", violations)
+    name = request.display_name
+    if len(name) > MAX_DISPLAY_NAME_LENGTH:
+        violations.add(
+            "display_name", f"has {len(name):,} characters; at most {MAX_DISPLAY_NAME_LENGTH} are allowed"
+        )
+    elif not name.isprintable():
+        violations.add("display_name", f"is {shown(name)}; expected printable characters")
+    ttl_ms = read_duration(request.ttl, "ttl", TOKEN_TTL, violations) if request.HasField("ttl") else None
+    violations.raise_if_any()
+    return TokenQuery(scope, name, ttl_ms)
+
+
+def read_key_id(key_id: str) -> str:
+    """Return the key id of the token to revoke."""
+    violations = Violations()
+    if key_id.startswith("kq_"):
+        # Not shown: it may be a whole token.
+        violations.add("key_id", "is a token; expected its key id, the part between the first two _ of it")
+    else:
+        check_identifier(key_id, "key_id", violations)
+    violations.raise_if_any()
+    return key_id

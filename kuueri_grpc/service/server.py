@@ -8,6 +8,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.watch import WatchHub
@@ -15,6 +16,7 @@ from kuueri_grpc.pb import project_service_pb2, task_service_pb2
 from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
 from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from kuueri_grpc.ports import NO_TELEMETRY, Clock, Telemetry
+from kuueri_grpc.service.admission import Admission
 from kuueri_grpc.service.certificates import CertificateFiles, Certificates
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.interceptor import CallInterceptor
@@ -43,6 +45,7 @@ class EngineApi:
     commands: Commands
     watches: WatchHub
     projects: Projects
+    authenticator: Authenticator
     clock: Clock
     telemetry: Telemetry = NO_TELEMETRY
 
@@ -98,11 +101,12 @@ async def build_server(
     port: int = 0,
     reuse_port: bool = False,
     certificates: CertificateFiles | None = None,
+    admin_token: str | None = None,
 ) -> GrpcServer:
     """Return a server, bound but not started. Port 0 picks a free one.
 
     `reuse_port` lets other processes bind the same port; the kernel spreads the connections. Without
-    `certificates` it is served in plain text.
+    `certificates` it is served in plain text. Register needs the `admin_token`; None: anybody may call it.
 
     Raises:
         OSError: The address cannot be bound.
@@ -111,7 +115,7 @@ async def build_server(
     credentials = None if certificates is None else Certificates(certificates, engine.telemetry).credentials()
     gate = CallGate()
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(engine.projects.authenticate, gate, engine.telemetry)],
+        interceptors=[CallInterceptor(Admission(engine.authenticator, admin_token), gate, engine.telemetry)],
         options=_options(limits, reuse_port),
     )
     add_TaskServiceServicer_to_server(

@@ -5,13 +5,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError
-
 from kuueri_grpc.ports import Instance, Sighting
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
-from kuueri_grpc.store.scripts import Script
+from kuueri_grpc.store.scripts import Script, run_alone
 
 #: Silence after which an instance is forgotten: many missed heartbeats, so it is gone or of no use.
 _FORGOTTEN_AFTER_MS = 30_000
@@ -32,11 +30,7 @@ class RedisInstanceRegistry:
         """See `ports.InstanceRegistry`."""
         details = json.dumps(dataclasses.asdict(instance))
         arguments = (instance.instance_id, details, _FORGOTTEN_AFTER_MS, _KEYS_TTL_MS)
-        with outages_mapped():
-            try:
-                flat = await self._client.evalsha(_ANNOUNCE.sha, len(_KEYS), *_KEYS, *arguments)
-            except NoScriptError:
-                flat = await self._client.eval(_ANNOUNCE.source, len(_KEYS), *_KEYS, *arguments)
+        flat = await run_alone(self._client, _ANNOUNCE, _KEYS, *arguments)
         return _oldest_first(zip(flat[::2], flat[1::2], strict=True))
 
     async def withdraw(self, instance_id: str) -> None:

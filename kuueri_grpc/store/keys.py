@@ -11,7 +11,8 @@ one slot and one script can change them together, on one server and on a cluster
 | 0  | `{kuueri}:instances:details`     | Hash   | instance -> what it announced (JSON)               |
 | 0  | `kuueri:email:<sha256>`          | String | project id that an e-mail address belongs to       |
 | 0  | `{p}:project:<project>`          | Hash   | the project, `taskInQueue`, its signing secrets    |
-| 0  | `{p}:credentials:<project>`      | Hash   | key id -> token digest and expiry                  |
+| 0  | `{p}:credentials:<project>`      | Hash   | key id -> token digest, scope, expiry (JSON)       |
+| 0  | `{p}:closed`                     | Set    | projects that are being deleted                    |
 | 1  | `{p}:due`                        | ZSet   | queues by the earliest instant each may dispatch   |
 | 1  | `{p}:leases`                     | ZSet   | claimed tasks by lease expiry                      |
 | 1  | `{p}:ended`                      | ZSet   | ended tasks by the instant their history expires   |
@@ -25,7 +26,8 @@ one slot and one script can change them together, on one server and on a cluster
 | 3  | `{p}:feed:<project>`             | Stream | the project's latest events, of all its tasks      |
 
 Channels: `{p}:wake` (a new earliest due instant), `{p}:watch:<project>/<task>` (a new event of a task),
-`{p}:news:<project>` (a new event of a project), `kuueri:instance:<id>` (messages to one instance).
+`{p}:news:<project>` (a new event of a project), `kuueri:instance:<id>` (messages to one instance),
+`kuueri:credentials` (a project of which credentials ended).
 """
 
 import hashlib
@@ -34,6 +36,8 @@ import zlib
 STORE = "kuueri:store"
 INSTANCES = "{kuueri}:instances"
 INSTANCE_DETAILS = "{kuueri}:instances:details"
+
+CREDENTIALS_CHANNEL = "kuueri:credentials"
 
 AUTHORISATION, EXECUTION, CONFIGURATION, TIMELINE = range(4)
 
@@ -99,6 +103,7 @@ SCRIPT_KEY_NAMES = (
     "WAKE",
     "WATCH",
     "NEWS",
+    "CLOSED",
 )
 
 
@@ -127,4 +132,5 @@ def script_keys(partition: int) -> list[str]:
         wake_channel(partition),
         f"{tag}:watch:",
         f"{tag}:news:",
+        f"{tag}:closed",
     ]

@@ -1,17 +1,31 @@
 """The `ProjectStore` port: projects, credentials, signing secrets."""
 
-import json
+from typing import Any
 
-from kuueri_grpc.domain.errors import EmailExists, ProjectNotFound, StoreUnavailable
-from kuueri_grpc.ports import Credential, Project
+from kuueri_grpc.domain.errors import (
+    EmailExists,
+    LastFullToken,
+    ProjectNotFound,
+    StoreUnavailable,
+    TokenNotFound,
+    TooManyTokens,
+    Unauthenticated,
+)
+from kuueri_grpc.ports import Credential, EndStep, Project, Rotation
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.commands import Commands
+from kuueri_grpc.store.credentials import pack_credential, unpack_credential
+from kuueri_grpc.store.deletion import ProjectDeletion
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
-from kuueri_grpc.store.scripts import ScriptRunner
+from kuueri_grpc.store.scripts import Argument, ScriptRunner
 
 #: An e-mail address is claimed this long before its project exists; a crash in between frees it again.
 _EMAIL_CLAIM_MS = 60_000
+#: Credentials of one project.
+MOST_CREDENTIALS = 100
+#: How long a rotation whose answer was lost can be repeated.
+_REPEAT_ROTATION_MS = 600_000
 
 
 class RedisProjectStore:
@@ -22,6 +36,7 @@ class RedisProjectStore:
         self._runner = runner
         self._partitions = partitions
         self._queue_limit = queue_limit
+        self._deletion = ProjectDeletion(client, runner, partitions)
 
     def _partition(self, project_id: str) -> int:
         return keys.partition_of(project_id, self._partitions)
@@ -41,11 +56,7 @@ class RedisProjectStore:
             if not claimed and await self._client.get(claim) != project_id.encode():
                 raise EmailExists(email)
         signing = codec.pack_signing([(signing_secret, None)])
-        await self._runner.run(
-            "project_create",
-            self._partition(project_id),
-            [project_id, email, key_id, _pack_credential(digest, None), signing],
-        )
+        await self._run("project_create", project_id, email, key_id, pack_credential(digest), signing)
         with outages_mapped():
             await self._client.set(claim, project_id)
 
@@ -53,7 +64,7 @@ class RedisProjectStore:
         """See `ports.ProjectStore`."""
         with outages_mapped():
             kept = await self._client.hgetall(keys.project(self._partition(project_id), project_id))
-        if not kept:
+        if not kept or b"closed" in kept:
             raise ProjectNotFound(project_id)
         return Project(
             project_id=project_id,
@@ -67,28 +78,80 @@ class RedisProjectStore:
         """See `ports.ProjectStore`."""
         with outages_mapped():
             kept = await self._client.hget(keys.credentials(self._partition(project_id), project_id), key_id)
-        if kept is None:
-            return None
-        record = json.loads(kept)
-        return Credential(project_id, bytes.fromhex(record["h"]), record.get("x"))
+        return None if kept is None else unpack_credential(project_id, key_id, _bytes(kept))
 
-    async def rotate_token(self, project_id: str, key_id: str, digest: bytes, grace_ms: int) -> None:
+    async def credentials(self, project_id: str) -> list[Credential]:
         """See `ports.ProjectStore`."""
-        answer = await self._runner.run(
-            "rotate_token",
-            self._partition(project_id),
-            [project_id, key_id, _pack_credential(digest, None), grace_ms],
-        )
-        if answer == [b"MISSING"]:
+        with outages_mapped():
+            seconds, microseconds = await self._client.time()
+            kept = await self._client.hgetall(keys.credentials(self._partition(project_id), project_id))
+        if not kept:
             raise ProjectNotFound(project_id)
+        now_ms = int(seconds) * 1_000 + int(microseconds) // 1_000
+        found = [unpack_credential(project_id, text(key_id), _bytes(line)) for key_id, line in kept.items()]
+        live = [one for one in found if one.expire_time_ms is None or one.expire_time_ms > now_ms]
+        return sorted(live, key=lambda one: (one.create_time_ms or 0, one.key_id))
+
+    async def add_credential(self, credential: Credential, ttl_ms: int | None) -> Credential:
+        """See `ports.ProjectStore`."""
+        packed = pack_credential(credential.digest, credential.scope, credential.display_name)
+        ttl: Argument = "" if ttl_ms is None else ttl_ms
+        create_ms, expire_ms = await self._run(
+            "credential_add", credential.project_id, credential.key_id, packed, ttl, MOST_CREDENTIALS
+        )
+        return Credential(
+            project_id=credential.project_id,
+            key_id=credential.key_id,
+            digest=credential.digest,
+            scope=credential.scope,
+            display_name=credential.display_name,
+            create_time_ms=create_ms,
+            expire_time_ms=expire_ms or None,
+        )
+
+    async def remove_credential(self, project_id: str, key_id: str) -> None:
+        """See `ports.ProjectStore`."""
+        await self._run("credential_remove", project_id, key_id, keys.CREDENTIALS_CHANNEL, key_id=key_id)
+
+    async def rotate_token(self, rotation: Rotation) -> int:
+        """See `ports.ProjectStore`."""
+        (old_expire_ms,) = await self._run(
+            "rotate_token",
+            rotation.project_id,
+            rotation.caller,
+            rotation.key_id,
+            pack_credential(rotation.digest),
+            rotation.grace_ms,
+            rotation.request,
+            _REPEAT_ROTATION_MS,
+            MOST_CREDENTIALS,
+            keys.CREDENTIALS_CHANNEL,
+        )
+        return int(old_expire_ms)
 
     async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
         """See `ports.ProjectStore`."""
-        answer = await self._runner.run(
-            "rotate_signing", self._partition(project_id), [project_id, secret, grace_ms]
-        )
-        if answer == [b"MISSING"]:
-            raise ProjectNotFound(project_id)
+        await self._run("rotate_signing", project_id, secret, grace_ms)
+
+    async def close(self, project_id: str) -> None:
+        """See `ports.ProjectStore`."""
+        await self._run("project_close", project_id, keys.CREDENTIALS_CHANNEL)
+
+    async def closed(self) -> list[str]:
+        """See `ports.ProjectStore`."""
+        return await self._deletion.closed()
+
+    async def end_tasks(self, project_id: str, cursor: str | None) -> EndStep:
+        """See `ports.ProjectStore`."""
+        return await self._deletion.end_tasks(project_id, cursor)
+
+    async def erase_tasks(self, project_id: str) -> bool:
+        """See `ports.ProjectStore`."""
+        return await self._deletion.erase_tasks(project_id)
+
+    async def drop(self, project_id: str) -> None:
+        """See `ports.ProjectStore`."""
+        await self._deletion.drop(project_id)
 
     async def epoch(self) -> str:
         """See `ports.ProjectStore`."""
@@ -99,9 +162,24 @@ class RedisProjectStore:
             raise StoreUnavailable("the store does not serve now: it was emptied a moment ago")
         return text(kept)
 
+    async def _run(self, name: str, project_id: str, *more: Argument, key_id: str = "") -> list[Any]:
+        answer = await self._runner.run(name, self._partition(project_id), [project_id, *more])
+        match answer:
+            case [b"OK", *rest]:
+                return rest
+            case [b"MISSING"]:
+                raise ProjectNotFound(project_id)
+            case [b"NO_TOKEN"]:
+                raise TokenNotFound(key_id)
+            case [b"LAST"]:
+                raise LastFullToken(key_id)
+            case [b"FULL"]:
+                raise TooManyTokens(project_id, MOST_CREDENTIALS)
+            case [b"ENDED"]:
+                raise Unauthenticated("the token is not valid any more: it was rotated")
+            case _:
+                raise codec.CorruptRecord(f"{name}.lua answered {answer!r}")
 
-def _pack_credential(digest: bytes, expire_time_ms: int | None) -> str:
-    record: dict[str, object] = {"h": digest.hex()}
-    if expire_time_ms is not None:
-        record["x"] = expire_time_ms
-    return json.dumps(record, separators=(",", ":"))
+
+def _bytes(kept: bytes | str) -> bytes:
+    return kept if isinstance(kept, bytes) else kept.encode()

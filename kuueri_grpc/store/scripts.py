@@ -25,6 +25,16 @@ Argument = str | int | bytes
 _QUIET_S = 2.0
 
 
+#: What scripts need besides the prelude, by their names.
+_LIBRARIES = {
+    "cancel": "lib_cancel",
+    "project_end": "lib_cancel",
+    "credential_add": "lib_credentials",
+    "credential_remove": "lib_credentials",
+    "rotate_token": "lib_credentials",
+}
+
+
 class Script:
     """One Lua file, with the prelude between its first line and the rest where it works on a partition.
 
@@ -35,7 +45,8 @@ class Script:
     def __init__(self, name: str, *, on_partition: bool = True) -> None:
         folder = resources.files("kuueri_grpc.store") / "lua"
         flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
-        prelude = (folder / "prelude.lua").read_text() if on_partition else ""
+        shared = [part for part in ("prelude", _LIBRARIES.get(name)) if part] if on_partition else []
+        prelude = "".join((folder / f"{part}.lua").read_text() for part in shared)
         self.name = name
         self.source = f"{flags}\n{prelude}{body}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
@@ -45,6 +56,17 @@ class Script:
 def script(name: str) -> Script:
     """Return the script in `lua/<name>.lua`."""
     return Script(name)
+
+
+async def run_alone(
+    client: Commands, wanted: Script, script_keys: Sequence[str], *arguments: Argument
+) -> Any:
+    """Run a script that is on no partition. Raises `StoreUnavailable`."""
+    with outages_mapped():
+        try:
+            return await client.evalsha(wanted.sha, len(script_keys), *script_keys, *arguments)
+        except NoScriptError:
+            return await client.eval(wanted.source, len(script_keys), *script_keys, *arguments)
 
 
 class ScriptRunner:

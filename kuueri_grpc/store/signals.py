@@ -18,6 +18,7 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import (
     NO_TELEMETRY,
     Changed,
+    CredentialsChanged,
     Disconnected,
     Due,
     Lease,
@@ -54,6 +55,7 @@ class RedisSignalBus:
         self._telemetry = telemetry
         self._partitions = partitions
         self._own = keys.instance_channel(instance).encode()
+        self._credentials = keys.CREDENTIALS_CHANNEL.encode()
         self._wakes = {keys.wake_channel(p).encode(): p for p in range(partitions)}
         self._followers: Counter[bytes] = Counter()
         self._followed: dict[bytes, Changed] = {}
@@ -131,7 +133,7 @@ class RedisSignalBus:
 
         Only then is it safe to look at the store: what changes after the look is signalled.
         """
-        unconfirmed = {self._own, *self._wakes, *self._followed}
+        unconfirmed = {self._own, self._credentials, *self._wakes, *self._followed}
         async with asyncio.timeout(_CONFIRMATION_S):
             # Connects, too.
             await pubsub.subscribe(*unconfirmed)
@@ -175,6 +177,8 @@ class RedisSignalBus:
             return Due(self._wakes[channel], int(data))
         if channel in self._followed:
             return self._followed[channel]
+        if channel == self._credentials:
+            return CredentialsChanged(data.decode())
         return _unpack(data) if channel == self._own else None
 
     async def follow(self, project_id: str, task_id: str | None) -> None:

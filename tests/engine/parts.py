@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.health import Health
 from kuueri_grpc.engine.leases import LeaseKeeper
+from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
@@ -126,6 +128,8 @@ class Instance:
     commands: Commands
     switchboard: Switchboard
     monitor: StoreMonitor
+    authenticator: Authenticator
+    projects: Projects
 
 
 @contextlib.asynccontextmanager
@@ -154,6 +158,7 @@ async def instance(
         served = await stack.enter_async_context(address.connect())
         probe = RedisStoreProbe(checks, served, ports.settings.partitions)
         monitor = StoreMonitor(probe, bus, scheduler, hub, health)
+        authenticator = Authenticator(ports.projects, ports.clock)
         yield Instance(
             name,
             bus,
@@ -165,8 +170,10 @@ async def instance(
             LeaseKeeper(execution, attempts, lease_ms),
             hub,
             Commands(ports.tasks, revocations, QUEUE_LIMIT),
-            Switchboard(bus, scheduler, hub, revocations, monitor),
+            Switchboard(bus, scheduler, hub, revocations, monitor, authenticator),
             monitor,
+            authenticator,
+            Projects(ports.projects, authenticator, revocations),
         )
         await attempts.abort_all()
 

@@ -6,11 +6,12 @@ import pytest
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import Trigger
+from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.engine.maintenance import Maintenance
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.settings import StoreSettings
 from tests.engine.parts import Instance, instance, running
-from tests.store.ports import Ports, spec
+from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
 INTERVAL_MS = 5
 
@@ -23,7 +24,7 @@ async def unheard(ports: Ports) -> AsyncIterator[Instance]:
 
 
 async def test_a_wake_up_that_was_lost_is_made_up_for(ports: Ports, unheard: Instance) -> None:
-    async with running(Maintenance(ports.execution, unheard.scheduler, INTERVAL_MS).run()):
+    async with running(Maintenance(ports.execution, unheard.scheduler, unheard.projects, INTERVAL_MS).run()):
         for n in range(3):
             await ports.subscribe(spec(f"t{n}"))
             assert (await unheard.dispatcher.started()).task_id == f"t{n}"
@@ -35,11 +36,20 @@ async def test_what_has_expired_is_swept(ports: Ports, unheard: Instance) -> Non
     await ports.report((await ports.take("a")).lease, Trigger.COMPLETE)
     assert ports.raw().names_with(":ended")
 
-    async with running(Maintenance(ports.execution, unheard.scheduler, INTERVAL_MS).run()):
+    async with running(Maintenance(ports.execution, unheard.scheduler, unheard.projects, INTERVAL_MS).run()):
         while ports.raw().names_with(":ended"):
             await ports.until(await ports.now_ms() + 1)
 
     assert not ports.raw().names_with(":index:")
+
+
+async def test_a_deletion_that_broke_off_is_finished(ports: Ports, unheard: Instance) -> None:
+    await ports.subscribe(spec("a"), spec("b", schedule=Schedule(delay_ms=HOUR_MS)))
+    await ports.projects.close(PROJECT)
+
+    async with running(Maintenance(ports.execution, unheard.scheduler, unheard.projects, INTERVAL_MS).run()):
+        while ports.raw().names_with(PROJECT):
+            await ports.until(await ports.now_ms() + 1)
 
 
 async def test_an_outage_does_not_end_it(ports: Ports, unheard: Instance) -> None:
@@ -53,7 +63,7 @@ async def test_an_outage_does_not_end_it(ports: Ports, unheard: Instance) -> Non
             await super().sweep()
 
     store = Unavailable(ports.runner, ports.settings, ports.clock)
-    async with running(Maintenance(store, unheard.scheduler, INTERVAL_MS).run()):
+    async with running(Maintenance(store, unheard.scheduler, unheard.projects, INTERVAL_MS).run()):
         while store.outages:
             await ports.until(await ports.now_ms() + 1)
         await ports.subscribe(spec("a"))

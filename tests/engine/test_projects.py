@@ -1,43 +1,42 @@
-"""Who may call: registration, tokens and their rotation."""
+"""Projects and their tokens: made, rotated, revoked."""
 
 import hashlib
 
 import pytest
 
-from kuueri_grpc.domain.errors import EmailExists, ProjectNotFound, Unauthenticated
-from kuueri_grpc.engine import projects as projects_module
+from kuueri_grpc.domain.access import Access, Scope
+from kuueri_grpc.domain.errors import (
+    EmailExists,
+    LastFullToken,
+    ProjectNotFound,
+    TokenNotFound,
+    TooManyTokens,
+    Unauthenticated,
+)
+from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.projects import Projects, Registered
+from kuueri_grpc.store.projects import MOST_CREDENTIALS
 from tests.store.ports import HOUR_MS, QUEUE_LIMIT, Ports, spec
 
-
-@pytest.fixture
-def projects(ports: Ports) -> Projects:
-    return Projects(ports.projects, ports.clock)
+REQUEST_ID = "a-request-id-that-nobody-guesses"
 
 
-@pytest.fixture
-async def registered(projects: Projects) -> Registered:
-    return await projects.register("me@example.com")
-
-
-def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the time has passed for which a credential is believed."""
-    monkeypatch.setattr(projects_module, "_CACHE_S", -1.0)
-
-
-async def refused(projects: Projects, token: str) -> str:
+async def refused(authenticator: Authenticator, token: str) -> str:
     with pytest.raises(Unauthenticated) as refusal:
-        await projects.authenticate(token)
+        await authenticator.authenticate(token)
     return str(refusal.value)
 
 
 class TestRegister:
-    async def test_what_is_given_once(self, projects: Projects, registered: Registered) -> None:
+    async def test_what_is_given_once(
+        self, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
         project = registered.project
         assert project.email == "me@example.com"
         assert (project.task_in_queue, project.task_in_queue_limit) == (0, QUEUE_LIMIT)
         assert await projects.get(project.project_id) == project
-        assert await projects.authenticate(registered.token) == project.project_id
+        access = await authenticator.authenticate(registered.token)
+        assert (access.project_id, access.scope, access.ended) == (project.project_id, Scope.FULL, False)
         assert registered.signing_secret.startswith("whsec_")
 
     async def test_the_secret_signs(self, ports: Ports, registered: Registered) -> None:
@@ -47,11 +46,14 @@ class TestRegister:
 
         assert claim.signing_secrets == (registered.signing_secret,)
 
-    async def test_an_address_twice(self, projects: Projects, registered: Registered) -> None:
+    async def test_an_address_twice(
+        self, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
         with pytest.raises(EmailExists):
             await projects.register("ME@example.com")
 
-        assert await projects.authenticate(registered.token) == registered.project.project_id
+        access = await authenticator.authenticate(registered.token)
+        assert access.project_id == registered.project.project_id
 
     async def test_the_token_is_nowhere_in_the_store(self, ports: Ports, registered: Registered) -> None:
         secret = registered.token.split("_")[2]
@@ -67,109 +69,50 @@ class TestRegister:
         assert len({one.project.project_id for one in made}) == 20
 
 
-class TestAuthenticate:
-    @pytest.mark.parametrize(
-        "token",
-        [
-            "",
-            "kq",
-            "kq_",
-            "bearer",
-            "kq_a_b_c",
-            "kq_" + "a" * 20 + "_" + "b" * 43,
-            "xx_" + "a" * 20 + "_" + "b" * 43 + "_cccccc",
-            "kq_" + "a" * 19 + "_" + "b" * 43 + "_cccccc",
-            "kq_" + "a" * 20 + "_" + "b" * 44 + "_cccccc",
-            "kq_" + "a" * 20 + "_" + "b" * 43 + "_cccccc_more",
-            "_" * 80,
-        ],
-    )
-    async def test_malformed(self, projects: Projects, token: str) -> None:
-        assert "malformed" in await refused(projects, token)
-
-    @pytest.mark.parametrize("place", [5, 30, 60, -1, -7])
-    async def test_mistyped(self, projects: Projects, registered: Registered, place: int) -> None:
-        token = list(registered.token)
-        if token[place] == "_":
-            place += 1
-        token[place] = "b" if token[place] == "a" else "a"
-
-        assert "mistyped" in await refused(projects, "".join(token))
-
-    @pytest.mark.parametrize("text", ["ü", "€", "\x00", "🂡"])
-    async def test_what_is_no_ascii(self, projects: Projects, registered: Registered, text: str) -> None:
-        await refused(projects, registered.token[:-1] + text)
-
-    async def test_a_token_that_was_never_given(self, projects: Projects) -> None:
-        """It is well-formed: whoever knows the form can make one up."""
-        _, token = projects_module._new_token("abcdefgh12345678")
-
-        assert "not valid" in await refused(projects, token)
-
-    async def test_another_secret_for_a_known_key(self, projects: Projects, registered: Registered) -> None:
-        key_id = registered.token.split("_")[1]
-        body = f"kq_{key_id}_{'b' * 43}"
-        token = f"{body}_{projects_module._checksum(body)}"
-
-        assert "not valid" in await refused(projects, token)
-        assert await projects.authenticate(registered.token) == registered.project.project_id
-
-    async def test_the_key_of_another_project(self, projects: Projects, registered: Registered) -> None:
-        other = await projects.register("other@example.com")
-
-        assert await projects.authenticate(registered.token) == registered.project.project_id
-        assert await projects.authenticate(other.token) == other.project.project_id
-        # A key id that begins with another project's id is looked for there, and not found.
-        key_id = other.project.project_id + registered.token.split("_")[1][-4:]
-        body = f"kq_{key_id}_{registered.token.split('_')[2]}"
-        assert "not valid" in await refused(projects, f"{body}_{projects_module._checksum(body)}")
-
-
 class TestRotate:
     async def test_without_grace_the_former_ends_at_once_where_it_was_rotated(
-        self, projects: Projects, registered: Registered
+        self, projects: Projects, authenticator: Authenticator, registered: Registered
     ) -> None:
-        project_id = registered.project.project_id
-        await projects.authenticate(registered.token)  # and is believed for a while
+        caller = await authenticator.authenticate(registered.token)  # and is believed for a while
 
-        token = await projects.rotate_token(project_id, 0)
+        token = (await projects.rotate_token(caller, 0)).token
 
-        assert await projects.authenticate(token) == project_id
-        assert "not valid" in await refused(projects, registered.token)
-
-    async def test_elsewhere_it_ends_when_it_is_asked_for_again(
-        self, ports: Ports, projects: Projects, registered: Registered, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        elsewhere = Projects(ports.projects, ports.clock)
-        await elsewhere.authenticate(registered.token)
-        await projects.rotate_token(registered.project.project_id, 0)
-        assert await elsewhere.authenticate(registered.token)
-
-        no_cache(monkeypatch)
-        later = Projects(ports.projects, ports.clock)
-
-        assert "not valid" in await refused(later, registered.token)
+        assert (await authenticator.authenticate(token)).project_id == caller.project_id
+        assert "not valid" in await refused(authenticator, registered.token)
 
     async def test_with_grace_both_are_good_until_it_ends(
-        self, ports: Ports, projects: Projects, registered: Registered
+        self, ports: Ports, projects: Projects, authenticator: Authenticator, registered: Registered
     ) -> None:
-        project_id = registered.project.project_id
+        caller = await authenticator.authenticate(registered.token)
         await ports.look()  # the clock of the process is the store's
-        token = await projects.rotate_token(project_id, 1_000)
-        assert await projects.authenticate(token) == project_id
-        assert await projects.authenticate(registered.token) == project_id
+        made = await projects.rotate_token(caller, 1_000)
+        assert (await authenticator.authenticate(made.token)).project_id == caller.project_id
+        assert await authenticator.authenticate(registered.token) == caller
 
-        await ports.until(await ports.now_ms() + 1_001)
+        await ports.until(made.old_expire_time_ms + 1)
         await ports.look()
 
-        assert "it was rotated" in await refused(projects, registered.token)
-        assert await projects.authenticate(token) == project_id
+        assert "it was rotated" in await refused(authenticator, registered.token)
+        assert (await authenticator.authenticate(made.token)).project_id == caller.project_id
+
+    async def test_tokens_of_other_scopes_stay(
+        self, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
+        caller = await authenticator.authenticate(registered.token)
+        full = await projects.create_token(caller.project_id, Scope.FULL, "", None)
+        reader = await projects.create_token(caller.project_id, Scope.READ, "", None)
+
+        await projects.rotate_token(caller, 0)
+
+        assert "not valid" in await refused(authenticator, full.token)
+        assert (await authenticator.authenticate(reader.token)).scope is Scope.READ
 
     async def test_of_a_project_that_is_gone(self, projects: Projects) -> None:
+        nobody = "nobody0000000000"
         with pytest.raises(ProjectNotFound):
-            await projects.rotate_token("nobody0000000000", 0)
+            await projects.rotate_token(Access(nobody, "key"), 0)
         with pytest.raises(ProjectNotFound):
-            await projects.rotate_signing_secret("nobody0000000000", 0)
+            await projects.rotate_signing_secret(nobody, 0)
 
     async def test_the_signing_secret(self, ports: Ports, projects: Projects, registered: Registered) -> None:
         project_id = registered.project.project_id
@@ -180,34 +123,142 @@ class TestRotate:
         assert claim.signing_secrets == (secret, registered.signing_secret)
 
 
-class TestCache:
-    async def test_a_credential_is_believed_without_asking(
+class TestRotateAgain:
+    """The answer to RotateToken was lost, and the call is repeated with its request id."""
+
+    @pytest.mark.parametrize("grace_ms", [0, HOUR_MS])
+    async def test_the_second_answer_counts(
+        self,
+        ports: Ports,
+        projects: Projects,
+        authenticator: Authenticator,
+        registered: Registered,
+        grace_ms: int,
+    ) -> None:
+        await ports.look()
+        caller = await authenticator.authenticate(registered.token)
+        lost = await projects.rotate_token(caller, grace_ms, REQUEST_ID)
+
+        again = await authenticator.authenticate(registered.token)
+        assert again.ended == (grace_ms == 0)
+        made = await projects.rotate_token(again, grace_ms, REQUEST_ID)
+
+        assert "not valid" in await refused(authenticator, lost.token)
+        assert (await authenticator.authenticate(made.token)).project_id == caller.project_id
+        assert made.old_expire_time_ms == lost.old_expire_time_ms
+        valid = {one.key_id for one in await projects.tokens(caller.project_id)}
+        assert valid == {made.token.split("_")[1]} | ({caller.key_id} if grace_ms else set())
+
+    async def test_with_another_request_id_it_is_not_the_same_call(
+        self, ports: Ports, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
+        await ports.look()
+        caller = await authenticator.authenticate(registered.token)
+        made = await projects.rotate_token(caller, 0, REQUEST_ID)
+
+        for request_id in ("", "another-request-id-of-somebody"):
+            with pytest.raises(Unauthenticated):
+                await projects.rotate_token(caller, 0, request_id)
+
+        assert (await authenticator.authenticate(made.token)).project_id == caller.project_id
+
+    async def test_not_after_the_new_token_was_rotated(
+        self, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
+        caller = await authenticator.authenticate(registered.token)
+        second = await projects.rotate_token(caller, 0, REQUEST_ID)
+        third = await projects.rotate_token(await authenticator.authenticate(second.token), 0, REQUEST_ID)
+
+        with pytest.raises(Unauthenticated):
+            await projects.rotate_token(caller, 0, REQUEST_ID)
+
+        assert (await authenticator.authenticate(third.token)).project_id == caller.project_id
+
+
+class TestTokens:
+    async def test_what_is_known_of_them(
         self, ports: Ports, projects: Projects, registered: Registered
     ) -> None:
-        await projects.authenticate(registered.token)
-        await ports.client.flushall()
+        project_id = registered.project.project_id
+        made = await projects.create_token(project_id, Scope.SUBSCRIBE, "the shop", HOUR_MS)
 
-        assert await projects.authenticate(registered.token) == registered.project.project_id
+        first, second = await projects.tokens(project_id)
 
-    async def test_what_is_unknown_is_not_remembered(self, ports: Ports, registered: Registered) -> None:
-        """A token that is good a moment later is not refused for it."""
-        projects = Projects(ports.projects, ports.clock)
-        key = next(iter(ports.raw().names_with(f":credentials:{registered.project.project_id}")))[1]
-        await ports.client.rename(key, "elsewhere")
-        await refused(projects, registered.token)
-        await ports.client.rename("elsewhere", key)
+        assert (first.scope, first.display_name, first.expire_time_ms) == (Scope.FULL, "", None)
+        assert first.create_time_ms == registered.project.create_time_ms
+        assert second == made.credential
+        assert (second.scope, second.display_name) == (Scope.SUBSCRIBE, "the shop")
+        assert second.create_time_ms is not None
+        assert second.expire_time_ms == second.create_time_ms + HOUR_MS
 
-        assert await projects.authenticate(registered.token) == registered.project.project_id
-
-    async def test_it_is_bounded(
-        self, projects: Projects, registered: Registered, monkeypatch: pytest.MonkeyPatch
+    async def test_one_that_has_run_out_is_none(
+        self, ports: Ports, projects: Projects, authenticator: Authenticator, registered: Registered
     ) -> None:
-        monkeypatch.setattr(projects_module, "_CACHE_SIZE", 3)
-        for n in range(10):
-            token = (await projects.register(f"{n}@example.com")).token
-            await projects.authenticate(token)
+        project_id = registered.project.project_id
+        made = await projects.create_token(project_id, Scope.READ, "", 1)
+        await ports.until((made.credential.expire_time_ms or 0) + 1)
+        await ports.look()
 
-        assert len(projects._cache) <= 3
+        assert "run out" in await refused(authenticator, made.token)
+        assert len(await projects.tokens(project_id)) == 1
+        with pytest.raises(TokenNotFound):
+            await projects.revoke_token(project_id, made.credential.key_id)
+
+    async def test_a_revoked_one_ends_at_once(
+        self, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
+        project_id = registered.project.project_id
+        made = await projects.create_token(project_id, Scope.READ, "", None)
+        await authenticator.authenticate(made.token)  # and is believed for a while
+
+        await projects.revoke_token(project_id, made.credential.key_id)
+
+        assert "revoked" in await refused(authenticator, made.token)
+        with pytest.raises(TokenNotFound):
+            await projects.revoke_token(project_id, made.credential.key_id)
+
+    async def test_of_another_project_is_not_found(self, projects: Projects, registered: Registered) -> None:
+        other = await projects.register("other@example.com")
+        (key,) = await projects.tokens(other.project.project_id)
+
+        with pytest.raises(TokenNotFound):
+            await projects.revoke_token(registered.project.project_id, key.key_id)
+
+    async def test_the_last_full_one_that_lasts_stays(
+        self, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
+        caller = await authenticator.authenticate(registered.token)
+        await projects.create_token(caller.project_id, Scope.READ, "", None)
+        await projects.create_token(caller.project_id, Scope.FULL, "for an hour", HOUR_MS)
+
+        with pytest.raises(LastFullToken):
+            await projects.revoke_token(caller.project_id, caller.key_id)
+
+        await projects.create_token(caller.project_id, Scope.FULL, "", None)
+        await projects.revoke_token(caller.project_id, caller.key_id)
+
+    async def test_there_is_a_limit(
+        self, ports: Ports, projects: Projects, authenticator: Authenticator, registered: Registered
+    ) -> None:
+        caller = await authenticator.authenticate(registered.token)
+        for _ in range(MOST_CREDENTIALS - 1):
+            await projects.create_token(caller.project_id, Scope.READ, "", None)
+
+        with pytest.raises(TooManyTokens, match="100 tokens"):
+            await projects.create_token(caller.project_id, Scope.READ, "", None)
+        with pytest.raises(TooManyTokens):
+            await projects.rotate_token(caller, HOUR_MS)
+        assert await authenticator.authenticate(registered.token) == caller
+        await projects.rotate_token(caller, 0)
+
+    async def test_of_a_project_that_is_gone(self, projects: Projects) -> None:
+        nobody = "nobody0000000000"
+        with pytest.raises(ProjectNotFound):
+            await projects.create_token(nobody, Scope.READ, "", None)
+        with pytest.raises(ProjectNotFound):
+            await projects.tokens(nobody)
+        with pytest.raises(ProjectNotFound):
+            await projects.revoke_token(nobody, "key")
 
 
 async def test_the_epoch_is_the_store_s(ports: Ports, projects: Projects) -> None:

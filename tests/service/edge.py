@@ -13,6 +13,7 @@ import grpc.aio
 from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.health import Health
 from kuueri_grpc.engine.projects import Projects
@@ -98,6 +99,8 @@ async def serving(
     telemetry: Telemetry = NO_TELEMETRY,
     certificates: CertificateFiles | None = None,
     channel_credentials: grpc.ChannelCredentials | None = None,
+    admin_token: str | None = None,
+    instance: str = INSTANCE,
 ) -> AsyncIterator[Edge]:
     """Run a server until the end of the block; with `certificates`, `channel_credentials` are for them."""
     async with AsyncExitStack() as stack:
@@ -111,24 +114,31 @@ async def serving(
         dispatcher = HttpDispatcher(GuardedTransport(TargetPolicy()), clock)
         stack.push_async_callback(dispatcher.aclose)
         attempts = Attempts(dispatcher, Reporter(execution), clock, max_in_flight=1)
-        bus = RedisSignalBus(for_signals, PARTITIONS, INSTANCE)
-        revocations = Revocations(bus, attempts, INSTANCE)
+        bus = RedisSignalBus(for_signals, PARTITIONS, instance)
+        revocations = Revocations(bus, attempts, instance)
         watches = WatchHub(tasks, bus, heartbeat_ms)
         # It is told what is due and never runs.
         health = Health()
-        scheduler = Scheduler(execution, attempts, revocations, clock, EngineSettings(), INSTANCE, health)
+        scheduler = Scheduler(execution, attempts, revocations, clock, EngineSettings(), instance, health)
         checks = await stack.enter_async_context(address.connect_for_checks())
         probe = RedisStoreProbe(checks, client, PARTITIONS)
         monitor = StoreMonitor(probe, bus, scheduler, watches, health)
-        await _hear(stack, Switchboard(bus, scheduler, watches, revocations, monitor), monitor)
+        project_store = RedisProjectStore(client, runner, PARTITIONS, queue_limit)
+        authenticator = Authenticator(project_store, clock)
+        switchboard = Switchboard(bus, scheduler, watches, revocations, monitor, authenticator)
+        await _hear(stack, switchboard, monitor)
         engine = EngineApi(
             Commands(tasks, revocations, queue_limit),
             watches,
-            Projects(RedisProjectStore(client, runner, PARTITIONS, queue_limit), clock),
+            Projects(project_store, authenticator, revocations),
+            authenticator,
             clock,
             telemetry,
         )
-        server = await (await build_server(engine, limits or Limits(), certificates=certificates)).start()
+        bound = await build_server(
+            engine, limits or Limits(), certificates=certificates, admin_token=admin_token
+        )
+        server = await bound.start()
         stack.push_async_callback(server.stop, 0)
         channel = await stack.enter_async_context(connect(server.port, channel_credentials))
         yield Edge(server, engine, execution, channel)

@@ -8,6 +8,9 @@ import pytest
 
 from kuueri_grpc.pb import project_service_pb2 as pb
 from kuueri_grpc.pb import task_pb2, task_service_pb2
+from kuueri_grpc.pb.token_pb2 import TokenScope
+from kuueri_grpc.service.admission import REGISTER, SCOPES
+from kuueri_grpc.service.interceptor import API_PREFIX
 from kuueri_grpc.service.server import SERVICES
 from kuueri_grpc.service.times import to_duration
 from tests.service.edge import Caller, Edge
@@ -91,12 +94,42 @@ async def test_refuses_a_grace_time_outside_its_limits(edge: Edge, owner: Caller
         assert refused.fields == {"grace": "is 2,678,400,000 ms; expected 0 to 30 days"}
 
 
-async def test_deleting_a_project_is_not_done_yet(edge: Edge, owner: Caller) -> None:
-    refused = await refusal(edge.projects.DeleteProject(pb.DeleteProjectRequest(), metadata=owner.metadata))
-    assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-    assert refused.text == (
-        "this version does not delete projects; Cancel and Purge the tasks, and RotateToken, instead"
+async def test_a_deleted_project_is_gone_with_its_tokens(edge: Edge, owner: Caller, stranger: Caller) -> None:
+    task = task_pb2.Task(http_target=task_pb2.HttpTarget(url="https://example.com/"))
+    await edge.tasks.Subscribe(task_service_pb2.SubscribeRequest(task=task), metadata=owner.metadata)
+    await edge.claim(owner.project_id)  # and its attempt is in flight
+
+    await edge.projects.DeleteProject(pb.DeleteProjectRequest(), metadata=owner.metadata)
+
+    for method in ("DeleteProject", "GetProject"):
+        refused = await call_raw(edge, f"{API_PREFIX}ProjectService/{method}", owner.metadata)
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+        assert refused.text == "the token is not valid: it was revoked, or its project was deleted"
+    assert (await get_project(edge, stranger)).project.project_id == stranger.project_id
+    again = await edge.register("OWNER@example.com")
+    assert again.project_id != owner.project_id
+
+
+async def test_a_watch_ends_with_the_token_that_opened_it(edge: Edge, owner: Caller) -> None:
+    reader = await create_token(edge, owner, TokenScope.TOKEN_SCOPE_READ)
+    request = task_service_pb2.WatchRequest(all=True)
+    watch = aiter(edge.tasks.Watch(request, metadata=reader.metadata))
+    assert (await anext(watch)).HasField("synced")
+
+    await edge.projects.RevokeToken(
+        pb.RevokeTokenRequest(key_id=reader.token.split("_")[1]), metadata=owner.metadata
     )
+
+    refused = await refusal(watch)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+
+
+async def create_token(edge: Edge, owner: Caller, scope: TokenScope.ValueType) -> Caller:
+    request = pb.CreateTokenRequest(scope=scope)
+    made = await edge.projects.CreateToken(request, metadata=owner.metadata)
+    assert made.access_token.scope == scope
+    assert made.access_token.key_id == made.token.split("_")[1]
+    return Caller(owner.project_id, made.token)
 
 
 METHODS = [
@@ -108,17 +141,108 @@ METHODS = [
 
 
 async def call_raw(edge: Edge, method: str, metadata: tuple[tuple[str, str], ...] = ()) -> Refusal:
-    """Call a method with an empty message, whatever its type, streaming or not."""
+    """Call a method with an empty message, whatever its type, streaming or not; it must be refused."""
     call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = edge.channel.unary_stream(method)
     return await refusal(aiter(call(b"", metadata=metadata)))
 
 
 def test_the_list_of_methods_is_whole() -> None:
     assert {method.split("/")[1] for method in METHODS} == set(SERVICES)
-    assert len(METHODS) == 16
+    assert {method.removeprefix(API_PREFIX) for method in METHODS} == {*SCOPES, REGISTER}
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"/kuueri.tasks.v1.ProjectService/Register"}))
+PROTECTED = sorted(set(METHODS) - {f"{API_PREFIX}{REGISTER}"})
+#: What a token of each scope may call, written out.
+ALLOWED = {
+    "SUBSCRIBE": {"Subscribe", "BatchSubscribe"},
+    "READ": {"GetTask", "ListTasks", "GetTimeline", "Watch", "GetProject"},
+}
+
+
+@pytest.mark.parametrize("method", PROTECTED)
+@pytest.mark.parametrize("scope", ALLOWED)
+async def test_a_token_opens_what_its_scope_says(edge: Edge, owner: Caller, scope: str, method: str) -> None:
+    narrow = await create_token(edge, owner, TokenScope.Value(f"TOKEN_SCOPE_{scope}"))
+    name = method.rpartition("/")[2]
+    needed = next((one for one, methods in ALLOWED.items() if name in methods), "FULL")
+
+    if needed == scope:
+        if name == "GetProject":
+            assert (await get_project(edge, narrow)).project.project_id == owner.project_id
+        elif name == "ListTasks":
+            await edge.tasks.ListTasks(task_service_pb2.ListTasksRequest(), metadata=narrow.metadata)
+        else:
+            # An empty request: it was looked at.
+            assert (await call_raw(edge, method, narrow.metadata)).code is grpc.StatusCode.INVALID_ARGUMENT
+        return
+    refused = await call_raw(edge, method, narrow.metadata)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, f"SCOPE_{needed}_NEEDED")
+    assert refused.details["ErrorInfo"].metadata == {"scope": scope, "scope_needed": needed}
+
+
+async def test_what_came_of_a_scope_is_listed(edge: Edge, owner: Caller) -> None:
+    request = pb.CreateTokenRequest(
+        scope=TokenScope.TOKEN_SCOPE_SUBSCRIBE, display_name="shop", ttl=to_duration(3_600_000)
+    )
+    made = await edge.projects.CreateToken(request, metadata=owner.metadata)
+
+    listed = await edge.projects.ListTokens(pb.ListTokensRequest(), metadata=owner.metadata)
+
+    first, second = listed.access_tokens
+    assert (first.scope, first.HasField("expire_time")) == (TokenScope.TOKEN_SCOPE_FULL, False)
+    assert second == made.access_token
+    assert second.display_name == "shop"
+    lifetime = second.expire_time.ToMilliseconds() - second.create_time.ToMilliseconds()
+    assert lifetime == 3_600_000
+    for secret in (owner.token, made.token):
+        assert secret.split("_")[2] not in str(listed)
+
+
+async def test_says_all_that_is_wrong_with_a_token_to_make(edge: Edge, owner: Caller) -> None:
+    request = pb.CreateTokenRequest(display_name="x" * 65, ttl=to_duration(1))
+    refused = await refusal(edge.projects.CreateToken(request, metadata=owner.metadata))
+    assert refused.fields == {
+        "scope": "is required; expected one of FULL, SUBSCRIBE, READ",
+        "display_name": "has 65 characters; at most 64 are allowed",
+        "ttl": "is 1 ms; expected 1 second to 3,650 days",
+    }
+
+
+async def test_a_whole_token_is_no_key_id_and_is_not_shown(edge: Edge, owner: Caller) -> None:
+    refused = await refusal(
+        edge.projects.RevokeToken(pb.RevokeTokenRequest(key_id=owner.token), metadata=owner.metadata)
+    )
+    assert refused.fields == {
+        "key_id": "is a token; expected its key id, the part between the first two _ of it"
+    }
+    assert owner.token not in str(refused)
+
+
+async def test_a_rotation_is_repeated_after_its_answer_was_lost(edge: Edge, owner: Caller) -> None:
+    request = pb.RotateTokenRequest(request_id="0123456789abcdef")
+    lost = await edge.projects.RotateToken(request, metadata=owner.metadata)
+    refused = await refusal(edge.projects.GetProject(pb.GetProjectRequest(), metadata=owner.metadata))
+    assert refused.reason == "TOKEN_INVALID"
+
+    again = await edge.projects.RotateToken(request, metadata=owner.metadata)
+
+    assert (await get_project(edge, Caller(owner.project_id, again.token))).project.email
+    for token in (lost.token, owner.token):
+        bad = Caller(owner.project_id, token)
+        refused = await refusal(edge.projects.GetProject(pb.GetProjectRequest(), metadata=bad.metadata))
+        assert refused.reason == "TOKEN_INVALID"
+    refused = await refusal(edge.projects.RotateToken(pb.RotateTokenRequest(), metadata=owner.metadata))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+
+
+async def test_a_request_id_of_a_rotation_must_be_hard_to_guess(edge: Edge, owner: Caller) -> None:
+    request = pb.RotateTokenRequest(request_id="1")
+    refused = await refusal(edge.projects.RotateToken(request, metadata=owner.metadata))
+    assert list(refused.fields) == ["request_id"]
+    assert (await get_project(edge, owner)).project.email
+
+
+@pytest.mark.parametrize("method", PROTECTED)
 async def test_every_method_but_register_needs_a_token(edge: Edge, method: str) -> None:
     refused = await call_raw(edge, method)
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")

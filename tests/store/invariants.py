@@ -16,14 +16,14 @@ from tests.store.raw import Entry, RawStore, read
 
 #: Keys that live as long as the store, the project, or what they point at.
 WITHOUT_TTL = frozenset(
-    {"store", "email", "project", "credentials", "due", "leases", "ended", "queue", "index"}
+    {"store", "email", "project", "credentials", "closed", "due", "leases", "ended", "queue", "index"}
 )
 #: Keys that must end by themselves.
 WITH_TTL = frozenset({"request", "claim", "feed", "instances"})
 #: Keys of a task: without a time to live while it is live, with one when it has ended.
 OF_TASK = frozenset({"task", "config", "timeline"})
 DATABASE_OF = {
-    **dict.fromkeys(("store", "instances", "email", "project", "credentials"), 0),
+    **dict.fromkeys(("store", "instances", "email", "project", "credentials", "closed"), 0),
     **dict.fromkeys(("due", "leases", "ended", "queue", "task", "index", "request", "claim"), 1),
     "config": 2,
     "timeline": 3,
@@ -97,6 +97,7 @@ def violations(raw: RawStore, partitions: int, timeline_cap: int) -> Iterator[st
     yield from _queue_violations(view)
     yield from _index_violations(view)
     yield from _quota_violations(view)
+    yield from _project_violations(view)
     yield from _feed_violations(view)
 
 
@@ -258,6 +259,24 @@ def _quota_violations(view: _View) -> Iterator[str]:
             yield f"project {project}: taskInQueue is {kept['taskInQueue']}, {live[project]} are live"
     for project in live.keys() - projects.keys():
         yield f"project {project}: gone, with live tasks"
+
+
+def _project_violations(view: _View) -> Iterator[str]:
+    """Check that nothing is left of projects that are gone, and that nothing opens those that are closed."""
+    projects = {key.name: view.hash("project", key.partition, key.name) for key in view.by_family["project"]}
+    for family in ("credentials", "index", "feed", "task", "queue", "request"):
+        for key in view.by_family[family]:
+            if key.name.partition("/")[0] not in projects:
+                yield f"{family} {key.name}: its project is gone"
+    for entry in view.by_family["email"].values():
+        if entry.text.decode() not in projects:
+            yield f"email of project {entry.text.decode()}, which is gone"
+    closed = {member.decode() for entry in view.by_family["closed"].values() for member in entry.items or ()}
+    if closed != {project for project, kept in projects.items() if "closed" in kept}:
+        yield f"closed are {sorted(closed)}, which the projects do not say"
+    for key in view.by_family["credentials"]:
+        if key.name in closed:
+            yield f"project {key.name}: closed, with credentials"
 
 
 def _feed_violations(view: _View) -> Iterator[str]:

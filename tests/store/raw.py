@@ -26,6 +26,7 @@ local read = {
     end
     return items
   end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
   zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
 }
 local databases = {}
@@ -98,7 +99,7 @@ def _entry(kind: bytes, expires_ms: int, value: list[bytes]) -> Entry:
             return Entry("hash", ttl, fields=_pairs(value))
         case b"zset":
             return Entry("zset", ttl, scores={name: int(score) for name, score in _pairs(value).items()})
-        case b"list" | b"stream":
+        case b"list" | b"stream" | b"set":
             return Entry(kind.decode(), ttl, items=tuple(value))
         case _:
             return Entry("string", ttl, text=value[0])

@@ -8,9 +8,19 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
-from kuueri_grpc.ports import Cancelled, ClaimBatch, NewTask, Renewal, TaskFilter
+from kuueri_grpc.ports import (
+    Cancelled,
+    ClaimBatch,
+    Credential,
+    EndStep,
+    NewTask,
+    Renewal,
+    Rotation,
+    TaskFilter,
+)
 from kuueri_grpc.store.settings import StoreSettings
 from tests.store.drive import REPORTS, Driven, drive
 from tests.store.ports import HOUR_MS, PROJECT, Ports, report, spec
@@ -18,6 +28,9 @@ from tests.store.test_transitions import SITUATIONS
 from tests.store.twice import Twice, same
 
 Call = Callable[[Ports, Driven], Awaitable[object]]
+
+
+FIRST_KEY = f"{PROJECT}key1"
 
 
 @pytest.fixture
@@ -284,10 +297,43 @@ class TestProjects:
 
         await assert_same(twice, lambda: projects.create("a@b.c", "k", b"d", "whsec_s", "project1111111111"))
 
-    async def test_rotate_the_token(self, twice: Twice) -> None:
+    @pytest.mark.parametrize("grace_ms", [0, HOUR_MS])
+    async def test_rotate_the_token(self, twice: Twice, grace_ms: int) -> None:
         projects = twice.ports.projects
 
-        await assert_same(twice, lambda: projects.rotate_token(PROJECT, "new", b"d", HOUR_MS))
+        rotation = Rotation(PROJECT, FIRST_KEY, "new", b"d", grace_ms)
+        await assert_same(twice, lambda: projects.rotate_token(rotation))
+
+    async def test_add_a_credential(self, twice: Twice) -> None:
+        projects, credential = twice.ports.projects, Credential(PROJECT, "new", b"d", Scope.READ, "name")
+
+        await assert_same(twice, lambda: projects.add_credential(credential, HOUR_MS))
+
+    async def test_close(self, twice: Twice) -> None:
+        await assert_same(twice, lambda: twice.ports.projects.close(PROJECT))
+
+    async def test_end_tasks(self, twice: Twice) -> None:
+        ports = twice.ports
+        await ports.subscribe(spec("a"), spec("b", schedule=Schedule(delay_ms=HOUR_MS)))
+        await ports.take("a")
+        await ports.projects.close(PROJECT)
+
+        first, again, between, after = await twice.both(lambda: ports.projects.end_tasks(PROJECT, None))
+
+        assert isinstance(first, EndStep)
+        assert isinstance(again, EndStep)
+        # The lease that was taken away has less and less to go.
+        assert [one.lease for one in first.revoked] == [one.lease for one in again.revoked] != []
+        assert after.databases == between.databases
+
+    async def test_erase_tasks_and_drop(self, twice: Twice) -> None:
+        ports = twice.ports
+        await ports.subscribe(spec("a"))
+        await ports.projects.close(PROJECT)
+        await ports.projects.end_tasks(PROJECT, None)
+
+        await assert_same(twice, lambda: ports.projects.erase_tasks(PROJECT))
+        await assert_same(twice, lambda: ports.projects.drop(PROJECT))
 
     async def test_rotate_the_signing_secret(self, twice: Twice) -> None:
         projects = twice.ports.projects

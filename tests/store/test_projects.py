@@ -5,8 +5,9 @@ from collections.abc import Awaitable
 
 import pytest
 
+from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.errors import EmailExists, KuueriError, ProjectNotFound
-from kuueri_grpc.ports import Credential
+from kuueri_grpc.ports import Credential, Rotation
 from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, Ports, spec
 
 FIRST_KEY = f"{PROJECT}key1"
@@ -17,6 +18,20 @@ async def sign_with(ports: Ports) -> tuple[str, ...]:
     task_id = f"task-{await ports.now_ms()}-{await ports.task_in_queue()}"
     await ports.subscribe(spec(task_id))
     return (await ports.take(task_id)).signing_secrets
+
+
+async def rotate(
+    ports: Ports,
+    key_id: str,
+    digest: bytes,
+    grace_ms: int,
+    *,
+    caller: str = FIRST_KEY,
+    request: str = "",
+    project_id: str = PROJECT,
+) -> int:
+    rotation = Rotation(project_id, caller, key_id, digest, grace_ms, request)
+    return await ports.projects.rotate_token(rotation)
 
 
 async def outcome(call: Awaitable[None]) -> str:
@@ -37,8 +52,9 @@ class TestCreate:
         assert project.email == "Me@Example.com"
         assert before_ms <= project.create_time_ms <= await ports.now_ms()
         assert (project.task_in_queue, project.task_in_queue_limit) == (0, QUEUE_LIMIT)
-        assert await ports.projects.credential("project1111111111", "key") == Credential(
-            "project1111111111", b"\x07" * 32
+        kept = await ports.projects.credential("project1111111111", "key")
+        assert kept == Credential(
+            "project1111111111", "key", b"\x07" * 32, create_time_ms=project.create_time_ms
         )
 
     @pytest.mark.parametrize("again", ["me@example.com", "ME@EXAMPLE.COM", "mE@eXample.com"])
@@ -74,7 +90,7 @@ async def test_a_project_that_is_not_there(ports: Ports) -> None:
     nobody = "nobody0000000000"
     calls = (
         ports.projects.get(nobody),
-        ports.projects.rotate_token(nobody, "k", b"d", 0),
+        rotate(ports, "k", b"d", 0, project_id=nobody),
         ports.projects.rotate_signing_secret(nobody, "s", 0),
     )
     for call in calls:
@@ -87,15 +103,17 @@ async def test_a_project_that_is_not_there(ports: Ports) -> None:
 
 class TestRotateToken:
     async def test_without_grace_the_others_are_gone_at_once(self, ports: Ports) -> None:
-        await ports.projects.rotate_token(PROJECT, "new", b"\x02" * 32, 0)
+        await rotate(ports, "new", b"\x02" * 32, 0)
 
         assert await ports.projects.credential(PROJECT, FIRST_KEY) is None
-        assert await ports.projects.credential(PROJECT, "new") == Credential(PROJECT, b"\x02" * 32, None)
+        added = await ports.projects.credential(PROJECT, "new")
+        assert added is not None
+        assert (added.digest, added.expire_time_ms, added.scope) == (b"\x02" * 32, None, Scope.FULL)
 
     async def test_with_grace_the_others_end_after_it(self, ports: Ports) -> None:
         before_ms = await ports.now_ms()
 
-        await ports.projects.rotate_token(PROJECT, "new", b"\x02" * 32, HOUR_MS)
+        await rotate(ports, "new", b"\x02" * 32, HOUR_MS)
 
         former = await ports.projects.credential(PROJECT, FIRST_KEY)
         assert former is not None
@@ -104,26 +122,29 @@ class TestRotateToken:
         assert before_ms + HOUR_MS <= former.expire_time_ms <= await ports.now_ms() + HOUR_MS
 
     async def test_a_later_rotation_gives_nobody_more_time(self, ports: Ports) -> None:
-        await ports.projects.rotate_token(PROJECT, "second", b"\x02", HOUR_MS)
+        await rotate(ports, "second", b"\x02", HOUR_MS)
         before = await ports.projects.credential(PROJECT, FIRST_KEY)
 
-        await ports.projects.rotate_token(PROJECT, "third", b"\x03", 2 * HOUR_MS)
+        await rotate(ports, "third", b"\x03", 2 * HOUR_MS, caller="second")
 
         assert await ports.projects.credential(PROJECT, FIRST_KEY) == before
-        assert await ports.projects.credential(PROJECT, "third") == Credential(PROJECT, b"\x03", None)
+        added = await ports.projects.credential(PROJECT, "third")
+        assert added is not None
+        assert (added.digest, added.expire_time_ms) == (b"\x03", None)
 
     async def test_a_later_rotation_can_give_less(self, ports: Ports) -> None:
-        await ports.projects.rotate_token(PROJECT, "second", b"\x02", HOUR_MS)
-        await ports.projects.rotate_token(PROJECT, "third", b"\x03", 0)
+        await rotate(ports, "second", b"\x02", HOUR_MS)
+        await rotate(ports, "third", b"\x03", 0, caller="second")
 
         for key in (FIRST_KEY, "second"):
             assert await ports.projects.credential(PROJECT, key) is None
 
     async def test_another_project_s_are_untouched(self, ports: Ports) -> None:
         other = await ports.create_project("project1111111111")
-        await ports.projects.rotate_token(PROJECT, "new", b"\x02", 0)
+        before = await ports.projects.credential(other, f"{other}key1")
+        await rotate(ports, "new", b"\x02", 0)
 
-        assert await ports.projects.credential(other, f"{other}key1") == Credential(other, b"\x01" * 32)
+        assert await ports.projects.credential(other, f"{other}key1") == before
 
     async def test_a_key_id_does_not_open_another_project(self, ports: Ports) -> None:
         other = await ports.create_project("project1111111111")

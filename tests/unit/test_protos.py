@@ -108,7 +108,12 @@ MESSAGES: dict[str, dict[str, str]] = {
         "queue": "string",
         "labels": "map<string, string>",
     },
-    "ListTasksResponse": {"tasks": "repeated Task", "next_page_token": "string"},
+    "ListTasksResponse": {
+        "tasks": "repeated Task",
+        "next_page_token": "string",
+        "unreadable_tasks": "repeated UnreadableTask",
+    },
+    "UnreadableTask": {"task_id": "string", "error": "google.rpc.Status"},
     "CancelRequest": TASK_ID_ONLY,
     "CancelResponse": TASK_ONLY,
     "PauseRequest": TASK_ID_ONLY,
@@ -141,6 +146,21 @@ MESSAGES: dict[str, dict[str, str]] = {
         "task_in_queue": "int32",
         "task_in_queue_limit": "int32",
     },
+    "AccessToken": {
+        "key_id": "string",
+        "scope": "TokenScope",
+        "display_name": "string",
+        "create_time": TIMESTAMP,
+        "expire_time": TIMESTAMP,
+    },
+    "RotateTokenRequest": {"grace": DURATION, "request_id": "string"},
+    "RotateTokenResponse": {"token": "string", "old_token_expire_time": TIMESTAMP},
+    "CreateTokenRequest": {"scope": "TokenScope", "display_name": "string", "ttl": DURATION},
+    "CreateTokenResponse": {"access_token": "AccessToken", "token": "string"},
+    "ListTokensRequest": {},
+    "ListTokensResponse": {"access_tokens": "repeated AccessToken"},
+    "RevokeTokenRequest": {"key_id": "string"},
+    "RevokeTokenResponse": {},
     "RegisterRequest": {"email": "string"},
     "RegisterResponse": {"project": "Project", "token": "string", "signing_secret": "string"},
 }
@@ -149,6 +169,7 @@ MESSAGES: dict[str, dict[str, str]] = {
 ENUMS: dict[str, str] = {
     "HttpMethod": "GET HEAD POST PUT PATCH DELETE",
     "Growth": "CONSTANT LINEAR EXPONENTIAL",
+    "TokenScope": "FULL SUBSCRIBE READ",
     "TaskState": "SCHEDULED DISPATCHING RETRYING REPEATING PAUSED COMPLETED CANCELED FAILED EXPIRED",
     "EventType": (
         "SUBSCRIBED DISPATCHED SUCCEEDED ERRORED RETRY_SCHEDULED REPEAT_SCHEDULED PAUSED RESUMED RECOVERED "
@@ -160,7 +181,9 @@ SERVICES: dict[str, str] = {
     "TaskService": (
         "Subscribe BatchSubscribe GetTask ListTasks Cancel Pause Resume Purge RunTask GetTimeline Watch"
     ),
-    "ProjectService": "Register GetProject RotateToken RotateSigningSecret DeleteProject",
+    "ProjectService": (
+        "Register GetProject RotateToken CreateToken ListTokens RevokeToken RotateSigningSecret DeleteProject"
+    ),
 }
 
 OUTPUT_ONLY_OF_TASK = {

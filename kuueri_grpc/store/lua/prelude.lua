@@ -13,7 +13,7 @@
 local DUE, LEASES, ENDED = KEYS[1], KEYS[2], KEYS[3]
 local QUEUE, TASK, INDEX, REQUEST, CLAIM = KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local CONFIG, TIMELINE, PROJECT, CREDENTIALS = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
-local FEED, WAKE, WATCH, NEWS = KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+local FEED, WAKE, WATCH, NEWS, CLOSED = KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 
 local RETENTION, TIMELINE_CAP, FEED_CAP = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local ARGS = {}
@@ -143,6 +143,13 @@ local function project_exists(project)
     known_projects[project] = call('EXISTS', PROJECT .. project) == 1
   end
   return known_projects[project]
+end
+
+-- Whether a project exists and is not being deleted.
+local function project_open(project)
+  use(AUTHORISATION_DB)
+  local facts = call('HMGET', PROJECT .. project, 'id', 'closed')
+  return facts[1] and not facts[2]
 end
 
 -- Append this script's events of each project to its feed: one entry, whose id is the number of its

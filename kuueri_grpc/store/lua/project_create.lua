@@ -1,6 +1,6 @@
 #!lua
 -- project_create.lua: make a project with its first credential and signing secret.
--- ARGS: project, email, key id, token digest, signing secrets (JSON)
+-- ARGS: project, email, key id, credential (JSON), signing secrets (JSON)
 -- Returns: {'OK'}
 -- Idempotent: the project id is random and made by the caller; the same call again writes the same.
 local project = ARGS[1]
@@ -8,6 +8,8 @@ use(AUTHORISATION_DB)
 if call('EXISTS', PROJECT .. project) == 0 then
   call('HSET', PROJECT .. project, 'id', project, 'email', ARGS[2], 'create', int(now),
     'taskInQueue', 0, 'signing', ARGS[5])
-  call('HSET', CREDENTIALS .. project, ARGS[3], ARGS[4])
+  local first = cjson.decode(ARGS[4])
+  first.c = now
+  call('HSET', CREDENTIALS .. project, ARGS[3], cjson.encode(first))
 end
 return { 'OK' }

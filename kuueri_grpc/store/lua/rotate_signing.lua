@@ -7,7 +7,7 @@ local project, secret, grace = ARGS[1], ARGS[2], tonumber(ARGS[3])
 
 use(AUTHORISATION_DB)
 local kept = call('HGET', PROJECT .. project, 'signing')
-if not kept then
+if not kept or not project_open(project) then
   return { 'MISSING' }
 end
 local secrets = cjson.decode(kept)

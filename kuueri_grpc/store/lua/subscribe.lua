@@ -13,8 +13,8 @@ local limit, request_ttl, count = tonumber(ARGS[3]), ARGS[4], tonumber(ARGS[5])
 local STRIDE = 10
 
 use(AUTHORISATION_DB)
-local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit')
-local exists = facts[1]
+local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit', 'closed')
+local exists = facts[1] and not facts[4] -- one that is being deleted takes no task
 local in_queue = tonumber(facts[2] or 0)
 limit = tonumber(facts[3] or limit)
 known_projects[project] = exists and true or false

@@ -4,6 +4,7 @@ import contextvars
 
 import pytest
 
+from kuueri_grpc.domain.access import Access
 from kuueri_grpc.domain.errors import Unauthenticated
 from kuueri_grpc.service.auth import TokenMissing, admit, bearer_token, caller
 
@@ -55,6 +56,6 @@ def test_a_call_that_was_not_admitted_has_no_caller() -> None:
 
 def test_a_call_knows_its_caller_and_no_other_call_does() -> None:
     here, there = contextvars.Context(), contextvars.Context()
-    here.run(admit, "p-1")
-    there.run(admit, "p-2")
+    here.run(admit, Access("p-1", "key"))
+    there.run(admit, Access("p-2", "key"))
     assert (here.run(caller), there.run(caller)) == ("p-1", "p-2")

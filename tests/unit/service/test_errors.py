@@ -8,11 +8,12 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2  # type: ignore[import-untyped]
 
 from kuueri_grpc.domain import errors as domain
+from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.pb import error_reason_pb2
 from kuueri_grpc.service import errors as service
 from kuueri_grpc.service.auth import TokenMissing
-from kuueri_grpc.service.errors import NotImplementedYet, to_status
+from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.tokens import PageTokenInvalid, ResumeTokenInvalid
 from kuueri_grpc.service.violations import InvalidFields, Violation, Violations
 
@@ -74,6 +75,14 @@ REUSED = (
     "a repeated call must carry the same task"
 )
 QUOTA = "project 'p' has reached its limit of 7 tasks in queue; try again when some have ended"
+NO_TOKEN = "no token 'k' in this project; it was revoked, or has run out"
+LAST_TOKEN = (
+    "token 'k' is the last full one of its project that does not run out; "
+    "RotateToken puts another one in its place, DeleteProject ends them all"
+)
+TOO_MANY = "project 'p' has 100 tokens, the most it may; RevokeToken one of them first"
+UNREADABLE = "the record of task 'a' cannot be read: why"
+NEEDS = "the token has the scope {}, and this call needs {}; CreateToken makes one, called with a full token"
 RETRY_IN_1_S = error_details_pb2.RetryInfo(retry_delay={"seconds": 1})
 RETRY_AT_ONCE = error_details_pb2.RetryInfo(retry_delay={})
 
@@ -186,7 +195,57 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
         "the watch does not keep up with the events; watch again with the last resume_token",
         [info("WATCHER_TOO_SLOW"), RETRY_AT_ONCE],
     ),
-    (NotImplementedYet("later"), code_pb2.UNIMPLEMENTED, "later", [info("NOT_IMPLEMENTED")]),
+    (
+        domain.TokenNotFound("k"),
+        code_pb2.NOT_FOUND,
+        NO_TOKEN,
+        [info("TOKEN_NOT_FOUND", key_id="k"), resource("AccessToken", "k", NO_TOKEN)],
+    ),
+    (
+        domain.LastFullToken("k"),
+        code_pb2.FAILED_PRECONDITION,
+        LAST_TOKEN,
+        [
+            info("LAST_FULL_TOKEN", key_id="k"),
+            error_details_pb2.PreconditionFailure(
+                violations=[{"type": "LAST_FULL_TOKEN", "subject": "k", "description": LAST_TOKEN}]
+            ),
+        ],
+    ),
+    (
+        domain.TooManyTokens("p", 100),
+        code_pb2.RESOURCE_EXHAUSTED,
+        TOO_MANY,
+        [
+            info("QUOTA_TOKENS", limit="100"),
+            error_details_pb2.QuotaFailure(violations=[{"subject": "project:p", "description": TOO_MANY}]),
+        ],
+    ),
+    (
+        domain.TaskUnreadable("a", "why"),
+        code_pb2.DATA_LOSS,
+        UNREADABLE,
+        [info("TASK_UNREADABLE", task_id="a"), resource("Task", "a", UNREADABLE)],
+    ),
+    *(
+        (
+            error(needed, Scope.READ if needed is Scope.SUBSCRIBE else Scope.SUBSCRIBE),
+            code_pb2.PERMISSION_DENIED,
+            text,
+            [
+                info(
+                    f"SCOPE_{needed}_NEEDED",
+                    scope="READ" if needed is Scope.SUBSCRIBE else "SUBSCRIBE",
+                    scope_needed=needed,
+                )
+            ],
+        )
+        for error, needed, text in (
+            (domain.FullScopeNeeded, Scope.FULL, NEEDS.format("SUBSCRIBE", "FULL")),
+            (domain.SubscribeScopeNeeded, Scope.SUBSCRIBE, NEEDS.format("READ", "SUBSCRIBE or FULL")),
+            (domain.ReadScopeNeeded, Scope.READ, NEEDS.format("SUBSCRIBE", "READ or FULL")),
+        )
+    ),
 ]
 
 

@@ -44,6 +44,7 @@ def test_the_keys_of_a_partition() -> None:
         "WAKE": "{7}:wake",
         "WATCH": "{7}:watch:",
         "NEWS": "{7}:news:",
+        "CLOSED": "{7}:closed",
     }
 
 

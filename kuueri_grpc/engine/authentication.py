@@ -1,0 +1,184 @@
+"""Whose a token is: read from the store, and remembered for a while by every process.
+
+A credential that ends is announced to all processes, which forget it at once and end the streams that it
+opened. Where the announcement can be lost (there is no connection for signals), nothing is remembered.
+"""
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from kuueri_grpc.domain.access import Access
+from kuueri_grpc.domain.errors import StoreUnavailable, Unauthenticated
+from kuueri_grpc.engine import token_format
+from kuueri_grpc.ports import Clock, Credential, ProjectStore
+
+_log = logging.getLogger(__name__)
+
+#: How long a credential is believed without asking the store, should an announcement be lost nevertheless.
+_REMEMBERED_S = 5.0
+_MOST_REMEMBERED = 10_000
+#: After an outage, how soon streams whose credential could not be read are looked at again.
+_LOOK_AGAIN_S = 1.0
+
+#: What is compared with where there is no credential: the work is the same as with a wrong secret.
+_NOBODY = secrets.token_bytes(32)
+
+
+class Authenticator:
+    """Tells callers apart, and ends the streams of those whose credential has ended."""
+
+    def __init__(self, store: ProjectStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        # By the digest of the whole token: a wrong secret meets the store, as an unknown key id does.
+        self._remembered: dict[bytes, tuple[float, Credential]] = {}
+        #: Counts what was announced: what was read from the store before is not remembered after it.
+        self._changes = 0
+        self._hears = True
+        self._streams: defaultdict[str, set[_Stream]] = defaultdict(set)
+        self._looks: set[asyncio.Task[None]] = set()
+
+    async def authenticate(self, token: str) -> Access:
+        """Return whose `token` is and what it may do; `ended` if it may only repeat its rotation.
+
+        Raises:
+            Unauthenticated: it is malformed, mistyped, unknown, revoked or expired.
+            StoreUnavailable: the store does not serve.
+        """
+        key_id, digest = token_format.key_id_of(token), token_format.digest(token)
+        credential = await self._credential(key_id, digest)
+        kept = _NOBODY if credential is None else credential.digest
+        if not hmac.compare_digest(kept, digest) or credential is None:
+            raise Unauthenticated("the token is not valid: it was revoked, or its project was deleted")
+        return self._access(credential)
+
+    def _access(self, credential: Credential) -> Access:
+        now_ms, expiry = self._clock.now_ms(), credential.expire_time_ms
+        ended = expiry is not None and expiry <= now_ms
+        if ended and credential.repeat_until_ms <= now_ms:
+            raise Unauthenticated("the token is not valid any more: it was rotated, or has run out")
+        return Access(credential.project_id, credential.key_id, credential.scope, ended)
+
+    async def _credential(self, key_id: str, digest: bytes) -> Credential | None:
+        remembered = self._remembered.get(digest)
+        if remembered and remembered[0] > time.monotonic():
+            return remembered[1]
+        changes = self._changes
+        credential = await self._store.credential(token_format.project_id_of(key_id), key_id)
+        if (
+            credential is not None
+            and credential.digest == digest
+            and changes == self._changes
+            and self._hears
+        ):
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[digest] = (time.monotonic() + _REMEMBERED_S, credential)
+        return credential
+
+    def forget(self, project_id: str) -> None:
+        """Credentials of a project ended: believe none, and end the streams of those that did."""
+        self._changes += 1
+        for digest in [d for d, (_, kept) in self._remembered.items() if kept.project_id == project_id]:
+            del self._remembered[digest]
+        self._look_at(self._streams.get(project_id, ()))
+
+    def signals_lost(self) -> None:
+        """Nothing is announced any more: ask the store each time."""
+        self._hears = False
+        self._forget_all()
+
+    def signals_back(self) -> None:
+        """What ends is announced again; what ended meanwhile was not."""
+        self._hears = True
+        self._forget_all()
+        self._look_at([stream for streams in self._streams.values() for stream in streams])
+
+    def _forget_all(self) -> None:
+        self._changes += 1
+        self._remembered.clear()
+
+    @asynccontextmanager
+    async def streaming(self, access: Access) -> AsyncIterator[None]:
+        """Hold while a stream is open; the block ends when the credential that opened it does.
+
+        Raises:
+            Unauthenticated: it has ended.
+            StoreUnavailable: the store does not serve at the beginning.
+        """
+        deadline = asyncio.timeout(None)
+        stream = _Stream(access, deadline)
+        try:
+            async with deadline:
+                self._streams[access.project_id].add(stream)
+                # It may have ended since the call was admitted, and may be about to expire.
+                await self._read(stream)
+                yield
+        except TimeoutError:
+            if deadline.expired():
+                raise Unauthenticated(
+                    "the token that opened this stream is not valid any more: it was rotated or revoked, "
+                    "has run out, or its project was deleted"
+                ) from None
+            raise
+        finally:
+            self._leave(stream)
+
+    def _leave(self, stream: "_Stream") -> None:
+        stream.open = False
+        streams = self._streams[stream.access.project_id]
+        streams.discard(stream)
+        if not streams:
+            del self._streams[stream.access.project_id]
+
+    def _look_at(self, streams: Iterable["_Stream"]) -> None:
+        """Read the credentials of streams anew, once for all that have the same one."""
+        by_key: defaultdict[str, list[_Stream]] = defaultdict(list)
+        for stream in streams:
+            by_key[stream.access.key_id].append(stream)
+        for those in by_key.values():
+            look = asyncio.create_task(self._look(those))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+
+    async def _look(self, streams: Sequence["_Stream"]) -> None:
+        while any(stream.open for stream in streams):
+            try:
+                await self._read(*streams)
+            except StoreUnavailable as error:
+                _log.debug("a credential cannot be looked at, trying again: %s", error)
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
+                break
+
+    async def _read(self, *streams: "_Stream") -> None:
+        """Let streams that one credential opened end when it does."""
+        access = streams[0].access
+        credential = await self._store.credential(access.project_id, access.key_id)
+        for stream in streams:
+            if credential is None:
+                stream.end_in(0)
+            elif credential.expire_time_ms is not None:
+                stream.end_in(credential.expire_time_ms - self._clock.now_ms())
+
+
+class _Stream:
+    """A stream of a caller; `deadline` is when it ends."""
+
+    __slots__ = ("_deadline", "access", "open")
+
+    def __init__(self, access: Access, deadline: asyncio.Timeout) -> None:
+        self.access = access
+        self.open = True
+        self._deadline = deadline
+
+    def end_in(self, wait_ms: int) -> None:
+        """End it after a time."""
+        if self.open and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time() + max(0, wait_ms) / 1_000)

@@ -1,0 +1,86 @@
+"""Who may make a call: its token, the scope that it needs, and the admin token for Register."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+
+from kuueri_grpc.domain.access import Access, Scope
+from kuueri_grpc.domain.errors import Unauthenticated, check_scope
+from kuueri_grpc.engine.authentication import Authenticator
+from kuueri_grpc.service.auth import Metadata, TokenMissing, admit, bearer_token
+
+#: The one call that is about no project.
+REGISTER = "ProjectService/Register"
+#: The one call that a token may still make which ended by it.
+_ROTATE = "ProjectService/RotateToken"
+
+#: The scope that each call needs, by service and method. What is not here needs a full token, so that a
+#: call that is added later is not open by mistake.
+SCOPES: Mapping[str, Scope] = {
+    "TaskService/Subscribe": Scope.SUBSCRIBE,
+    "TaskService/BatchSubscribe": Scope.SUBSCRIBE,
+    "TaskService/GetTask": Scope.READ,
+    "TaskService/ListTasks": Scope.READ,
+    "TaskService/GetTimeline": Scope.READ,
+    "TaskService/Watch": Scope.READ,
+    "TaskService/Cancel": Scope.FULL,
+    "TaskService/Pause": Scope.FULL,
+    "TaskService/Resume": Scope.FULL,
+    "TaskService/Purge": Scope.FULL,
+    "TaskService/RunTask": Scope.FULL,
+    "ProjectService/GetProject": Scope.READ,
+    "ProjectService/RotateToken": Scope.FULL,
+    "ProjectService/CreateToken": Scope.FULL,
+    "ProjectService/ListTokens": Scope.FULL,
+    "ProjectService/RevokeToken": Scope.FULL,
+    "ProjectService/RotateSigningSecret": Scope.FULL,
+    "ProjectService/DeleteProject": Scope.FULL,
+}
+
+
+class Admission:
+    """Admits callers. `admin_token` None: anybody may register a project."""
+
+    def __init__(self, authenticator: Authenticator, admin_token: str | None = None) -> None:
+        self._authenticator = authenticator
+        self._admin_digest = None if admin_token is None else _digest(admin_token)
+
+    async def admit(self, name: str, metadata: Metadata) -> None:
+        """Note who makes the call `name` (service and method), for `auth.caller`.
+
+        Raises:
+            TokenMissing, Unauthenticated: there is no token, or none that is valid.
+            ScopeMissing: the token may not make this call.
+            StoreUnavailable: the store does not serve.
+        """
+        if name == REGISTER:
+            self._check_admin(metadata)
+            return
+        access = await self._authenticator.authenticate(bearer_token(metadata))
+        if access.ended and name != _ROTATE:
+            raise Unauthenticated("the token is not valid any more: it was rotated")
+        check_scope(SCOPES.get(name, Scope.FULL), access.scope)
+        admit(access)
+
+    def streaming(self, access: Access) -> AbstractAsyncContextManager[None]:
+        """See `Authenticator.streaming`."""
+        return self._authenticator.streaming(access)
+
+    def _check_admin(self, metadata: Metadata) -> None:
+        if self._admin_digest is None:
+            return
+        try:
+            token = bearer_token(metadata)
+        except TokenMissing:
+            raise TokenMissing(
+                "this server registers projects for those alone who have its admin token; expected the "
+                "metadata `authorization: Bearer <admin token>`"
+            ) from None
+        if not hmac.compare_digest(self._admin_digest, _digest(token)):
+            raise Unauthenticated("this is not the admin token of this server, which Register needs")
+
+
+def _digest(token: str) -> bytes:
+    # What is compared has one length: not even that of the admin token can be learned.
+    return hashlib.sha256(token.encode()).digest()
