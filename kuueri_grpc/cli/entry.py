@@ -21,6 +21,11 @@ def run(arguments: Sequence[str]) -> int:
     except CliError as error:
         report(error, as_json)
         return error.exit_code
+    except UnicodeEncodeError:
+        # Bytes of the command line that are not UTF-8 are surrogates, which no message takes.
+        odd = next((ascii(text) for text in arguments if not _is_text(text)), "a value from the environment")
+        report(usage_error(f"{odd} is not UTF-8; only --data and files may be other bytes"), as_json)
+        return EXIT_USAGE
     except BrokenPipeError:
         raise  # whoever read the output has had enough: the interpreter ends quietly
     except OSError as error:
@@ -30,6 +35,10 @@ def run(arguments: Sequence[str]) -> int:
         report(_usage_error(error), as_json)
         return EXIT_USAGE
     return code if isinstance(code, int) else 0
+
+
+def _is_text(argument: str) -> bool:
+    return argument.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in argument)
 
 
 def _usage_error(error: typer.TyperException) -> CliError:

@@ -12,6 +12,7 @@ from typing import Literal
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kuueri_grpc.cli.durations import format_duration_ms
 from kuueri_grpc.cli.instants import At, FromNow, When
 from kuueri_grpc.cli.options import parse_pair
 from kuueri_grpc.domain.task import Growth, HttpMethod
@@ -185,7 +186,7 @@ def _retry_policy(options: PolicyOptions) -> task_pb2.RetryPolicy | None:
     return task_pb2.RetryPolicy(
         max_retries=options.count or 0,
         backoff=_backoff(options),
-        retry_at=_instant(options.at),
+        retry_at=_instant(options),
         max_duration=_duration(options.max_duration_ms),
         retryable_status_codes=options.status_codes,
     )
@@ -195,7 +196,7 @@ def _repeat_policy(options: PolicyOptions) -> task_pb2.RepeatPolicy | None:
     if not options.is_given():
         return None
     return task_pb2.RepeatPolicy(
-        max_repeats=options.count or 0, backoff=_backoff(options), repeat_at=_instant(options.at)
+        max_repeats=options.count or 0, backoff=_backoff(options), repeat_at=_instant(options)
     )
 
 
@@ -218,13 +219,17 @@ def _duration(duration_ms: int | None) -> Duration | None:
     return duration
 
 
-def _instant(when: When | None) -> Timestamp | None:
+def _instant(options: PolicyOptions) -> Timestamp | None:
     instant = Timestamp()
-    match when:
+    match options.at:
         case At(at_ms):
             instant.FromMilliseconds(at_ms)
         case FromNow(in_ms):
-            instant.FromMilliseconds(time.time_ns() // 1_000_000 + in_ms)
+            try:
+                instant.FromMilliseconds(time.time_ns() // 1_000_000 + in_ms)
+            except ValueError:
+                wait = format_duration_ms(in_ms)
+                raise ValueError(f"--{options.flag}-at +{wait} is after the year 9999") from None
         case _:
             return None
     return instant

@@ -226,6 +226,8 @@ def subscribe(
     )
     try:
         request = build_request(options)
+    except UnicodeEncodeError:
+        raise  # a ValueError, too; see `entry`
     except ValueError as error:
         raise usage_error(str(error)) from None
     output = Output(as_json)

@@ -71,6 +71,8 @@ def list_tasks(
     """List tasks, the newest first."""
     try:
         labels = dict(map(parse_pair, label or ()))
+    except UnicodeEncodeError:
+        raise  # a ValueError, too; see `entry`
     except ValueError as error:
         raise usage_error(str(error)) from None
     request = ListTasksRequest(

@@ -102,6 +102,22 @@ def test_a_wrong_command_line_is_json_where_json_was_asked_for(run: Run) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "odd"),
+    [
+        (("get", "task-\udcff"), "'task-\\udcff'"),
+        (("get", "t", "-a", "a\udcff"), "'a\\udcff'"),
+        (("list", "--label", "a=\udcff"), "'a=\\udcff'"),
+        (("subscribe", "http://x/\udcff"), "'http://x/\\udcff'"),
+        (("subscribe", "http://x/", "-H", "a: \udcff", "--data", "\udcff"), "'a: \\udcff'"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named(run: Run, arguments: tuple[str, ...], odd: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err == f"error: {odd} is not UTF-8; only --data and files may be other bytes\n"
+
+
 def test_ctrl_c_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt

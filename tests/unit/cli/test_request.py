@@ -45,6 +45,13 @@ def with_policy(flag: Literal["retry", "repeat"], **changes: Any) -> SubscribeOp
     return dataclasses.replace(BARE, repeat=policy)
 
 
+@pytest.mark.parametrize("flag", ["retry", "repeat"])
+def test_an_instant_too_far_away_names_its_option(flag: Literal["retry", "repeat"]) -> None:
+    far = FromNow(9_000 * 366 * 86_400_000)
+    with pytest.raises(ValueError, match=rf"^--{flag}-at \+3294000d is after the year 9999$"):
+        build_request(with_policy(flag, at=far))
+
+
 def test_what_is_not_given_is_not_sent() -> None:
     assert built(BARE) == {"task": {"http_target": {"url": "https://example.com/"}}}
 
