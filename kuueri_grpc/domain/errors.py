@@ -201,7 +201,7 @@ class CursorInvalid(KuueriError):
 
 
 class CursorTooOld(KuueriError):
-    """A resume token whose position is no longer kept."""
+    """A resume token whose position is no longer kept, or beyond all that there is."""
 
 
 class StoreUnavailable(KuueriError):

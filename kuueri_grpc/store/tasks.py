@@ -130,7 +130,7 @@ class RedisTaskStore:
         if after_sequence > task.sequence:
             raise CursorTooOld(
                 f"task {task_id!r} has {task.sequence} events, none after sequence {after_sequence}: "
-                "it was purged and subscribed anew"
+                "it was purged and subscribed anew, or the store has lost its latest writes"
             )
         return TimelineSlice(task, [codec.event(task_id, line) for line in lines], first, task.sequence)
 
@@ -140,7 +140,13 @@ class RedisTaskStore:
         last, first, entries = await self._runner.run(
             "feed", self._partition(project_id), [project_id, after, limit]
         )
-        if after_number is not None and (after + 1 < first or after > last):
+        if after_number is not None and after > last:
+            raise CursorTooOld(
+                f"this project has {last} events, none after number {after}: "
+                "the store has lost its latest writes (a fail-over, or an older backup); "
+                "watch again without a token"
+            )
+        if after_number is not None and after + 1 < first:
             raise CursorTooOld(
                 f"events of this project after number {after} are not kept any more; the oldest is {first}"
             )
