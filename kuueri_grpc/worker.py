@@ -5,7 +5,9 @@ It serves until SIGTERM, or until its standard input ends, which means that the 
 
 import asyncio
 import contextlib
+import os
 import sys
+from typing import TextIO
 
 import uvloop
 
@@ -17,6 +19,12 @@ from kuueri_grpc.process.stop import Stop, stop_signals
 
 async def run() -> int:
     """Serve as the supervisor says; return the exit status."""
+    answers = _standard_output()
+
+    def answer(fault: str = "") -> None:
+        with contextlib.suppress(OSError):  # there is nobody to hear it
+            print(pack_answer(Answer(fault)), file=answers, flush=True)
+
     with stop_signals() as stop:
         supervisor = await _standard_input()
         line = await supervisor.readline()
@@ -25,13 +33,20 @@ async def run() -> int:
         order = unpack_order(line)
         watch = asyncio.create_task(_outlive(supervisor, stop))
         try:
-            await work(order.settings, order.admin_socket, stop, on_ready=lambda: _answer(Answer()))
+            await work(order.settings, order.admin_socket, stop, on_ready=answer)
         except StartError as error:
-            _answer(Answer(str(error)))
+            answer(str(error))
             return 1
         finally:
             watch.cancel()
         return 0
+
+
+def _standard_output() -> TextIO:
+    """Return standard output, for answers alone: what anything else prints goes to standard error now."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
 
 
 async def _standard_input() -> asyncio.StreamReader:
@@ -44,11 +59,6 @@ async def _standard_input() -> asyncio.StreamReader:
 async def _outlive(supervisor: asyncio.StreamReader, stop: Stop) -> None:
     await supervisor.read()
     stop.request(deserted=True)
-
-
-def _answer(answer: Answer) -> None:
-    with contextlib.suppress(OSError):  # there is nobody to hear it
-        print(pack_answer(answer), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The worker is told its settings in one line, secrets included: neither its arguments nor its environment
 hold them. Its input then stays open for as long as the supervisor lives. It answers in one line, that it
-serves or why it cannot.
+serves or why it cannot. Whatever else comes over its output is no answer and harms nobody.
 """
 
 import json
@@ -54,6 +54,14 @@ def pack_answer(answer: Answer) -> str:
     return json.dumps({"fault": answer.fault})
 
 
-def unpack_answer(line: bytes) -> Answer:
-    """Return the answer in a line of `pack_answer`."""
-    return Answer(json.loads(line)["fault"])
+def unpack_answer(line: bytes) -> Answer | None:
+    """Return the answer in a line of `pack_answer`; None for any other line."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match document:
+        case {"fault": str(fault)}:
+            return Answer(fault)
+        case _:
+            return None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 
 from kuueri_grpc.process.backoff import RestartBackoff
 from kuueri_grpc.process.errors import StartError
@@ -96,8 +97,18 @@ class WorkerSlot:
         with contextlib.suppress(ConnectionError):  # it has ended already
             process.stdin.write(self._order)
             await process.stdin.drain()
-        async for line in process.stdout:
-            answer = unpack_answer(line)
+        async for line in _lines(process.stdout):
+            said = unpack_answer(line)
+            if said is None:
+                # Its words may be anybody's secret.
+                _log.warning(
+                    "worker process %d printed %d bytes that are no answer; they are passed over",
+                    process.pid,
+                    len(line),
+                    extra={"event": "worker_printed"},
+                )
+                continue
+            answer = said
             if not answer.fault:
                 _log.info("worker process %d serves", process.pid, extra={"event": "worker_serves"})
                 self._served.set()
@@ -121,6 +132,19 @@ class WorkerSlot:
         finally:
             _signal(process, signal.SIGKILL)
         await process.wait()
+
+
+async def _lines(output: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines to the end of the output; of one that is longer than any answer, an empty one."""
+    while True:
+        try:
+            line = await output.readline()
+        except ValueError:  # over LINE_LIMIT; the reader has dropped what it had of it
+            yield b""
+            continue
+        if not line:
+            return
+        yield line
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from kuueri_grpc.config import Settings, load_settings
 from kuueri_grpc.process.handover import Answer, Order, pack_answer, pack_order, unpack_answer, unpack_order
 
@@ -35,3 +37,11 @@ def test_an_answer_arrives_as_it_was_given() -> None:
         line = pack_answer(answer)
         assert "\n" not in line
         assert unpack_answer(line.encode()) == answer
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"\n", b"hello\n", b"\xff\n", b"7\n", b"[]\n", b"{}\n", b'{"fault": null}\n', b"[" * 100_000],
+)
+def test_what_is_no_answer_is_none(line: bytes) -> None:
+    assert unpack_answer(line) is None
