@@ -101,7 +101,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     configure_logging(settings.level, settings.log_format)
     check_exposure(settings)
     with stop_signals() as stop:
-        async with open_store(settings) as store:
+        async with open_store(settings, stop) as store:
 
             def ready(address: str | None) -> None:
                 print_ready(address, store.description, settings.roles)
@@ -174,9 +174,7 @@ async def _compose(
     set_instance(instance)
     queue_limit = settings.service.queue.limit
     engine_settings = EngineSettings(
-        max_in_flight=settings.service.max_in_flight,
-        lease_ms=settings.service.lease_ms,
-        queue_limit=queue_limit,
+        max_in_flight=settings.service.max_in_flight, lease_ms=settings.service.lease_ms
     )
     store_settings = StoreSettings(
         partitions=partitions,

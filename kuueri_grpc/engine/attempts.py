@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kuueri_grpc.domain.decision import Progress, decide
 from kuueri_grpc.domain.outcome import Outcome
@@ -128,7 +128,16 @@ class Attempts:
 
     async def abort_all(self) -> list[Lease]:
         """Stop every attempt; return the leases of those that were stopped."""
-        leases = self.leases()
+        return await self._abort(self.leases())
+
+    async def abort_unanswered(self) -> list[Lease]:
+        """Stop every attempt without an outcome; return the leases of those that were stopped.
+
+        An outcome that is known only has to be reported; without it the task would be sent again.
+        """
+        return await self._abort([lease for lease in self._in_flight if not self.has_outcome(lease)])
+
+    async def _abort(self, leases: Sequence[Lease]) -> list[Lease]:
         stopped = await asyncio.gather(*(self.abort(lease) for lease in leases))
         return [lease for lease, was_in_flight in zip(leases, stopped, strict=True) if was_in_flight]
 

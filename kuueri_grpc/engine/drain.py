@@ -1,6 +1,7 @@
 """The orderly end of an instance's work: nothing is lost by it, nothing done twice if there is time."""
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -62,21 +63,26 @@ class Drain:
     async def _hand_back(self) -> None:
         """Abort the attempts that did not end in time, and let others have their tasks at once."""
         self._scheduler.close()
-        leases = await self._attempts.abort_all()
-        try:
-            async with asyncio.timeout(_HAND_BACK_S):
-                count = await self._store.release(leases)
-        except (StoreUnavailable, TimeoutError) as error:
-            _log.warning(
-                "%d attempts were aborted and could not be handed back; their tasks are taken again when "
-                "their leases have run out: %s",
-                len(leases),
-                error,
-                extra={"event": "attempts_aborted"},
-            )
-        else:
+        aborted = await self._attempts.abort_unanswered()
+        with contextlib.suppress(TimeoutError):
+            # What is left has an outcome, and its report is under way.
+            async with asyncio.timeout(_HAND_BACK_S / 2):
+                await self._attempts.drained()
+        unreported = await self._attempts.abort_all()
+        answers: list[bool | None] = [None] * len(aborted)
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_HAND_BACK_S / 2):
+                answers = await self._store.release(aborted)
+        if handed_back := answers.count(True):
             _log.warning(
                 "%d attempts did not end in time: they were aborted and handed back",
-                count,
+                handed_back,
                 extra={"event": "attempts_handed_back"},
+            )
+        if left := answers.count(None) + len(unreported):
+            _log.warning(
+                "%d attempts were aborted and could not be handed back or reported, as the store does not "
+                "serve; their tasks are taken again when their leases have run out",
+                left,
+                extra={"event": "attempts_aborted"},
             )

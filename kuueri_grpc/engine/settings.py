@@ -11,8 +11,7 @@ class EngineSettings:
     stay short for the store's other clients). `lease_ms`: how long a claim holds without renewal; a
     crash is noticed after that. `linger_ms`: with all slots taken, how long to let freed slots gather
     before the next claim. `regain_ms`: after an outage of the store, how long instances have to renew
-    their leases before anybody claims. `queue_limit`: live tasks per project unless the project says
-    otherwise. `heartbeat_ms`: silence on a Watch stream before a heartbeat.
+    their leases before anybody claims. `heartbeat_ms`: silence on a Watch stream before a heartbeat.
     """
 
     max_in_flight: int = 1_000
@@ -20,6 +19,5 @@ class EngineSettings:
     lease_ms: int = 5_000
     linger_ms: int = 3
     regain_ms: int = 1_000
-    queue_limit: int = 1_000
     heartbeat_ms: int = 15_000
     maintenance_ms: int = 60_000

@@ -116,11 +116,12 @@ class ExecutionStore(Protocol):
         """Apply outcomes. False: the token is stale, nothing changed. None: to be reported again."""
         ...
 
-    async def release(self, leases: Sequence[Lease]) -> int:
-        """Give leases back whose attempts were aborted; return how many were still held.
+    async def release(self, leases: Sequence[Lease]) -> list[bool | None]:
+        """Give leases back whose attempts were aborted.
 
         Their tasks are due at once (RECOVERED with HANDED_BACK, same attempt number, no retry used, no
-        loss counted), or held where Pause had come. A stale token changes nothing.
+        loss counted), or held where Pause had come. True: given back. False: the token is stale, nothing
+        changed. None: could not be asked; the lease runs out.
         """
         ...
 

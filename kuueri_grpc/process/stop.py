@@ -19,11 +19,6 @@ class Stop:
         self._requested = asyncio.Event()
         self.deserted = False
 
-    @property
-    def requested(self) -> bool:
-        """Whether the process is to stop."""
-        return self._requested.is_set()
-
     def request(self, *, deserted: bool = False) -> None:
         """Ask the process to stop."""
         self.deserted = self.deserted or deserted

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from kuueri_grpc.config import Settings
 from kuueri_grpc.process.backoff import RestartBackoff
 from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.loops import running
+from kuueri_grpc.process.stop import Stop
 from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.embedded import EmbeddedValkey, ValkeyStartError
 
@@ -25,11 +27,11 @@ class OpenStore:
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[OpenStore]:
+async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]:
     """Have the store there until the end of the block; the embedded one is restarted when it dies.
 
     Raises:
-        StartError: the embedded store does not start.
+        StartError: the embedded store does not start, or keeping it there broke down (which requests `stop`).
     """
     url, timeout_ms = settings.redis_url, settings.database.redis.timeout_ms
     if url is not None:
@@ -40,13 +42,13 @@ async def open_store(settings: Settings) -> AsyncIterator[OpenStore]:
         await embedded.start()
     except (ValkeyStartError, OSError) as error:
         raise StartError(str(error)) from error
-    keeper = asyncio.create_task(keep_running(embedded))
     try:
-        address = StoreAddress(embedded.url, timeout_ms=timeout_ms)
-        yield OpenStore(address, f"embedded store in {settings.data_dir}")
+        async with running([keep_running(embedded)], stop) as failures:
+            address = StoreAddress(embedded.url, timeout_ms=timeout_ms)
+            yield OpenStore(address, f"embedded store in {settings.data_dir}")
+            if failures:
+                raise StartError(f"the embedded store cannot be kept running: {failures[0]}")
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
         await embedded.aclose()
 
 

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 
 #: Reports, or leases given back, in one script call: long calls hold up every other client of the store.
-_REPORT_CHUNK = 100
+_LEASE_CHUNK = 100
 #: Expired histories that one sweep of a partition takes out of the indexes.
 _SWEEP_CHUNK = 200
 
@@ -96,7 +96,10 @@ class RedisExecutionStore:
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> Renewal:
         """See `ports.ExecutionStore`."""
         by_partition = self._by_partition(leases, lambda lease: lease.project_id)
-        calls = [(p, (lease_ms, *_lease_arguments(held))) for p, held in by_partition.items()]
+        calls = [
+            (p, (lease_ms, len(held), *itertools.chain.from_iterable(map(_lease_arguments, held))))
+            for p, held in by_partition.items()
+        ]
         renewal = Renewal([], [])
         for asked, answer in zip(by_partition.values(), await self._each("renew", calls), strict=True):
             if not isinstance(answer, StoreUnavailable):
@@ -107,24 +110,7 @@ class RedisExecutionStore:
 
     async def report(self, reports: Sequence[Report]) -> list[bool | None]:
         """See `ports.ExecutionStore`."""
-        calls: list[tuple[int, Sequence[Argument]]] = []
-        places: list[list[int]] = []
-        numbered = list(enumerate(reports))
-        by_partition = self._by_partition(numbered, lambda item: item[1].lease.project_id)
-        for partition, items in by_partition.items():
-            for start in range(0, len(items), _REPORT_CHUNK):
-                chunk = items[start : start + _REPORT_CHUNK]
-                arguments: list[Argument] = [len(chunk)]
-                for _, report in chunk:
-                    arguments += _report_arguments(report)
-                places.append([place for place, _ in chunk])
-                calls.append((partition, arguments))
-        applied: list[bool | None] = [None] * len(reports)
-        for chunk_places, answer in zip(places, await self._each("report", calls), strict=True):
-            if not isinstance(answer, StoreUnavailable):
-                for place, was_applied in zip(chunk_places, answer, strict=True):
-                    applied[place] = was_applied == 1
-        return applied
+        return await self._apply("report", [(report.lease, _report_arguments(report)) for report in reports])
 
     async def _each(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:
         """Run a script on partitions; note those of a cluster that could not be asked."""
@@ -134,14 +120,30 @@ class RedisExecutionStore:
                 self._interruptions.began(partition)
         return answers
 
-    async def release(self, leases: Sequence[Lease]) -> int:
+    async def release(self, leases: Sequence[Lease]) -> list[bool | None]:
         """See `ports.ExecutionStore`."""
-        calls = [
-            (partition, _lease_arguments(held[start : start + _REPORT_CHUNK]))
-            for partition, held in self._by_partition(leases, lambda lease: lease.project_id).items()
-            for start in range(0, len(held), _REPORT_CHUNK)
-        ]
-        return sum(itertools.chain.from_iterable(await self._runner.run_many("release", calls)))
+        return await self._apply("release", [(lease, _lease_arguments(lease)) for lease in leases])
+
+    async def _apply(self, name: str, items: Sequence[tuple[Lease, list[Argument]]]) -> list[bool | None]:
+        """Run a script on leases, with the arguments of each; return whether each was changed by it."""
+        calls: list[tuple[int, Sequence[Argument]]] = []
+        places: list[list[int]] = []
+        numbered = list(enumerate(items))
+        by_partition = self._by_partition(numbered, lambda item: item[1][0].project_id)
+        for partition, group in by_partition.items():
+            for start in range(0, len(group), _LEASE_CHUNK):
+                chunk = group[start : start + _LEASE_CHUNK]
+                arguments: list[Argument] = [len(chunk)]
+                for _, (_, of_one) in chunk:
+                    arguments += of_one
+                places.append([place for place, _ in chunk])
+                calls.append((partition, arguments))
+        applied: list[bool | None] = [None] * len(items)
+        for chunk_places, answer in zip(places, await self._each(name, calls), strict=True):
+            if not isinstance(answer, StoreUnavailable):
+                for place, was_applied in zip(chunk_places, answer, strict=True):
+                    applied[place] = was_applied == 1
+        return applied
 
     async def sweep(self) -> None:
         """See `ports.ExecutionStore`."""
@@ -209,11 +211,8 @@ def _claim(row: Sequence[Any], signing_secrets: tuple[str, ...]) -> Claim:
     )
 
 
-def _lease_arguments(leases: Sequence[Lease]) -> list[Argument]:
-    arguments: list[Argument] = [len(leases)]
-    for lease in leases:
-        arguments += (lease.project_id, lease.task_id, lease.token)
-    return arguments
+def _lease_arguments(lease: Lease) -> list[Argument]:
+    return [lease.project_id, lease.task_id, lease.token]
 
 
 def _report_arguments(report: Report) -> list[Argument]:

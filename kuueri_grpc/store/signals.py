@@ -64,11 +64,6 @@ class RedisSignalBus:
         self._pubsub: PubSub | None = None
         self._lost_at: float | None = None
 
-    @property
-    def connected(self) -> bool:
-        """Whether signals arrive."""
-        return self._pubsub is not None
-
     async def listen(self) -> AsyncIterator[Signal]:
         """See `ports.SignalBus`."""
         failures = 0

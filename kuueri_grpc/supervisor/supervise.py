@@ -35,7 +35,7 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
     configure_logging(settings.level, settings.log_format)
     check_exposure(settings)
     with stop_signals() as stop:
-        async with administered(admin_address(settings), stop) as roster, open_store(settings) as store:
+        async with administered(admin_address(settings), stop) as roster, open_store(settings, stop) as store:
             with _reserved_port(settings) as port:
                 await _Crew(settings, store, port, roster).run(stop, on_ready)
 

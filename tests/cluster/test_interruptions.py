@@ -75,6 +75,20 @@ async def test_what_others_have_is_claimed_renewed_and_reported_meanwhile(ports:
     assert (await ports.tasks.get(here, "b")).spec.task_id == "b"
 
 
+async def test_what_can_be_handed_back_meanwhile_is(ports: Ports, own: Cluster) -> None:
+    (gone, lost_p), (here, here_p) = [await project_on(ports, own, node) for node in own.primaries[:2]]
+    for project in (gone, here):
+        await ports.subscribe(spec("a"), project_id=project)
+    taken = await claim(ports, lost_p, here_p, lease_ms=HOUR_MS)
+    leases = [taken[p].claims[0].lease for p in (lost_p, here_p)]
+    await own.primaries[0].kill()
+
+    assert await ports.execution.release(leases) == [None, True]
+
+    (again,) = (await claim(ports, here_p)).values()
+    assert [held.task_id for held in again.claims] == ["a"]
+
+
 async def test_leases_that_ran_out_meanwhile_can_be_renewed_before_others_take_them(
     ports: Ports, own: Cluster
 ) -> None:

@@ -13,7 +13,7 @@ async def test_a_task_handed_back_is_due_at_once_under_the_same_attempt(ports: P
     await ports.subscribe(spec("one"))
     first = await ports.take("one")
 
-    assert await ports.execution.release([first.lease]) == 1
+    assert await ports.execution.release([first.lease]) == [True]
 
     again = await ports.take("one")
     assert (again.attempt, again.retry_count) == (first.attempt, first.retry_count)
@@ -44,8 +44,8 @@ async def test_a_lease_is_handed_back_once_and_a_stale_one_never(ports: Ports) -
     leases = [claim.lease for claim in await ports.claim()]
     assert await ports.report(leases[1], Trigger.COMPLETE)
 
-    assert await ports.execution.release([leases[0], leases[0], leases[1]]) == 1
-    assert await ports.execution.release([*leases, Lease(PROJECT, "never", "seen")]) == 0
+    assert await ports.execution.release([leases[0], leases[0], leases[1]]) == [True, False, False]
+    assert await ports.execution.release([*leases, Lease(PROJECT, "never", "seen")]) == [False] * 3
     assert (await ports.events("one")).count(EventType.RECOVERED) == 1
 
 
@@ -78,9 +78,9 @@ async def test_many_are_handed_back_in_one_call(ports: Ports) -> None:
     for project_id in (PROJECT, other):
         leases += [claim.lease for claim in await ports.claim(250, project_id=project_id)]
 
-    assert await ports.execution.release(leases) == len(leases) == 500
+    assert await ports.execution.release(leases) == [True] * 500
     assert len(await ports.claim(250)) == 250
 
 
 async def test_nothing_to_hand_back(ports: Ports) -> None:
-    assert await ports.execution.release([]) == 0
+    assert await ports.execution.release([]) == []

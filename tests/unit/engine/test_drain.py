@@ -29,6 +29,22 @@ async def never(*_: object) -> None:
     await asyncio.Event().wait()
 
 
+class Drained:
+    """`Attempts.drained` that never comes in the grace time, and then when `reported` is set."""
+
+    def __init__(self, steps: list[str]) -> None:
+        self.reported = asyncio.Event()
+        self._steps = steps
+        self._asked = 0
+
+    async def drained(self) -> None:
+        self._asked += 1
+        if self._asked == 1:
+            await never()
+        await self.reported.wait()
+        self._steps.append("reported")
+
+
 async def test_first_of_all_nothing_more_is_taken_on() -> None:
     fixture = Fixture()
     fixture.drain.begin()
@@ -40,7 +56,7 @@ async def test_attempts_that_end_in_time_are_left_alone() -> None:
     fixture = Fixture()
     await fixture.drain.finish(600)
     fixture.attempts.drained.assert_awaited_once_with()
-    fixture.attempts.abort_all.assert_not_called()
+    fixture.attempts.abort_unanswered.assert_not_called()
     fixture.store.release.assert_not_called()
 
 
@@ -58,12 +74,52 @@ async def test_attempts_of_a_claim_that_is_under_way_are_waited_for() -> None:
 
 async def test_those_that_do_not_are_aborted_and_then_handed_back(caplog: pytest.LogCaptureFixture) -> None:
     fixture = Fixture()
-    fixture.attempts.drained.side_effect = never
-    fixture.attempts.abort_all.return_value = LEASES
-    fixture.store.release.return_value = 3
+    drained = Drained([])
+    fixture.attempts.drained.side_effect = drained.drained
+    drained.reported.set()
+    fixture.attempts.abort_unanswered.return_value = LEASES
+    fixture.attempts.abort_all.return_value = []
+    fixture.store.release.return_value = [True, True, False]
     await fixture.drain.finish(0)
     fixture.store.release.assert_awaited_once_with(LEASES)
-    assert "3 attempts did not end in time" in caplog.text
+    assert "2 attempts did not end in time" in caplog.text
+    assert "could not be handed back" not in caplog.text
+
+
+async def test_what_is_known_is_reported_before_the_rest_is_handed_back() -> None:
+    fixture = Fixture()
+    steps: list[str] = []
+    drained = Drained(steps)
+    fixture.attempts.drained.side_effect = drained.drained
+
+    def abort_unanswered() -> list[Lease]:
+        steps.append("aborted")
+        asyncio.get_running_loop().call_soon(drained.reported.set)
+        return LEASES
+
+    def release(_: object) -> list[bool]:
+        steps.append("released")
+        return [True] * 3
+
+    fixture.attempts.abort_unanswered.side_effect = abort_unanswered
+    fixture.attempts.abort_all.return_value = []
+    fixture.store.release.side_effect = release
+    await fixture.drain.finish(0)
+    assert steps == ["aborted", "reported", "released"]
+
+
+async def test_outcomes_that_no_store_takes_are_no_obstacle(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "_HAND_BACK_S", 0.01)
+    fixture = Fixture()
+    fixture.attempts.drained.side_effect = never
+    fixture.attempts.abort_unanswered.return_value = LEASES[:2]
+    fixture.attempts.abort_all.return_value = LEASES[2:]
+    fixture.store.release.return_value = [True, None]
+    await fixture.drain.finish(0)
+    assert "1 attempts did not end in time" in caplog.text
+    assert "2 attempts were aborted and could not be handed back or reported" in caplog.text
 
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("gone"), never], ids=["refuses", "hangs"])
@@ -73,7 +129,8 @@ async def test_a_store_that_does_not_answer_is_no_obstacle(
     monkeypatch.setattr(drain, "_HAND_BACK_S", 0.01)
     fixture = Fixture()
     fixture.attempts.drained.side_effect = never
-    fixture.attempts.abort_all.return_value = LEASES
+    fixture.attempts.abort_unanswered.return_value = LEASES
+    fixture.attempts.abort_all.return_value = []
     fixture.store.release.side_effect = failure
     await fixture.drain.finish(0)
     assert "taken again when their leases have run out" in caplog.text
