@@ -23,7 +23,7 @@ from tests.acceptance.caller import (
     types,
 )
 from tests.acceptance.targets import OK, Target, held
-from tests.supervision.calls import not_serving
+from tests.supervision.calls import not_serving, persistent
 from tests.supervision.processes import all_gone, serving
 
 pytestmark = pytest.mark.timeout(300)
@@ -126,7 +126,8 @@ async def test_attempts_that_end_in_time_are_not_disturbed(tmp_path: Path, targe
             await watcher.synced.wait()
             served.send(signal.SIGTERM)
             assert await watcher.ending is grpc.StatusCode.UNAVAILABLE
-            late = await project.subscribe(post(target.url("/late")))
+            # Its worker may have had none of the attempts, and be gone.
+            late = await persistent(lambda: project.subscribe(post(target.url("/late")), "late"))
             gate.set()
             assert await served.ended() == 0, served.story
     assert target.at("/late") == []
