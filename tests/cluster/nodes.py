@@ -93,7 +93,8 @@ class Node:
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
             *("--cluster-enabled", "yes", "--cluster-databases", "16"),
             *("--cluster-node-timeout", str(PATIENT_MS)),
-            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+            # Not every second: with a slow disk a node that is killed would lose what it acknowledged.
+            *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
             # A replica may take over however long it has not heard of its primary, and need not wait for
             # others before it copies it.
             *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),

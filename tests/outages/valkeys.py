@@ -35,7 +35,8 @@ class Valkey:
     def __init__(self, directory: Path, **options: object) -> None:
         self.directory = directory
         self.port = free_port()
-        self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": "", **options}
+        # Not every second: with a slow disk a store that is killed would lose what it acknowledged.
+        self.options = {"appendonly": "yes", "appendfsync": "always", "save": "", **options}
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(exist_ok=True)
 
