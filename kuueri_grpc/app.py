@@ -18,7 +18,7 @@ from typing import Any
 
 from kuueri_grpc import __version__
 from kuueri_grpc.config import Settings
-from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
+from kuueri_grpc.dispatcher import EgressProxy, GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.attempts import Attempts
@@ -195,7 +195,7 @@ async def _compose(
         tasks = RedisTaskStore(runner, store_settings)
         execution = RedisExecutionStore(runner, store_settings, clock)
         bus = RedisSignalBus(signals_client, partitions, instance, telemetry)
-        transport = GuardedTransport(_target_policy(settings))
+        transport = GuardedTransport(_target_policy(settings), proxy=_egress_proxy(settings))
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
         reporter = Reporter(execution)
@@ -235,6 +235,11 @@ async def _compose(
 
 def _target_policy(settings: Settings) -> TargetPolicy:
     return TargetPolicy(map(str, settings.allow_target), map(str, settings.deny_target))
+
+
+def _egress_proxy(settings: Settings) -> EgressProxy | None:
+    url = settings.egress_proxy
+    return None if url is None else EgressProxy.parse(url.get_secret_value())
 
 
 def _announced(settings: Settings, instance: str) -> Instance:

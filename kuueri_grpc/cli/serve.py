@@ -76,6 +76,14 @@ def serve(
             help="Network or name (*.corp.example: all below) that no task is sent to. Repeatable.",
         ),
     ] = None,
+    egress_proxy: Annotated[
+        str | None,
+        typer.Option(
+            "--egress-proxy",
+            metavar="URL",
+            help="HTTP proxy (CONNECT) on the way to targets: http://HOST:PORT.",
+        ),
+    ] = None,
     admin_port: Annotated[
         int | None,
         typer.Option(
@@ -118,6 +126,7 @@ def serve(
         "data_dir": data_dir,
         "allow_target": allow_target or None,
         "deny_target": deny_target or None,
+        "egress_proxy": egress_proxy,
         "database.redis.url": redis_url,
     }
     try:

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from kuueri_grpc.config.edge import ModuleSettings, TlsSettings
 from kuueri_grpc.config.section import Section
-from kuueri_grpc.config.targets import TargetRule, parse_rules
+from kuueri_grpc.config.targets import TargetRule, check_proxy_url, parse_rules
 
 ENV_PREFIX = "TASKS_"
 ENV_DELIMITER = "__"
@@ -157,6 +157,9 @@ class Settings(BaseSettings):
     ...). An allowed name may resolve to anything that is not denied."""
     deny_target: Annotated[tuple[TargetRule, ...], NoDecode] = ()
     """Networks and names that tasks may not be sent to, also where ALLOW_TARGET has them."""
+    egress_proxy: SecretStr | None = None
+    """HTTP proxy that all requests to targets go through: http://[user:password@]host:port. It must allow
+    CONNECT to the ports of targets; it is told addresses that were resolved and checked here, no names."""
     module: ModuleSettings = ModuleSettings()
     service: ServiceSettings = ServiceSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -189,6 +192,13 @@ class Settings(BaseSettings):
     def _parse_target_rules(cls, rules: object) -> object:
         # The environment has no lists: rules are separated by commas there.
         return parse_rules(rules)
+
+    @field_validator("egress_proxy")
+    @classmethod
+    def _check_egress_proxy(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_proxy_url(url.get_secret_value())
+        return url
 
     @property
     def history_ms(self) -> int:

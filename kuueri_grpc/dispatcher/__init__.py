@@ -2,12 +2,13 @@
 
 HttpDispatcher -> OriginGate          a slot at the target's origin
                -> build_request       the attempt as an httpx.Request, signed
-               -> GuardedTransport    pooled connections; TargetPolicy on every dial
+               -> GuardedTransport    pooled connections; TargetPolicy on every dial, also by an EgressProxy
                -> next_request        if redirects are followed
                -> classify            whatever went wrong, as a Reason
 """
 
 from kuueri_grpc.dispatcher.http import HttpDispatcher
+from kuueri_grpc.dispatcher.proxy import EgressProxy
 from kuueri_grpc.dispatcher.transport import GuardedTransport
 
-__all__ = ["GuardedTransport", "HttpDispatcher"]
+__all__ = ["EgressProxy", "GuardedTransport", "HttpDispatcher"]

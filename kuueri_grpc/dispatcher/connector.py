@@ -6,14 +6,19 @@ the socket is about to connect to, so that it holds for literal addresses, which
 for every hop of a redirect, whatever led there.
 """
 
+import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
-from aiohttp import TCPConnector
+from aiohttp import AddrInfoType, ClientConnectorError, ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
-from kuueri_grpc.domain.target_policy import TargetPolicy
+from kuueri_grpc.dispatcher.proxy import EgressProxy, ProxyFailed, tunnel
+from kuueri_grpc.domain.target_policy import BlockedAddress, TargetPolicy
 
 #: Idle connections are closed by us after this time. It must be less than the target's own limit, or a
 #: request can meet a connection that is just being closed, and fail for no fault of the target: Node
@@ -22,8 +27,6 @@ KEEPALIVE_S = 4.0
 
 #: The name that led to what is dialled: it decides too. Each attempt is an asyncio task of its own.
 dialled_name: ContextVar[str] = ContextVar("dialled_name", default="")
-
-_AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 
 
 class GuardedResolver(AbstractResolver):
@@ -54,26 +57,77 @@ class GuardedResolver(AbstractResolver):
 
 
 def guarded_connector(
-    policy: TargetPolicy, resolver: AbstractResolver, ssl_context: ssl.SSLContext
+    policy: TargetPolicy,
+    resolver: AbstractResolver,
+    ssl_context: ssl.SSLContext,
+    proxy: EgressProxy | None = None,
 ) -> TCPConnector:
     """Return a connection pool that dials no address which the policy refuses.
+
+    With a proxy it dials none at all: it has the proxy dial addresses that were checked here. The proxy's own
+    address is the operator's choice, and not checked.
 
     It has no limit of its own: `OriginGate` limits per origin, the scheduler in all. Must be called in
     a running event loop.
     """
 
-    def open_socket(address: _AddrInfo) -> socket.socket:
-        family, kind, protocol, _, peer = address
+    def check(peer: tuple[object, ...]) -> None:
         policy.check_address(_numeric_host(peer), dialled_name.get())
+
+    def open_socket(address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, peer = address
+        check(peer)
         return socket.socket(family, kind, protocol)
 
-    return TCPConnector(
-        ssl=ssl_context,
-        resolver=GuardedResolver(policy, resolver),
-        socket_factory=open_socket,
-        keepalive_timeout=KEEPALIVE_S,
-        limit=0,
-    )
+    common: dict[str, Any] = {
+        "ssl": ssl_context,
+        "resolver": GuardedResolver(policy, resolver),
+        "keepalive_timeout": KEEPALIVE_S,
+        "limit": 0,
+    }
+    if proxy is None:
+        return TCPConnector(socket_factory=open_socket, **common)
+    return _TunnellingConnector(proxy, resolver, check, **common)
+
+
+class _TunnellingConnector(TCPConnector):
+    """A pool of connections that begin as tunnels through a proxy."""
+
+    def __init__(
+        self,
+        proxy: EgressProxy,
+        proxy_resolver: AbstractResolver,
+        check: Callable[[tuple[object, ...]], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._egress_proxy = proxy
+        self._proxy_resolver = proxy_resolver
+        self._check = check
+
+    async def _wrap_create_connection(
+        self,
+        *args: Any,
+        addr_infos: list[AddrInfoType],
+        req: ClientRequest,
+        timeout: ClientTimeout,  # noqa: ASYNC109  of the method that this is in the place of
+        client_error: type[Exception] = ClientConnectorError,
+        **kwargs: Any,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Connect to the first address to which there is a tunnel."""
+        peers = [address[4] for address in addr_infos]
+        # The caller comes again with those that are left here: none, all of them are tried now.
+        addr_infos.clear()
+        try:
+            for peer in peers:
+                self._check(peer)
+            async with tunnel(self._egress_proxy, self._proxy_resolver, peers) as sock:
+                # What follows, TLS with the target included, is as over a connection of our own.
+                return await self._wrap_existing_connection(
+                    *args, req=req, timeout=timeout, client_error=client_error, sock=sock, **kwargs
+                )
+        except (BlockedAddress, ProxyFailed) as error:
+            raise client_error(req.connection_key, error) from error
 
 
 def _numeric_host(peer: tuple[object, ...]) -> str:

@@ -12,6 +12,7 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
+from kuueri_grpc.dispatcher.proxy import ProxyFailed
 from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS
 from kuueri_grpc.dispatcher.transport import ConnectionLost
 from kuueri_grpc.domain.target_policy import BlockedAddress
@@ -31,6 +32,7 @@ _REASONS: tuple[tuple[Reason, tuple[type[BaseException], ...]], ...] = (
     (Reason.TIMEOUT, (DeadlineExceeded,)),
     (Reason.BLOCKED_ADDRESS, (BlockedAddress,)),
     (Reason.TOO_MANY_REDIRECTS, (httpx.TooManyRedirects,)),
+    (Reason.CONNECTION_FAILED, (ProxyFailed,)),
     (Reason.DNS, (aiohttp.ClientConnectorDNSError, aiodns.error.DNSError, gaierror)),
     (Reason.TLS, (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError)),
     (Reason.CONNECTION_REFUSED, (ConnectionRefusedError,)),
@@ -88,7 +90,7 @@ def _detail(reason: Reason, link: BaseException, chain: list[BaseException]) -> 
         case Reason.DNS:
             return _dns_detail(chain)
         case _:
-            return _os_detail(chain)
+            return link.detail if isinstance(link, ProxyFailed) else _os_detail(chain)
 
 
 def _tls_detail(chain: list[BaseException]) -> str:

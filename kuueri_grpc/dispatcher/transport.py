@@ -21,6 +21,7 @@ from aiohttp.resolver import AsyncResolver
 from multidict import CIMultiDict
 
 from kuueri_grpc.dispatcher.connector import dialled_name, guarded_connector
+from kuueri_grpc.dispatcher.proxy import EgressProxy
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.ports import NotStarted
 
@@ -56,6 +57,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     Args:
         policy: decides on every host that is asked for and every address that is dialled.
         resolver: resolves names; default: c-ares, which waits for slow name servers without a thread.
+        proxy: what every connection goes through; default: none, also where the environment names one.
         ssl_context: default: the certificates of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
 
     Must be made in a running event loop.
@@ -67,11 +69,12 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         *,
         resolver: AbstractResolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: EgressProxy | None = None,
     ) -> None:
         self._policy = policy
         self._resolver = resolver or AsyncResolver()
         self._session = aiohttp.ClientSession(
-            connector=guarded_connector(policy, self._resolver, ssl_context or _default_ssl_context()),
+            connector=guarded_connector(policy, self._resolver, ssl_context or _default_ssl_context(), proxy),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_PlainRequest,
             response_class=_AbortableResponse,

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 from aiohttp.abc import AbstractResolver
 
-from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
+from kuueri_grpc.dispatcher import EgressProxy, GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.domain.task import HttpMethod, HttpTarget
 from kuueri_grpc.ports import Delivery
@@ -34,12 +34,13 @@ async def dispatching(
     deny: Sequence[str] = (),
     resolver: AbstractResolver | None = None,
     tls: ssl.SSLContext | None = None,
+    proxy: EgressProxy | None = None,
     max_per_host: int = 256,
     max_body_bytes: int = 65_536,
 ) -> AsyncIterator[HttpDispatcher]:
     """Run a dispatcher that may send to these ranges besides public addresses."""
     transport = GuardedTransport(
-        TargetPolicy(allow, deny), resolver=resolver, ssl_context=tls or public_tls()
+        TargetPolicy(allow, deny), resolver=resolver, ssl_context=tls or public_tls(), proxy=proxy
     )
     dispatcher = HttpDispatcher(
         transport, FixedClock(), max_per_host=max_per_host, max_body_bytes=max_body_bytes

@@ -130,6 +130,7 @@ def test_settings_made_directly_read_nothing_from_outside(monkeypatch: pytest.Mo
 
 #: What a rule for targets may be.
 RULES = "expected networks such as 10.0.0.0/8 and names such as hooks.example.com or *.example.com"
+PROXY = "expected http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with both percent-encoded"
 NO_NETWORK = "'bü.example' does not appear to be an IPv4 or IPv6 network"
 
 
@@ -212,6 +213,16 @@ def test_secrets_are_not_shown() -> None:
         (
             {"ALLOW_TARGET": [7]},
             f"ALLOW_TARGET in FILE: {RULES}, one is 7",
+        ),
+        *(
+            ({"EGRESS_PROXY": url}, f"EGRESS_PROXY in FILE: {PROXY}")
+            for url in (
+                "https://proxy:3128",
+                "http://proxy",
+                "http://me:secret@proxy:x",
+                "http://p:1/path",
+                "proxy:1",
+            )
         ),
         (
             {"DENY_TARGET": ["10.1"]},
