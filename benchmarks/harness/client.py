@@ -71,10 +71,12 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Client]:
-    """Register a project and call on its behalf for as long as the block lasts."""
+async def connected(address: str, token: str | None = None) -> AsyncIterator[Client]:
+    """Call on behalf of a project, of a new one unless a token is given, for as long as the block lasts."""
     async with grpc.aio.insecure_channel(address) as channel:
-        registered = await ProjectServiceStub(channel).Register(
-            project_service_pb2.RegisterRequest(email=_PROJECT_ADDRESS), timeout=_CALL_TIMEOUT_S
-        )
-        yield Client(channel, registered.token)
+        if token is None:
+            registered = await ProjectServiceStub(channel).Register(
+                project_service_pb2.RegisterRequest(email=_PROJECT_ADDRESS), timeout=_CALL_TIMEOUT_S
+            )
+            token = registered.token
+        yield Client(channel, token)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.harness.python_target LOG`: answers every request at once and logs it.
+"""`python -m benchmarks.harness.python_target LOG DELAY_S`: logs every request, and answers it after a delay.
 
 The log is that of the nginx target: arrival (s), task, attempt. It prints its port when it is ready. HTTP is
 read no further than a target needs that only its own server calls: a request with a Content-Length.
@@ -24,8 +24,9 @@ _ATTEMPT = re.compile(rb"\r\nx-kuueri-tasks-attempt: *(\d+)", re.IGNORECASE)
 class _Connection(asyncio.Protocol):
     """One kept-alive connection; requests on it may come in pieces, or several at once."""
 
-    def __init__(self, log: BinaryIO) -> None:
+    def __init__(self, log: BinaryIO, delay_s: float) -> None:
         self._log = log
+        self._delay_s = delay_s
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
@@ -55,14 +56,20 @@ class _Connection(asyncio.Protocol):
                 attempt[1] if attempt else b"-",
             )
         )
-        if self._transport is not None:
+        if self._delay_s:
+            asyncio.get_running_loop().call_later(self._delay_s, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(_ANSWER)
 
 
-async def _serve(path: Path) -> None:
+async def _serve(path: Path, delay_s: float) -> None:
     loop = asyncio.get_running_loop()
     with path.open("wb", buffering=1 << 20) as log:
-        server = await loop.create_server(lambda: _Connection(log), "127.0.0.1", 0, backlog=_BACKLOG)
+        server = await loop.create_server(lambda: _Connection(log, delay_s), "127.0.0.1", 0, backlog=_BACKLOG)
         print(server.sockets[0].getsockname()[1], flush=True)
         while True:
             await asyncio.sleep(_FLUSH_S)
@@ -70,4 +77,4 @@ async def _serve(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(Path(sys.argv[1])))
+    uvloop.run(_serve(Path(sys.argv[1]), float(sys.argv[2])))

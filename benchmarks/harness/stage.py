@@ -46,18 +46,31 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(options: Options) -> AsyncIterator[Stage]:
+async def staged(options: Options, *, target_delay_s: float = 0.0) -> AsyncIterator[Stage]:
     """Set up, and take away what was set up."""
+    async with (
+        prepared(options, target_delay_s=target_delay_s) as (directory, target),
+        opened(options, directory, target) as stage,
+    ):
+        yield stage
+
+
+@contextlib.asynccontextmanager
+async def prepared(options: Options, *, target_delay_s: float = 0.0) -> AsyncIterator[tuple[Path, Target]]:
+    """Make the directory, and the target, of one server or of several one after the other."""
     with tempfile.TemporaryDirectory(prefix="kuueri-bench-") as name:
         directory = Path(name)
-        async with (
-            receiving(options.target, directory) as target,
-            serving(options, directory) as server,
-            connected(server.address) as client,
-        ):
-            stage = Stage(directory, server, target, client)
-            await _warm_up(stage)
-            yield stage
+        async with receiving(options.target, directory, delay_s=target_delay_s) as target:
+            yield directory, target
+
+
+@contextlib.asynccontextmanager
+async def opened(options: Options, directory: Path, target: Target) -> AsyncIterator[Stage]:
+    """Start a server on an empty store, with a project, and warm it up."""
+    async with serving(options, directory) as server, connected(server.address) as client:
+        stage = Stage(directory, server, target, client)
+        await _warm_up(stage)
+        yield stage
 
 
 async def _warm_up(stage: Stage) -> None:

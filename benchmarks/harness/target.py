@@ -72,12 +72,12 @@ def nginx_path() -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def receiving(kind: TargetKind, directory: Path) -> AsyncIterator[Target]:
-    """Run a target for as long as the block lasts."""
+async def receiving(kind: TargetKind, directory: Path, *, delay_s: float = 0.0) -> AsyncIterator[Target]:
+    """Run a target for as long as the block lasts. `delay_s`: how long it takes to answer, in Python only."""
     log = directory / "arrivals.log"
     log.touch()
     if kind == "python":
-        arguments = [*python_module("benchmarks.harness.python_target"), log]
+        arguments = [*python_module("benchmarks.harness.python_target"), log, str(delay_s)]
         async with running("target", arguments, directory) as child:
             yield Target(child, int(await child.line(_READY_TIMEOUT_S)), log)
         return
