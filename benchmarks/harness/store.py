@@ -38,12 +38,14 @@ class StoreProbe:
 
     async def snapshot(self) -> None:
         """Have a snapshot made now and return when it is, so that none falls into what is measured next."""
-        before = self.info("persistence")["rdb_last_save_time"]
-        # The time has whole seconds: two snapshots within one could not be told apart.
-        await asyncio.sleep(1)
+        await self._quiet()
         self._client.bgsave()
+        await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Return when the store writes neither a snapshot nor its append-only file anew."""
         while True:
             state = self.info("persistence")
-            if not state["rdb_bgsave_in_progress"] and state["rdb_last_save_time"] > before:
+            if not (state["rdb_bgsave_in_progress"] or state["aof_rewrite_in_progress"]):
                 return
             await asyncio.sleep(_SNAPSHOT_POLL_S)
