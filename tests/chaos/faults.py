@@ -54,6 +54,8 @@ async def kill_the_store(world: World, draw: random.Random) -> None:
     world.store.kill()
     await _let_pass(draw.uniform(0, 2))
     await world.store.start()
+    # The next fault may have to talk to it.
+    await world.store.loaded()
 
 
 async def freeze_the_store(world: World, draw: random.Random) -> None:

@@ -83,6 +83,12 @@ class Valkey:
                     writer.close()
                     return
 
+    async def loaded(self) -> None:
+        """Return when it has read its data."""
+        async with asyncio.timeout(PATIENCE_S), self.client() as client:
+            while (await client.info("persistence"))["loading"]:
+                await asyncio.sleep(_PROBE_S)
+
     def kill(self) -> None:
         """End it as a crash does."""
         process, self._process = self._process, None
