@@ -38,6 +38,7 @@ from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
+from kuueri_grpc.process.collector import settle_collector
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.loops import running
@@ -283,6 +284,7 @@ async def _run(
         if not await stop.comes_before(process.monitor.caught_up()):
             if server is not None:
                 await server.start()
+            settle_collector()
             process.health.mend(Part.SERVER)
             on_ready(None if server is None else shown(settings.host, server.port))
             await stop.wait()

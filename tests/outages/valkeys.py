@@ -86,7 +86,7 @@ class Valkey:
     async def loaded(self) -> None:
         """Return when it has read its data."""
         async with asyncio.timeout(PATIENCE_S), self.client() as client:
-            while (await client.info("persistence"))["loading"]:
+            while (await client.info("persistence"))["loading"]:  # noqa: ASYNC110  nobody signals it
                 await asyncio.sleep(_PROBE_S)
 
     def kill(self) -> None:
