@@ -18,6 +18,7 @@ from typing import Any
 
 from kuueri_grpc import __version__
 from kuueri_grpc.config import Settings
+from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.dispatcher import EgressProxy, GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.target_policy import TargetPolicy
@@ -45,21 +46,23 @@ from kuueri_grpc.process.loops import running
 from kuueri_grpc.process.observed import Unobserved, admin_address, observed
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, stop_signals
-from kuueri_grpc.process.store import open_store
+from kuueri_grpc.process.store import OpenStore, open_store
 from kuueri_grpc.service.certificates import CertificateError, CertificateFiles
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
 from kuueri_grpc.store.backlog import RedisBacklogReader
 from kuueri_grpc.store.clock import StoreClock
-from kuueri_grpc.store.connection import StoreAddress, UnfitStore
+from kuueri_grpc.store.connection import UnfitStore
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.instances import RedisInstanceRegistry
+from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.probe import RedisStoreProbe, await_store
 from kuueri_grpc.store.projects import RedisProjectStore
 from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.signals import RedisSignalBus
 from kuueri_grpc.store.tasks import RedisTaskStore
+from kuueri_grpc.store.vault import Vault
 from kuueri_grpc.telemetry.endpoint import AdminAddress
 from kuueri_grpc.telemetry.log import configure_logging, set_instance
 
@@ -109,7 +112,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
                 if address is not None:
                     on_ready(address)
 
-            await _serve(settings, store.address, admin_address(settings), stop, ready, reuse_port=False)
+            await _serve(settings, store, admin_address(settings), stop, ready, reuse_port=False)
 
 
 async def work(
@@ -125,14 +128,13 @@ async def work(
     configure_logging(settings.level, settings.log_format)
     if settings.redis_url is None:
         raise StartError("a worker needs a store that is there already")
-    timeout_ms = settings.database.redis.timeout_ms
-    address = StoreAddress(settings.redis_url.get_secret_value(), timeout_ms=timeout_ms)
-    await _serve(settings, address, admin, stop, lambda _: on_ready(), reuse_port=True)
+    async with open_store(settings, stop) as store:
+        await _serve(settings, store, admin, stop, lambda _: on_ready(), reuse_port=True)
 
 
 async def _serve(
     settings: Settings,
-    address: StoreAddress,
+    store: OpenStore,
     admin: AdminAddress | None,
     stop: Stop,
     on_ready: Callable[[str | None], None],
@@ -143,7 +145,7 @@ async def _serve(
     try:
         async with (
             observed(admin) as observation,
-            _compose(settings, address, stop, observation.telemetry) as process,
+            _compose(settings, store, stop, observation.telemetry) as process,
         ):
             await _run(settings, process, observation, stop, on_ready, reuse_port=reuse_port)
     except _StoppedEarly:
@@ -154,11 +156,6 @@ async def _serve(
 
 def _refuse_what_is_not_in_force(settings: Settings) -> None:
     """Refuse settings that promise what this version does not do."""
-    if settings.service.crypto.key is not None:
-        raise StartError(
-            "SERVICE.CRYPTO.KEY is set, but this version does not encrypt tasks at rest yet; "
-            "remove it to store them as they are"
-        )
     if settings.module.throttler.limit:
         raise StartError(
             "MODULE.THROTTLER.LIMIT is set, but this version does not throttle calls yet; remove it"
@@ -167,10 +164,10 @@ def _refuse_what_is_not_in_force(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _compose(
-    settings: Settings, address: StoreAddress, stop: Stop, telemetry: Telemetry
+    settings: Settings, store: OpenStore, stop: Stop, telemetry: Telemetry
 ) -> AsyncIterator[_Process]:
     """Wire one process. What it opened is closed at the end; nothing runs yet."""
-    partitions = settings.database.partitions
+    partitions, address, vault = settings.database.partitions, store.address, Vault(store.keyring)
     instance = secrets.token_urlsafe(9)
     set_instance(instance)
     queue_limit = settings.service.queue.limit
@@ -186,15 +183,15 @@ async def _compose(
         client = await stack.enter_async_context(address.connect())
         signals_client = await stack.enter_async_context(address.connect_for_signals())
         checks_client = await stack.enter_async_context(address.connect_for_checks())
-        probe = RedisStoreProbe(checks_client, client, partitions)
+        probe = RedisStoreProbe(checks_client, client, partitions, store.keyring)
         if await stop.comes_before(await_store(probe, address.location)):
             raise _StoppedEarly
         health = Health()
         health.fail(Part.SERVER, "it is starting", logging.DEBUG)
         runner = ScriptRunner(client, store_settings, telemetry)
         clock = StoreClock()
-        tasks = RedisTaskStore(runner, store_settings)
-        execution = RedisExecutionStore(runner, store_settings, clock)
+        tasks = RedisTaskStore(runner, store_settings, vault)
+        execution = RedisExecutionStore(runner, store_settings, clock, vault, KeyRegistry(client))
         bus = RedisSignalBus(signals_client, partitions, instance, telemetry)
         transport = GuardedTransport(_target_policy(settings), proxy=_egress_proxy(settings))
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
@@ -209,11 +206,15 @@ async def _compose(
         )
         watches = WatchHub(tasks, bus, engine_settings.heartbeat_ms)
         monitor = StoreMonitor(probe, bus, scheduler, watches, health, telemetry)
-        project_store = RedisProjectStore(client, runner, partitions, queue_limit)
+        project_store = RedisProjectStore(client, runner, partitions, queue_limit, vault)
         authenticator = Authenticator(project_store, clock)
         projects = Projects(project_store, authenticator, revocations)
         membership = Membership(
-            RedisInstanceRegistry(client), attempts, scheduler, _announced(settings, instance), partitions
+            RedisInstanceRegistry(client),
+            attempts,
+            scheduler,
+            _announced(settings, instance, store.keyring),
+            partitions,
         )
         yield _Process(
             attempts=attempts,
@@ -243,7 +244,7 @@ def _egress_proxy(settings: Settings) -> EgressProxy | None:
     return None if url is None else EgressProxy.parse(url.get_secret_value())
 
 
-def _announced(settings: Settings, instance: str) -> Instance:
+def _announced(settings: Settings, instance: str, keyring: Keyring) -> Instance:
     return Instance(
         instance_id=instance,
         version=__version__,
@@ -253,6 +254,7 @@ def _announced(settings: Settings, instance: str) -> Instance:
         start_time_ms=time.time_ns() // 1_000_000,
         in_flight=0,
         partitions=0,
+        keys=keyring.ids,
     )
 
 

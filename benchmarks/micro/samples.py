@@ -3,6 +3,7 @@
 import base64
 
 from benchmarks.harness import workload
+from kuueri_grpc.crypto.keyring import EncryptionKey, Keyring
 from kuueri_grpc.domain.outcome import answered
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Backoff, Growth, RetryPolicy, Task, TaskSpec
@@ -15,6 +16,7 @@ URL = "http://127.0.0.1:8080/hook"
 NOW_MS = 1_700_000_000_000
 LIMITS = Limits()
 SIGNING_SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+KEYRING = Keyring((EncryptionKey("bench1", bytes(32)),))
 RETRY = RetryPolicy(max_retries=5, backoff=Backoff(growth=Growth.EXPONENTIAL, jitter=0.5))
 SUCCESS = answered(200, latency_ms=12)
 ERROR = answered(503, latency_ms=12)

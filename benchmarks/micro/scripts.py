@@ -21,10 +21,12 @@ from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.embedded import EmbeddedValkey
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.projects import RedisProjectStore
 from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.tasks import RedisTaskStore
+from kuueri_grpc.store.vault import Vault
 
 _PROJECT = "bench"
 _QUEUE_LIMIT = 10_000_000
@@ -76,15 +78,15 @@ async def _stores(directory: Path) -> AsyncIterator[_Stores]:
     settings = StoreSettings()
     partitions = settings.partitions
     async with EmbeddedValkey(directory) as embedded, StoreAddress(embedded.url).connect() as client:
-        await initialise(client, partitions)
-        runner = ScriptRunner(client, settings)
-        projects = RedisProjectStore(client, runner, partitions, _QUEUE_LIMIT)
+        await initialise(client, partitions, samples.KEYRING)
+        runner, vault = ScriptRunner(client, settings), Vault(samples.KEYRING)
+        projects = RedisProjectStore(client, runner, partitions, _QUEUE_LIMIT, vault)
         await projects.create("bench@example.com", "key", b"digest", samples.SIGNING_SECRET, _PROJECT)
         yield _Stores(
             embedded.pid,
             client,
-            RedisTaskStore(runner, settings),
-            RedisExecutionStore(runner, settings, StoreClock()),
+            RedisTaskStore(runner, settings, vault),
+            RedisExecutionStore(runner, settings, StoreClock(), vault, KeyRegistry(client)),
             keys.partition_of(_PROJECT, partitions),
         )
 

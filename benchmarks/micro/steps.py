@@ -13,6 +13,7 @@ from kuueri_grpc.pb import task_service_pb2
 from kuueri_grpc.service.convert import to_task
 from kuueri_grpc.service.requests import read_subscribe
 from kuueri_grpc.store import codec
+from kuueri_grpc.store.vault import Vault
 
 _EVENT = b'{"n":2,"t":1700000000000,"e":"DISPATCHED","a":1}'
 
@@ -24,6 +25,10 @@ def steps() -> dict[str, Callable[[], object]]:
     spec, task = samples.spec(), samples.task()
     response = task_service_pb2.SubscribeResponse(task=to_task(task))
     packed_request, packed_policy = codec.pack_request(spec.target), codec.pack_policy(spec)
+    vault = Vault(samples.KEYRING)
+    sealed_request = vault.seal_request("project", spec.task_id, spec.target)
+    secret = vault.seal_signing("project", samples.SIGNING_SECRET)
+    sealed_signing = codec.pack_signing([(secret, None)]).encode()
     unsigned, signed = samples.delivery(signed=False), samples.delivery(signed=True)
     return {
         "pb: parse SubscribeRequest": lambda: task_service_pb2.SubscribeRequest.FromString(wire),
@@ -32,6 +37,9 @@ def steps() -> dict[str, Callable[[], object]]:
         "pb: serialise SubscribeResponse": response.SerializeToString,
         "store.codec.pack_request": lambda: codec.pack_request(spec.target),
         "store.codec.pack_policy": lambda: codec.pack_policy(spec),
+        "store.vault.seal_request": lambda: vault.seal_request("project", spec.task_id, spec.target),
+        "store.vault.open_request": lambda: vault.open_request("project", spec.task_id, sealed_request),
+        "store.vault.live_signing": lambda: vault.live_signing("project", sealed_signing, samples.NOW_MS),
         "store.codec.unpack_request": lambda: codec.unpack_request(packed_request),
         "store.codec.unpack_policy": lambda: codec.unpack_policy(packed_policy),
         "store.codec.event": lambda: codec.event(spec.task_id, _EVENT),

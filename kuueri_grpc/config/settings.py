@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from kuueri_grpc.config.edge import ModuleSettings, TlsSettings
 from kuueri_grpc.config.section import Section
 from kuueri_grpc.config.targets import TargetRule, check_proxy_url, parse_rules
+from kuueri_grpc.crypto.keyring import Keyring
 
 ENV_PREFIX = "TASKS_"
 ENV_DELIMITER = "__"
@@ -45,7 +46,27 @@ class CryptoSettings(Section):
     """Encryption at rest."""
 
     key: SecretStr | None = None
-    """Key that tasks' requests are encrypted with; unset stores them as they are."""
+    """Keys that requests and signing secrets are sealed with, `id:base64` as `kuueri keys generate` makes
+    them, separated by commas, or a list: the first seals what is new, each opens what it has sealed. Unset,
+    the embedded store makes one of its own; an external one needs it."""
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _join(cls, key: object) -> object:
+        is_list = isinstance(key, list | tuple) and all(isinstance(item, str) for item in key)
+        return ",".join(key) if is_list else key  # type: ignore[arg-type]  # a list of strings, as was checked
+
+    @field_validator("key")
+    @classmethod
+    def _check_keys(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            _ = Keyring.parse(key.get_secret_value())  # its error is a ValueError that shows no key
+        return key
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The keys; None where none is set."""
+        return None if self.key is None else Keyring.parse(self.key.get_secret_value())
 
 
 class ServiceSettings(Section):
@@ -124,6 +145,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
         env_prefix=ENV_PREFIX,
         env_nested_delimiter=ENV_DELIMITER,
         env_ignore_empty=True,

@@ -109,6 +109,10 @@ class HttpTarget:
     follow_redirects: bool = False
 
 
+#: Stands for a request that is kept and cannot be read; no request is like it.
+UNREADABLE_TARGET = HttpTarget("")
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """All of a task that its owner chose; it never changes after Subscribe."""

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     RUN_NOW = "RUN_NOW"
     BY_REQUEST = "BY_REQUEST"
     HANDED_BACK = "HANDED_BACK"
+    UNREADABLE = "UNREADABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ _FAILURES = {
     Reason.TOO_MANY_REDIRECTS: "too many redirects",
     Reason.INVALID_RESPONSE: "the answer was not valid HTTP",
     Reason.INTERNAL: "the request could not be sent",
+    Reason.UNREADABLE: "what the store keeps of the task cannot be read",
 }
 
 _ENDINGS = {
@@ -89,6 +91,7 @@ _ENDINGS = {
     Reason.RETRY_WINDOW_OVER: "the next retry would start after the retry policy's max_duration",
     Reason.NOT_RETRYABLE: "the retry policy does not retry this status code",
     Reason.POISON: "the worker running it was lost too often",
+    Reason.UNREADABLE: "what the store keeps of it cannot be read",
 }
 
 _PLAIN = {

@@ -165,6 +165,8 @@ class Scheduler:
                 self._telemetry.tasks_poisoned(len(batch.poisoned))
             if batch.expired:
                 self._telemetry.tasks_expired(batch.expired)
+            if batch.unreadable:
+                self._telemetry.tasks_unreadable(len(batch.unreadable))
             for project, task in batch.recovered:
                 _log.warning(
                     "an attempt runs again: whoever had it let its lease run out",

@@ -171,6 +171,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """RECOVERED: the worker was told to stop, waited for the attempt as long as it
     may, then aborted it and gave the task back at once.
     """
+    REASON_UNREADABLE: _Reason.ValueType  # 21
+    """ERRORED and FAILED: what the store keeps of the task cannot be read, because it
+    was damaged or its encryption key is lost; nothing was sent.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why an attempt had no good answer, or why a task moved on as it did."""
@@ -226,6 +230,10 @@ REASON_BY_REQUEST: Reason.ValueType  # 19
 REASON_HANDED_BACK: Reason.ValueType  # 20
 """RECOVERED: the worker was told to stop, waited for the attempt as long as it
 may, then aborted it and gave the task back at once.
+"""
+REASON_UNREADABLE: Reason.ValueType  # 21
+"""ERRORED and FAILED: what the store keeps of the task cannot be read, because it
+was damaged or its encryption key is lost; nothing was sent.
 """
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 

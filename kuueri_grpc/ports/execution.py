@@ -48,8 +48,9 @@ class ClaimBatch:
     """What one partition gave. `next_due_ms`: when to look again (None: nothing is waiting).
 
     Besides the claims it says what else the call did: tasks (project id, task id) whose leases had run out,
-    `recovered` into their queues or `poisoned`, and how many tasks were `expired`. After a lost answer this
-    is not said again.
+    `recovered` into their queues or `poisoned`, how many tasks were `expired`, and which were due and have
+    FAILED with UNREADABLE, because what is kept of them cannot be read. After a lost answer this is not
+    said again.
     """
 
     partition: int
@@ -58,6 +59,7 @@ class ClaimBatch:
     recovered: Sequence[tuple[str, str]] = ()
     poisoned: Sequence[tuple[str, str]] = ()
     expired: int = 0
+    unreadable: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

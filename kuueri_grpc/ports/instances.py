@@ -7,7 +7,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One process. `roles`: what it does (`api`, `scheduler`). `partitions`: how many it looks at first."""
+    """One process. `roles`: what it does (`api`, `scheduler`). `partitions`: how many it looks at first.
+
+    `keys`: ids of the encryption keys that it has, first the one that it seals with.
+    """
 
     instance_id: str
     version: str
@@ -17,6 +20,7 @@ class Instance:
     start_time_ms: int
     in_flight: int
     partitions: int
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,9 @@ class Telemetry:
     def tasks_expired(self, count: int) -> None:
         """Tasks ended as EXPIRED: their start deadline had passed when their turn came."""
 
+    def tasks_unreadable(self, count: int) -> None:
+        """Tasks ended as FAILED: what the store keeps of them cannot be read."""
+
     def attempt_ended(self, project_id: str, queue: str, outcome: Outcome, late_ms: int) -> None:
         """An attempt came to an outcome; it had started `late_ms` after its schedule time."""
 

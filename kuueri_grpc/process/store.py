@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from kuueri_grpc.config import Settings
+from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.process.backoff import RestartBackoff
 from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.keys import embedded_keys, external_keys
 from kuueri_grpc.process.loops import running
 from kuueri_grpc.process.stop import Stop
 from kuueri_grpc.store.connection import StoreAddress
@@ -20,10 +22,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
-    """Where the store is, and what it is called in the line that says that the server is ready."""
+    """Where the store is, what it is called in the line that says that the server is ready, and its keys."""
 
     address: StoreAddress
     description: str
+    keyring: Keyring
 
 
 @contextlib.asynccontextmanager
@@ -31,11 +34,13 @@ async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]
     """Have the store there until the end of the block; the embedded one is restarted when it dies.
 
     Raises:
-        StartError: the embedded store does not start, or keeping it there broke down (which requests `stop`).
+        StartError: the embedded store does not start, there is no key for the store, or keeping it there
+            broke down (which requests `stop`).
     """
     url, timeout_ms = settings.redis_url, settings.database.redis.timeout_ms
     if url is not None:
-        yield OpenStore(StoreAddress(url.get_secret_value(), timeout_ms=timeout_ms), "external store")
+        address = StoreAddress(url.get_secret_value(), timeout_ms=timeout_ms)
+        yield OpenStore(address, "external store", external_keys(settings))
         return
     embedded = EmbeddedValkey(settings.data_dir)
     try:
@@ -45,7 +50,8 @@ async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]
     try:
         async with running([keep_running(embedded)], stop) as failures:
             address = StoreAddress(embedded.url, timeout_ms=timeout_ms)
-            yield OpenStore(address, f"embedded store in {settings.data_dir}")
+            keyring = embedded_keys(settings, embedded.data_dir)
+            yield OpenStore(address, f"embedded store in {settings.data_dir}", keyring)
             if failures:
                 raise StartError(f"the embedded store cannot be kept running: {failures[0]}")
     finally:

@@ -1,6 +1,7 @@
 """Writes answers: domain values to messages, exact to the millisecond."""
 
 from kuueri_grpc.domain.task import (
+    UNREADABLE_TARGET,
     Attempt,
     Backoff,
     HttpTarget,
@@ -50,7 +51,9 @@ def to_task(task: Task) -> task_pb2.Task:
     return message
 
 
-def _to_target(target: HttpTarget) -> task_pb2.HttpTarget:
+def _to_target(target: HttpTarget) -> task_pb2.HttpTarget | None:
+    if target == UNREADABLE_TARGET:
+        return None
     return task_pb2.HttpTarget(
         url=target.url,
         method=HTTP_METHODS.number(target.method),

@@ -9,7 +9,7 @@ that a timeline can be read with any Redis client:
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -35,13 +35,28 @@ FORMAT = 1
 #: A hash as a script returns it: field, value, field, value ...
 Flat = Sequence[bytes]
 
+#: Reads the request that is kept of a task: (project id, task id, what is kept).
+ReadRequest = Callable[[str, str, bytes], HttpTarget]
+
 
 class CorruptRecord(Exception):
-    """A record that this version cannot read."""
+    """A record that cannot be read."""
+
+
+class ForeignRecord(CorruptRecord):
+    """A record that is of another version: an instance of that version can read it."""
+
+
+class KeyElsewhere(CorruptRecord):
+    """A record under a key that is not here: an instance that has it can read it."""
+
+    def __init__(self, message: str, key_id: str) -> None:
+        super().__init__(message)
+        self.key_id = key_id
 
 
 def pack_request(target: HttpTarget) -> bytes:
-    """Return the request part of a task: what is sent, and what will be encrypted."""
+    """Return the request part of a task: what is sent, and what is kept sealed, see `vault`."""
     return _pack(
         (
             FORMAT,
@@ -83,7 +98,16 @@ def pack_policy(spec: TaskSpec) -> bytes:
 
 def unpack_policy(blob: bytes) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
     """Return attempt timeout (ms), schedule, retry and repeat policy. Raises `CorruptRecord`."""
-    timeout_ms, schedule, retry, repeat = _unpack(blob, "policy")
+    fields = _unpack(blob, "policy")
+    try:
+        return _policy(*fields)
+    except (TypeError, ValueError):
+        raise CorruptRecord("a task's policy has other fields than a policy") from None
+
+
+def _policy(
+    timeout_ms: int, schedule: list[Any], retry: list[Any], repeat: list[Any]
+) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
     max_retries, retry_backoff, retry_at_ms, max_duration_ms, codes = retry
     max_repeats, repeat_backoff, repeat_at_ms = repeat
     return (
@@ -125,7 +149,7 @@ def _unpack(blob: bytes, part: str) -> list[Any]:
         case [int(version), *fields] if version == FORMAT:
             return fields
         case [int(version), *_]:
-            raise CorruptRecord(f"a task's {part} has format {version}; this version reads {FORMAT}")
+            raise ForeignRecord(f"a task's {part} has format {version}; this version reads {FORMAT}")
         case _:
             raise CorruptRecord(f"a task's {part} is not a record: {type(values).__name__}")
 
@@ -140,13 +164,13 @@ def pack_pairs(labels: Mapping[str, str]) -> str:
     return json.dumps([text for pair in labels.items() for text in pair])
 
 
-def task(project_id: str, task_id: str, hashes: Sequence[Flat]) -> Task:
+def task(project_id: str, task_id: str, hashes: Sequence[Flat], read_request: ReadRequest) -> Task:
     """Return the task of a snapshot (see `lua/prelude.lua`). Raises `CorruptRecord`."""
     kept, config = _fields(hashes[0]), _fields(hashes[1])
     timeout_ms, schedule, retry, repeat = unpack_policy(config["policy"])
     spec = TaskSpec(
         task_id=task_id,
-        target=unpack_request(config["request"]),
+        target=read_request(project_id, task_id, config["request"]),
         queue=kept["queue"].decode(),
         schedule=schedule,
         retry=retry,
@@ -220,15 +244,14 @@ def feed_entry(last_number: int, flat: Flat) -> list[FeedEvent]:
 
 
 def pack_signing(secrets: Sequence[tuple[str, int | None]]) -> str:
-    """Return signing secrets with their expiry (ms or None), newest first, as they are kept."""
+    """Return sealed signing secrets with their expiry (ms or None), newest first, as they are kept."""
     return json.dumps([{"s": secret, "x": expiry} for secret, expiry in secrets], separators=(",", ":"))
 
 
 def unpack_signing(text: bytes) -> list[tuple[str, int | None]]:
-    """Return what `pack_signing` was given."""
-    return [(kept["s"], kept["x"]) for kept in json.loads(text)]
-
-
-def live_signing(text: bytes, now_ms: int) -> tuple[str, ...]:
-    """Return the secrets to sign with at `now_ms`, newest first."""
-    return tuple(s for s, expiry in unpack_signing(text) if expiry is None or expiry > now_ms)
+    """Return what `pack_signing` was given. Raises `CorruptRecord`."""
+    try:
+        return [(kept["s"], kept["x"]) for kept in json.loads(text)]
+    except (ValueError, KeyError, TypeError):
+        # Not chained: the exception holds the text.
+        raise CorruptRecord("the list of signing secrets is not one") from None

@@ -8,6 +8,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
@@ -19,11 +20,12 @@ from kuueri_grpc.store.cluster_signals import ClusterSignals, SignalClient
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import check_fitness, text
+from kuueri_grpc.store.key_registry import KeyRegistry, check_keys, noted
 from kuueri_grpc.store.topology import ClusterUrl
 
 __all__ = ["SCHEMA", "StoreAddress", "UnfitStore", "initialise"]
 
-SCHEMA = "1"
+SCHEMA = "2"
 _REDIS_PORT = 6379
 #: How long the store may take to answer. Longer than its slowest script by far, and short enough for a
 #: caller to be told, and to try again, before its own deadline.
@@ -100,13 +102,15 @@ class StoreAddress:
         return {name: value for name, value in given.items() if value is not None}
 
 
-async def initialise(client: Commands, partitions: int) -> str:
+async def initialise(client: Commands, partitions: int, keyring: Keyring) -> str:
     """Check the store, initialise an empty one, and return the epoch of its data.
 
-    A store that is initialised already is only read: it may be full, or a replica.
+    A store that is initialised already is only read: it may be full, or a replica. What it does not know yet
+    is the key that this process begins to seal with.
 
     Raises:
-        UnfitStore: it cannot hold tasks safely, or was made with another partition count or schema.
+        UnfitStore: it cannot hold tasks safely, was made with another partition count or
+            schema, or has records that no key here opens.
         StoreUnavailable: it does not answer, or does not take the write that makes an empty one ours.
     """
     with outages_mapped():
@@ -131,7 +135,13 @@ async def initialise(client: Commands, partitions: int) -> str:
             f"{partitions}; set DATABASE.PARTITIONS to {partitions_kept}"
         )
     if schema != SCHEMA:
-        raise UnfitStore(f"the store's schema is {schema!r}; this version reads {SCHEMA!r}")
+        raise UnfitStore(
+            f"the store's schema is {schema!r}; this version reads {SCHEMA!r}; give it an empty store"
+        )
+    in_use = noted(kept)
+    check_keys(in_use, keyring)
+    if keyring.newest.key_id not in in_use:
+        await KeyRegistry(client).note_newest(keyring)
     return epoch
 
 

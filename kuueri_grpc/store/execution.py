@@ -7,18 +7,25 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from kuueri_grpc.domain.decision import Decision
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.domain.state import TaskState, Trigger, next_state
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.ports import Claim, ClaimBatch, Lease, Renewal, Report
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.clock import PartitionClocks, StoreClock
 from kuueri_grpc.store.interruptions import Interruptions
+from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
+from kuueri_grpc.store.vault import Vault
 
 _log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
+#: A claimed row (see `lua/claim.lua`), and why it cannot be read.
+_Unreadable = tuple[Sequence[Any], codec.CorruptRecord]
 
 #: Reports, or leases given back, in one script call: long calls hold up every other client of the store.
 _LEASE_CHUNK = 100
@@ -29,10 +36,19 @@ _SWEEP_CHUNK = 200
 class RedisExecutionStore:
     """`ports.ExecutionStore` on the scripts."""
 
-    def __init__(self, runner: ScriptRunner, settings: StoreSettings, clock: StoreClock) -> None:
+    def __init__(
+        self,
+        runner: ScriptRunner,
+        settings: StoreSettings,
+        clock: StoreClock,
+        vault: Vault,
+        registry: KeyRegistry,
+    ) -> None:
         self._runner = runner
         self._settings = settings
         self._clock = clock
+        self._vault = vault
+        self._registry = registry
         self._clocks = PartitionClocks(clock, settings.partitions, one_server=runner.one_server)
         self._interruptions = Interruptions(settings.regain_ms)
         # A claim id is never used twice: random per process, counted within it.
@@ -76,7 +92,7 @@ class RedisExecutionStore:
                 batches.append(self._nothing_before(partition, self._interruptions.began(partition)))
             else:
                 self._clocks.observe(partition, answer[0])
-                batches.append(_batch(partition, answer, self._clocks))
+                batches.append(await self._batch(partition, answer))
         return batches
 
     async def _look_at_unserved(self, partitions: Iterable[int]) -> list[ClaimBatch]:
@@ -92,6 +108,88 @@ class RedisExecutionStore:
 
     def _nothing_before(self, partition: int, wait_ms: int) -> ClaimBatch:
         return ClaimBatch(partition, [], self._clock.now_ms() + wait_ms)
+
+    async def _batch(self, partition: int, answer: Any) -> ClaimBatch:
+        now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired = answer
+        pairs = iter(flat_secrets)
+        signing = dict(zip(pairs, pairs, strict=True))
+        claims, unreadable = [], []
+        for row in rows:
+            try:
+                claims.append(self._claim(row, signing[row[0]], now_ms))
+            except codec.CorruptRecord as error:
+                unreadable.append((row, error))
+        return ClaimBatch(
+            partition,
+            claims,
+            self._clocks.on_engine(partition, next_due_ms) if next_due_ms >= 0 else None,
+            recovered=[_task_name(name) for name in recovered],
+            poisoned=[_task_name(name) for name in poisoned],
+            expired=expired,
+            unreadable=await self._give_up(unreadable) if unreadable else (),
+        )
+
+    def _claim(self, row: Sequence[Any], signing: bytes, now_ms: int) -> Claim:
+        project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, request, policy = row
+        project_id, task_id = project.decode(), task.decode()
+        timeout_ms, _, retry, repeat = codec.unpack_policy(policy)
+        return Claim(
+            project_id=project_id,
+            task_id=task_id,
+            queue=queue.decode(),
+            token=token.decode(),
+            attempt=attempt,
+            retry_count=retry_count,
+            repeat_count=repeat_count,
+            run_start_ms=run_start,
+            schedule_time_ms=due,
+            timeout_ms=timeout_ms,
+            target=self._vault.open_request(project_id, task_id, request),
+            retry=retry,
+            repeat=repeat,
+            signing_secrets=self._vault.live_signing(project_id, signing, now_ms),
+        )
+
+    async def _give_up(self, rows: Sequence[_Unreadable]) -> list[tuple[str, str]]:
+        """End claimed tasks that nobody can read; return which. The others are not kept waiting for them.
+
+        What another instance may read is left to it: the lease runs out.
+        """
+        ending = []
+        for row, error in rows:
+            left = await self._others_can_read(error)
+            _log.error(
+                "a due task is %s: %s",
+                "left to others" if left else "given up",
+                error,
+                extra={"event": "task_unreadable", "project": row[0].decode(), "task": row[1].decode()},
+            )
+            if not left:
+                ending.append((row, str(error)))
+        reports = [
+            Report(
+                Lease(row[0].decode(), row[1].decode(), row[3].decode()),
+                Outcome(0, reason=Reason.UNREADABLE, detail=detail),
+                Decision(Trigger.FAIL, reason=Reason.UNREADABLE),
+            )
+            for row, detail in ending
+        ]
+        try:
+            applied = await self.report(reports)
+        except StoreUnavailable:
+            return []  # met again when the leases have run out
+        leases = (report.lease for report in reports)
+        return [
+            (lease.project_id, lease.task_id) for lease, done in zip(leases, applied, strict=True) if done
+        ]
+
+    async def _others_can_read(self, error: codec.CorruptRecord) -> bool:
+        if isinstance(error, codec.KeyElsewhere):
+            try:
+                return await self._registry.is_in_use(error.key_id)
+            except StoreUnavailable:
+                return True  # for all that is known
+        return isinstance(error, codec.ForeignRecord)
 
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> Renewal:
         """See `ports.ExecutionStore`."""
@@ -163,52 +261,9 @@ class RedisExecutionStore:
         return groups
 
 
-def _batch(partition: int, answer: Any, clocks: PartitionClocks) -> ClaimBatch:
-    now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired = answer
-    pairs = iter(flat_secrets)
-    signing = {project: codec.live_signing(text, now_ms) for project, text in zip(pairs, pairs, strict=True)}
-    claims = []
-    for row in rows:
-        try:
-            claims.append(_claim(row, signing[row[0]]))
-        except codec.CorruptRecord as error:
-            # The others are not kept waiting for it. Its lease runs out: an instance of another version
-            # may read it, and if none can, it is parked.
-            _log.error("task %s of project %s is left to others: %s", row[1], row[0], error)
-    return ClaimBatch(
-        partition,
-        claims,
-        clocks.on_engine(partition, next_due_ms) if next_due_ms >= 0 else None,
-        recovered=[_task_name(name) for name in recovered],
-        poisoned=[_task_name(name) for name in poisoned],
-        expired=expired,
-    )
-
-
 def _task_name(name: bytes) -> tuple[str, str]:
     project, _, task = name.decode().partition("/")
     return project, task
-
-
-def _claim(row: Sequence[Any], signing_secrets: tuple[str, ...]) -> Claim:
-    project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, request, policy = row
-    timeout_ms, _, retry, repeat = codec.unpack_policy(policy)
-    return Claim(
-        project_id=project.decode(),
-        task_id=task.decode(),
-        queue=queue.decode(),
-        token=token.decode(),
-        attempt=attempt,
-        retry_count=retry_count,
-        repeat_count=repeat_count,
-        run_start_ms=run_start,
-        schedule_time_ms=due,
-        timeout_ms=timeout_ms,
-        target=codec.unpack_request(request),
-        retry=retry,
-        repeat=repeat,
-        signing_secrets=signing_secrets,
-    )
 
 
 def _lease_arguments(lease: Lease) -> list[Argument]:

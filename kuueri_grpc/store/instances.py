@@ -63,4 +63,5 @@ def _instance(text: bytes | str) -> Instance:
     """Read what an instance, maybe of another version, said of itself."""
     known = {field.name for field in dataclasses.fields(Instance)}
     details = {name: value for name, value in json.loads(text).items() if name in known}
-    return Instance(**details | {"roles": tuple(details["roles"])})
+    lists = {name: tuple(value) for name, value in details.items() if isinstance(value, list)}
+    return Instance(**details | lists)

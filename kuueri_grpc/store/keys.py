@@ -6,11 +6,11 @@ one slot and one script can change them together, on one server and on a cluster
 
 | db | key                              | type   | what                                               |
 |----|----------------------------------|--------|----------------------------------------------------|
-| 0  | `kuueri:store`                   | Hash   | epoch, partitions, schema                          |
+| 0  | `kuueri:store`                   | Hash   | epoch, partitions, schema, ids of the keys in use  |
 | 0  | `{kuueri}:instances`             | ZSet   | live instances by last heartbeat (ms)              |
 | 0  | `{kuueri}:instances:details`     | Hash   | instance -> what it announced (JSON)               |
 | 0  | `kuueri:email:<sha256>`          | String | project id that an e-mail address belongs to       |
-| 0  | `{p}:project:<project>`          | Hash   | the project, `taskInQueue`, its signing secrets    |
+| 0  | `{p}:project:<project>`          | Hash   | the project, `taskInQueue`, its (sealed) secrets   |
 | 0  | `{p}:credentials:<project>`      | Hash   | key id -> token digest, scope, expiry (JSON)       |
 | 0  | `{p}:closed`                     | Set    | projects that are being deleted                    |
 | 1  | `{p}:due`                        | ZSet   | queues by the earliest instant each may dispatch   |
@@ -21,7 +21,7 @@ one slot and one script can change them together, on one server and on a cluster
 | 1  | `{p}:index:<project>`            | ZSet   | task ids by creation (us), for ListTasks           |
 | 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id made                    |
 | 1  | `{p}:claim:<instance>`           | String | id of an instance's latest claim                   |
-| 2  | `{p}:config:<project>/<task>`    | Hash   | request, policies, labels                          |
+| 2  | `{p}:config:<project>/<task>`    | Hash   | request (sealed), policies, labels                 |
 | 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first                               |
 | 3  | `{p}:feed:<project>`             | Stream | the project's latest events, of all its tasks      |
 

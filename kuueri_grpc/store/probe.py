@@ -6,6 +6,7 @@ import time
 
 from redis.exceptions import RedisError
 
+from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
@@ -32,12 +33,14 @@ class RedisStoreProbe:
         checks: the client to look with, see `StoreAddress.connect_for_checks`.
         served: the client that everything else uses; refused its calls while the store is unfit.
         partitions: how many the store must have been initialised with.
+        keyring: keys that must open whatever is in it.
     """
 
-    def __init__(self, checks: Commands, served: Commands, partitions: int) -> None:
+    def __init__(self, checks: Commands, served: Commands, partitions: int, keyring: Keyring) -> None:
         self._checks = checks
         self._served = served
         self._partitions = partitions
+        self._keyring = keyring
         self._epoch: str | None = None
 
     async def check(self) -> str:
@@ -57,7 +60,7 @@ class RedisStoreProbe:
         return epoch
 
     async def _look(self) -> str:
-        epoch = await initialise(self._checks, self._partitions)
+        epoch = await initialise(self._checks, self._partitions, self._keyring)
         with outages_mapped():
             # There is no such field. A write all the same, so it is refused whenever writes are (READONLY,
             # MISCONF, NOREPLICAS), except where memory is short: what frees some is taken then, too.

@@ -19,6 +19,7 @@ from kuueri_grpc.store.deletion import ProjectDeletion
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
+from kuueri_grpc.store.vault import Vault
 
 #: An e-mail address is claimed this long before its project exists; a crash in between frees it again.
 _EMAIL_CLAIM_MS = 60_000
@@ -31,12 +32,15 @@ _REPEAT_ROTATION_MS = 600_000
 class RedisProjectStore:
     """`ports.ProjectStore` on database 0."""
 
-    def __init__(self, client: Commands, runner: ScriptRunner, partitions: int, queue_limit: int) -> None:
+    def __init__(
+        self, client: Commands, runner: ScriptRunner, partitions: int, queue_limit: int, vault: Vault
+    ) -> None:
         self._client = client
         self._runner = runner
         self._partitions = partitions
         self._queue_limit = queue_limit
         self._deletion = ProjectDeletion(client, runner, partitions)
+        self._vault = vault
 
     def _partition(self, project_id: str) -> int:
         return keys.partition_of(project_id, self._partitions)
@@ -55,7 +59,7 @@ class RedisProjectStore:
             # A repeated call after a lost answer finds its own claim.
             if not claimed and await self._client.get(claim) != project_id.encode():
                 raise EmailExists(email)
-        signing = codec.pack_signing([(signing_secret, None)])
+        signing = codec.pack_signing([(self._vault.seal_signing(project_id, signing_secret), None)])
         await self._run("project_create", project_id, email, key_id, pack_credential(digest), signing)
         with outages_mapped():
             await self._client.set(claim, project_id)
@@ -131,7 +135,8 @@ class RedisProjectStore:
 
     async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
         """See `ports.ProjectStore`."""
-        await self._run("rotate_signing", project_id, secret, grace_ms)
+        sealed = self._vault.seal_signing(project_id, secret)
+        await self._run("rotate_signing", project_id, sealed, grace_ms)
 
     async def close(self, project_id: str) -> None:
         """See `ports.ProjectStore`."""

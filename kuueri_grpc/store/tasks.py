@@ -23,6 +23,7 @@ from kuueri_grpc.ports import Cancelled, FeedSlice, NewTask, TaskFilter, TaskPag
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
+from kuueri_grpc.store.vault import Vault
 
 #: Tasks in one script call: long calls hold up every other client of the store.
 _SUBSCRIBE_CHUNK = 100
@@ -35,9 +36,10 @@ _LIST_LOOKS = 2_000
 class RedisTaskStore:
     """`ports.TaskStore` on the scripts."""
 
-    def __init__(self, runner: ScriptRunner, settings: StoreSettings) -> None:
+    def __init__(self, runner: ScriptRunner, settings: StoreSettings, vault: Vault) -> None:
         self._runner = runner
         self._settings = settings
+        self._vault = vault
 
     def _partition(self, project_id: str) -> int:
         return keys.partition_of(project_id, self._settings.partitions)
@@ -58,13 +60,13 @@ class RedisTaskStore:
                 len(chunk),
             ]
             for new in chunk:
-                arguments += _subscribe_arguments(new)
+                arguments += self._subscribe_arguments(project_id, new)
             calls.append((partition, arguments))
         answers = await self._runner.run_many("subscribe", calls)
         return [
             result
             for chunk, answer in zip(chunks, answers, strict=True)
-            for result in _subscribed_chunk(project_id, chunk, answer)
+            for result in self._subscribed_chunk(project_id, chunk, answer)
         ]
 
     async def get(self, project_id: str, task_id: str) -> Task:
@@ -90,14 +92,14 @@ class RedisTaskStore:
                 codec.pack_pairs(where.labels),
             ],
         )
-        tasks = [codec.task(project_id, task_id.decode(), hashes) for task_id, *hashes in snapshots]
+        tasks = [self._task(project_id, task_id.decode(), hashes) for task_id, *hashes in snapshots]
         return TaskPage(tasks, f"{next_score.decode()}/{next_id.decode()}" if next_score else None)
 
     async def cancel(self, project_id: str, task_id: str) -> Cancelled:
         """See `ports.TaskStore`."""
         answer = await self._run("cancel", project_id, task_id)
         snapshot, token, holder, lease_left_ms = answer
-        task = codec.task(project_id, task_id, snapshot)
+        task = self._task(project_id, task_id, snapshot)
         if not token:
             return Cancelled(task)
         return Cancelled(task, token.decode(), holder.decode(), lease_left_ms)
@@ -121,7 +123,7 @@ class RedisTaskStore:
     async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:
         """See `ports.TaskStore`."""
         snapshot, first, lines = await self._run("timeline", project_id, task_id, after_sequence, limit)
-        task = codec.task(project_id, task_id, snapshot)
+        task = self._task(project_id, task_id, snapshot)
         if after_sequence and after_sequence + 1 < first:
             raise CursorTooOld(
                 f"events of task {task_id!r} after sequence {after_sequence} are not kept any more; "
@@ -155,7 +157,7 @@ class RedisTaskStore:
 
     async def _command(self, name: str, project_id: str, task_id: str, *more: Argument) -> Task:
         (snapshot,) = await self._run(name, project_id, task_id, *more)
-        return codec.task(project_id, task_id, snapshot)
+        return self._task(project_id, task_id, snapshot)
 
     async def _run(self, name: str, project_id: str, task_id: str, *more: Argument) -> list[Any]:
         answer = await self._runner.run(name, self._partition(project_id), [project_id, task_id, *more])
@@ -169,66 +171,66 @@ class RedisTaskStore:
             case [b"RUNNING", state]:
                 raise TaskRunning(task_id, TaskState(state.decode()), name)
             case _:
-                raise codec.CorruptRecord(f"{name}.lua answered {answer!r}")
+                raise codec.CorruptRecord(f"{name}.lua answered {answer[:1]!r} and {len(answer) - 1} more")
+
+    def _subscribe_arguments(self, project_id: str, new: NewTask) -> list[Argument]:
+        spec, schedule = new.spec, new.spec.schedule
+        due: tuple[str, int] = ("in", schedule.delay_ms or 0)
+        if schedule.at_ms is not None:
+            due = ("at", schedule.at_ms)
+        return [
+            spec.task_id,
+            spec.queue,
+            *due,
+            "" if schedule.start_deadline_ms is None else schedule.start_deadline_ms,
+            self._vault.seal_request(project_id, spec.task_id, spec.target),
+            codec.pack_policy(spec),
+            codec.pack_labels(spec.labels),
+            new.request_id,
+            self._vault.fingerprints(project_id, new.fingerprint) if new.request_id else "",
+        ]
+
+    def _subscribed_chunk(
+        self, project_id: str, chunk: Sequence[NewTask], answer: Sequence[list[Any]]
+    ) -> list[Task | KuueriError]:
+        results: list[Task | KuueriError] = []
+        for new, result in zip(chunk, answer, strict=True):
+            match result:
+                case [b"TWIN", place]:
+                    results.append(results[place - 1])
+                case _:
+                    results.append(self._subscribed(project_id, new, result))
+        return results
+
+    def _subscribed(self, project_id: str, new: NewTask, result: list[Any]) -> Task | KuueriError:
+        match result:
+            case [b"OK", create_time_ms, due_ms]:
+                return Task(
+                    project_id,
+                    new.spec,
+                    TaskState.SCHEDULED,
+                    create_time_ms=create_time_ms,
+                    schedule_time_ms=due_ms,
+                )
+            case [b"SAME", task_id, snapshot]:
+                return self._task(project_id, task_id.decode(), snapshot)
+            case [b"EXISTS"]:
+                return TaskExists(new.spec.task_id)
+            case [b"REUSED", task_id]:
+                return RequestIdReused(new.request_id, task_id.decode())
+            case [b"QUOTA", limit]:
+                return QuotaExceeded(project_id, limit)
+            case [b"NO_PROJECT"]:
+                return ProjectNotFound(project_id)
+            case _:
+                raise codec.CorruptRecord(f"subscribe.lua answered {result[:1]!r} and {len(result) - 1} more")
+
+    def _task(self, project_id: str, task_id: str, snapshot: Sequence[codec.Flat]) -> Task:
+        return codec.task(project_id, task_id, snapshot, self._vault.show_request)
 
 
 def _new_operation() -> str:
     return secrets.token_urlsafe(9)
-
-
-def _subscribe_arguments(new: NewTask) -> list[Argument]:
-    spec, schedule = new.spec, new.spec.schedule
-    due: tuple[str, int] = ("in", schedule.delay_ms or 0)
-    if schedule.at_ms is not None:
-        due = ("at", schedule.at_ms)
-    return [
-        spec.task_id,
-        spec.queue,
-        *due,
-        "" if schedule.start_deadline_ms is None else schedule.start_deadline_ms,
-        codec.pack_request(spec.target),
-        codec.pack_policy(spec),
-        codec.pack_labels(spec.labels),
-        new.request_id,
-        new.fingerprint,
-    ]
-
-
-def _subscribed_chunk(
-    project_id: str, chunk: Sequence[NewTask], answer: Sequence[list[Any]]
-) -> list[Task | KuueriError]:
-    results: list[Task | KuueriError] = []
-    for new, result in zip(chunk, answer, strict=True):
-        match result:
-            case [b"TWIN", place]:
-                results.append(results[place - 1])
-            case _:
-                results.append(_subscribed(project_id, new, result))
-    return results
-
-
-def _subscribed(project_id: str, new: NewTask, result: list[Any]) -> Task | KuueriError:
-    match result:
-        case [b"OK", create_time_ms, due_ms]:
-            return Task(
-                project_id,
-                new.spec,
-                TaskState.SCHEDULED,
-                create_time_ms=create_time_ms,
-                schedule_time_ms=due_ms,
-            )
-        case [b"SAME", task_id, snapshot]:
-            return codec.task(project_id, task_id.decode(), snapshot)
-        case [b"EXISTS"]:
-            return TaskExists(new.spec.task_id)
-        case [b"REUSED", task_id]:
-            return RequestIdReused(new.request_id, task_id.decode())
-        case [b"QUOTA", limit]:
-            return QuotaExceeded(project_id, limit)
-        case [b"NO_PROJECT"]:
-            return ProjectNotFound(project_id)
-        case _:
-            raise codec.CorruptRecord(f"subscribe.lua answered {result!r}")
 
 
 def _parse_cursor(cursor: str | None) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pydantic import SecretStr
 
 from kuueri_grpc.config import Settings
+from kuueri_grpc.config.settings import CryptoSettings
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.handover import Order, pack_order
@@ -97,7 +98,11 @@ class _Crew:
 
 
 def _for_workers(settings: Settings, store: OpenStore, port: int | None) -> Settings:
-    """Return the settings of one worker: the store is there, and the port known."""
+    """Return the settings of one worker: the store is there with its keys, and the port known."""
     redis = settings.database.redis.model_copy(update={"url": SecretStr(store.address.url), "host": None})
     database = settings.database.model_copy(update={"redis": redis})
-    return settings.model_copy(update={"database": database, "port": port or settings.port, "workers": 1})
+    crypto = CryptoSettings(key=SecretStr(store.keyring.reveal()))
+    service = settings.service.model_copy(update={"crypto": crypto})
+    return settings.model_copy(
+        update={"database": database, "service": service, "port": port or settings.port, "workers": 1}
+    )

@@ -80,6 +80,7 @@ class MetricsTelemetry(Telemetry):
         )
         self._expired = counter("kuueri_tasks_expired", "Tasks whose start deadline had passed.")
         self._poisoned = counter("kuueri_tasks_poisoned", "Tasks failed: their leases ran out too often.")
+        self._unreadable = counter("kuueri_tasks_unreadable", "Tasks failed: what is kept cannot be read.")
         self._attempts = _Children(
             counter("kuueri_attempts", "Attempts that ended, by what they came to.", "outcome")
         )
@@ -133,6 +134,9 @@ class MetricsTelemetry(Telemetry):
 
     def tasks_poisoned(self, count: int) -> None:
         self._poisoned.inc(count)
+
+    def tasks_unreadable(self, count: int) -> None:
+        self._unreadable.inc(count)
 
     def tasks_expired(self, count: int) -> None:
         self._expired.inc(count)

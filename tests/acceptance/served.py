@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from kuueri_grpc.store.embedded import EmbeddedValkey
+from tests.keys import ENVIRONMENT
 
 #: How long anything may take before a test gives up on it: much longer than on a busy machine.
 PATIENCE_S = 60.0
@@ -109,7 +110,8 @@ class Server:
         self.data_dir = directory / "data"
         self.address = ""
         self._options = options
-        self._env = environment(directory, env)
+        external = ENVIRONMENT if "--redis-url" in options else {}
+        self._env = environment(directory, {**external, **(env or {})})
         self._log = directory / "serve.log"
         self._process: CommandProcess | None = None
 

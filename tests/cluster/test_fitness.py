@@ -8,13 +8,14 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from tests.cluster.nodes import Cluster, cluster
+from tests.keys import KEYRING
 
 PARTITIONS = 256
 
 
 async def initialised(url: str) -> str:
     async with StoreAddress(url).connect_for_checks() as client:
-        return await initialise(client, PARTITIONS)
+        return await initialise(client, PARTITIONS, KEYRING)
 
 
 async def test_a_cluster_is_initialised_once(cluster_url: str) -> None:

@@ -29,6 +29,7 @@ from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.probe import RedisStoreProbe
 from kuueri_grpc.store.signals import RedisSignalBus
+from tests.keys import KEYRING
 from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, SUCCESS, Ports, signal_bus
 
 PATIENCE_S = 30
@@ -101,7 +102,7 @@ class SlowAnswers(RedisExecutionStore):
 
     @classmethod
     def of(cls, ports: Ports) -> "SlowAnswers":
-        store = cls(ports.runner, ports.settings, ports.clock)
+        store = cls(*ports.execution_parts)
         store.gate, store.claimed = asyncio.Event(), asyncio.Queue()
         return store
 
@@ -156,7 +157,7 @@ async def instance(
         address = StoreAddress(ports.url)
         checks = await stack.enter_async_context(address.connect_for_checks())
         served = await stack.enter_async_context(address.connect())
-        probe = RedisStoreProbe(checks, served, ports.settings.partitions)
+        probe = RedisStoreProbe(checks, served, ports.settings.partitions, KEYRING)
         monitor = StoreMonitor(probe, bus, scheduler, hub, health)
         authenticator = Authenticator(ports.projects, ports.clock)
         yield Instance(

@@ -103,7 +103,7 @@ class Counting(RedisProjectStore):
 
 @pytest.fixture
 def counting(ports: Ports) -> Counting:
-    return Counting(ports.client, ports.runner, ports.settings.partitions, 1)
+    return Counting(*ports.project_parts)
 
 
 class TestOnePath:
@@ -202,7 +202,7 @@ class TestRemembering:
                 authenticator.forget(project_id)
                 return kept
 
-        store = Overtaken(ports.client, ports.runner, ports.settings.partitions, 1)
+        store = Overtaken(*ports.project_parts)
         authenticator = Authenticator(store, ports.clock)
         assert (await authenticator.authenticate(registered.token)).project_id == project_id
 

@@ -108,7 +108,7 @@ class TestNothingIsLeft:
                 await self._step()
                 await super().drop(project_id)
 
-        dying = Dying(filled.client, filled.runner, filled.settings.partitions, 1)
+        dying = Dying(*filled.project_parts)
         doomed = Projects(dying, alone.authenticator, alone.revocations)
         try:
             await doomed.delete(PROJECT)

@@ -20,7 +20,7 @@ class SlowReports(RedisExecutionStore):
 
     @classmethod
     def of(cls, ports: Ports) -> "SlowReports":
-        store = cls(ports.runner, ports.settings, ports.clock)
+        store = cls(*ports.execution_parts)
         store.gate, store.asked = asyncio.Event(), asyncio.Event()
         return store
 

@@ -166,7 +166,7 @@ async def test_an_outage_does_not_abort_what_is_in_flight(
                 raise StoreUnavailable("not now")
             return await super().renew(leases, lease_ms)
 
-    store = Unavailable(ports.runner, ports.settings, ports.clock)
+    store = Unavailable(*ports.execution_parts)
     async with (
         instance(ports, lease_ms=LEASE_MS, execution=store) as here,
         running(here.keeper.run(), here.reporter.run()),

@@ -62,7 +62,7 @@ async def test_an_outage_does_not_end_it(ports: Ports, unheard: Instance) -> Non
                 raise StoreUnavailable("not now")
             await super().sweep()
 
-    store = Unavailable(ports.runner, ports.settings, ports.clock)
+    store = Unavailable(*ports.execution_parts)
     async with running(Maintenance(store, unheard.scheduler, unheard.projects, INTERVAL_MS).run()):
         while store.outages:
             await ports.until(await ports.now_ms() + 1)

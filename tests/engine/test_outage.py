@@ -175,7 +175,7 @@ async def test_what_changed_while_it_loaded_its_data_is_caught_up_with(
             return await super().next_due()
 
     await ports.subscribe(spec("a"))
-    loading = Loading(ports.runner, ports.settings, ports.clock)
+    loading = Loading(*ports.execution_parts)
     async with (
         instance(ports, execution=loading) as here,
         running(here.switchboard.run(), here.monitor.run(), here.scheduler.run(), here.reporter.run()),

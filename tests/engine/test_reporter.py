@@ -28,7 +28,7 @@ class Observed(RedisExecutionStore):
 
     @classmethod
     def of(cls, ports: Ports) -> "Observed":
-        store = cls(ports.runner, ports.settings, ports.clock)
+        store = cls(*ports.execution_parts)
         store.batches, store.outages = [], 0
         store.called, store.gate = asyncio.Event(), asyncio.Event()
         store.gate.set()

@@ -26,7 +26,7 @@ class Counted(RedisExecutionStore):
 
     @classmethod
     def of(cls, ports: Ports, outages: int = 0) -> "Counted":
-        store = cls(ports.runner, ports.settings, ports.clock)
+        store = cls(*ports.execution_parts)
         store.limits, store.outages = [], outages
         return store
 

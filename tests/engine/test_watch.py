@@ -199,7 +199,7 @@ class SlowReads(RedisTaskStore):
 
 class TestNoGap:
     async def test_events_between_the_snapshot_and_the_live_part(self, ports: Ports, here: Instance) -> None:
-        store = SlowReads(ports.runner, ports.settings)
+        store = SlowReads(*ports.task_parts)
         hub = WatchHub(store, here.bus, HOUR_MS)
         here.switchboard._watches = hub
         store.meanwhile = lambda: toggle(ports)
@@ -215,7 +215,7 @@ class TestNoGap:
         await watch.leave()
 
     async def test_the_last_event_right_after_the_snapshot(self, ports: Ports, here: Instance) -> None:
-        store = SlowReads(ports.runner, ports.settings)
+        store = SlowReads(*ports.task_parts)
         hub = WatchHub(store, here.bus, HOUR_MS)
         here.switchboard._watches = hub
         store.meanwhile = lambda: ports.tasks.cancel(PROJECT, "a")  # type: ignore[assignment, return-value]

@@ -40,7 +40,7 @@ class Counted(RedisTaskStore):
 
     @classmethod
     def of(cls, ports: Ports) -> "Counted":
-        store = cls(ports.runner, ports.settings)
+        store = cls(*ports.task_parts)
         store.reads = []
         return store
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from kuueri_grpc.ports import UnfitStore
+from kuueri_grpc.store.connection import SCHEMA
 from kuueri_grpc.store.fitness import check_version
 from tests.acceptance.caller import register
 from tests.acceptance.served import PATIENCE_S, command, environment
+from tests.keys import ENVIRONMENT
 from tests.outages.calls import refused_by_outage, task_to
 from tests.outages.conftest import System
 from tests.outages.servers import logged, serving
@@ -25,7 +27,7 @@ async def refused_start(directory: Path, url: str) -> str:
         subprocess.run,
         [command("kuueri"), "serve", "--port", "0", "--workers", "1", "--redis-url", url],
         cwd=directory,
-        env=environment(directory),
+        env=environment(directory, ENVIRONMENT),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -59,7 +61,7 @@ async def test_a_cluster_with_one_database_refuses_to_start(tmp_path: Path, valk
 
 async def test_other_partition_count_refuses_to_start(tmp_path: Path, valkey: Valkey) -> None:
     async with valkey.client() as store:
-        await store.hset("kuueri:store", mapping={"epoch": "e", "partitions": 12, "schema": "1"})
+        await store.hset("kuueri:store", mapping={"epoch": "e", "partitions": 12, "schema": SCHEMA})
     said = await refused_start(tmp_path, valkey.url)
     assert "initialised with 12 partitions, this server is set to 256; set DATABASE.PARTITIONS to 12" in said
 

@@ -34,6 +34,7 @@ from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.probe import RedisStoreProbe
 from kuueri_grpc.store.projects import RedisProjectStore
@@ -41,6 +42,7 @@ from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.signals import RedisSignalBus
 from kuueri_grpc.store.tasks import RedisTaskStore
+from tests.keys import KEYRING, VAULT
 
 PARTITIONS = 4
 QUEUE_LIMIT = 1_000
@@ -107,10 +109,11 @@ async def serving(
         address = StoreAddress(store_url)
         client = await stack.enter_async_context(address.connect())
         for_signals = await stack.enter_async_context(address.connect_for_signals())
-        await initialise(client, PARTITIONS)
+        await initialise(client, PARTITIONS, KEYRING)
         settings, clock = StoreSettings(partitions=PARTITIONS, feed_cap=feed_cap), StoreClock()
         runner = ScriptRunner(client, settings)
-        tasks, execution = RedisTaskStore(runner, settings), RedisExecutionStore(runner, settings, clock)
+        tasks = RedisTaskStore(runner, settings, VAULT)
+        execution = RedisExecutionStore(runner, settings, clock, VAULT, KeyRegistry(client))
         dispatcher = HttpDispatcher(GuardedTransport(TargetPolicy()), clock)
         stack.push_async_callback(dispatcher.aclose)
         attempts = Attempts(dispatcher, Reporter(execution), clock, max_in_flight=1)
@@ -121,9 +124,9 @@ async def serving(
         health = Health()
         scheduler = Scheduler(execution, attempts, revocations, clock, EngineSettings(), instance, health)
         checks = await stack.enter_async_context(address.connect_for_checks())
-        probe = RedisStoreProbe(checks, client, PARTITIONS)
+        probe = RedisStoreProbe(checks, client, PARTITIONS, KEYRING)
         monitor = StoreMonitor(probe, bus, scheduler, watches, health)
-        project_store = RedisProjectStore(client, runner, PARTITIONS, queue_limit)
+        project_store = RedisProjectStore(client, runner, PARTITIONS, queue_limit, VAULT)
         authenticator = Authenticator(project_store, clock)
         switchboard = Switchboard(bus, scheduler, watches, revocations, monitor, authenticator)
         await _hear(stack, switchboard, monitor)

@@ -16,11 +16,14 @@ from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.projects import RedisProjectStore
 from kuueri_grpc.store.scripts import ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.signals import RedisSignalBus
 from kuueri_grpc.store.tasks import RedisTaskStore
+from kuueri_grpc.store.vault import Vault
+from tests.keys import KEYRING, VAULT
 from tests.store import raw
 
 PROJECT = "project0000000000"
@@ -52,6 +55,21 @@ class Ports:
     tasks: RedisTaskStore
     execution: RedisExecutionStore
     projects: RedisProjectStore
+
+    @property
+    def task_parts(self) -> tuple[ScriptRunner, StoreSettings, Vault]:
+        """What a `RedisTaskStore` like `tasks` is made of."""
+        return self.runner, self.settings, VAULT
+
+    @property
+    def execution_parts(self) -> tuple[ScriptRunner, StoreSettings, StoreClock, Vault, KeyRegistry]:
+        """What a `RedisExecutionStore` like `execution` is made of."""
+        return self.runner, self.settings, self.clock, VAULT, KeyRegistry(self.client)
+
+    @property
+    def project_parts(self) -> tuple[Commands, ScriptRunner, int, int, Vault]:
+        """What a `RedisProjectStore` like `projects` is made of."""
+        return self.client, self.runner, self.settings.partitions, QUEUE_LIMIT, VAULT
 
     async def now_ms(self) -> int:
         seconds, microseconds = await self.client.time()
@@ -140,7 +158,7 @@ def report(lease: Lease, trigger: Trigger, wait_ms: int = HOUR_MS) -> Report:
 async def connected(url: str, settings: StoreSettings) -> AsyncIterator[Ports]:
     """Open the ports of a store; close them at the end."""
     async with StoreAddress(url, timeout_ms=settings.call_timeout_ms).connect() as client:
-        await initialise(client, settings.partitions)
+        await initialise(client, settings.partitions, KEYRING)
         runner, clock = ScriptRunner(client, settings), StoreClock()
         yield Ports(
             url,
@@ -148,9 +166,9 @@ async def connected(url: str, settings: StoreSettings) -> AsyncIterator[Ports]:
             settings,
             runner,
             clock,
-            RedisTaskStore(runner, settings),
-            RedisExecutionStore(runner, settings, clock),
-            RedisProjectStore(client, runner, settings.partitions, QUEUE_LIMIT),
+            RedisTaskStore(runner, settings, VAULT),
+            RedisExecutionStore(runner, settings, clock, VAULT, KeyRegistry(client)),
+            RedisProjectStore(client, runner, settings.partitions, QUEUE_LIMIT, VAULT),
         )
 
 

@@ -10,6 +10,7 @@ from kuueri_grpc.ports import TaskFilter
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, UnfitStore, initialise
+from tests.keys import KEYRING
 from tests.store.ports import PROJECT, Ports, spec
 
 
@@ -20,40 +21,40 @@ async def client(store_url: str) -> AsyncIterator[Commands]:
 
 
 async def test_the_epoch_is_the_store_s_for_as_long_as_its_data(client: Commands) -> None:
-    first = await initialise(client, 4)
-    assert await initialise(client, 4) == first
+    first = await initialise(client, 4, KEYRING)
+    assert await initialise(client, 4, KEYRING) == first
 
     await client.flushall()
 
-    assert await initialise(client, 4) not in ("", first)
+    assert await initialise(client, 4, KEYRING) not in ("", first)
 
 
 async def test_many_processes_agree_on_one_epoch(client: Commands) -> None:
-    epochs = await asyncio.gather(*(initialise(client, 4) for _ in range(20)))
+    epochs = await asyncio.gather(*(initialise(client, 4, KEYRING) for _ in range(20)))
 
     assert len(set(epochs)) == 1
 
 
 async def test_the_number_of_partitions_is_the_store_s(client: Commands) -> None:
-    await initialise(client, 4)
+    await initialise(client, 4, KEYRING)
 
     with pytest.raises(UnfitStore, match=r"initialised with 4 partitions.*set to 8.*PARTITIONS to 4"):
-        await initialise(client, 8)
+        await initialise(client, 8, KEYRING)
 
 
 async def test_another_schema_is_not_read(client: Commands) -> None:
-    await initialise(client, 4)
+    await initialise(client, 4, KEYRING)
     await client.hset(keys.STORE, "schema", "99")
 
     with pytest.raises(UnfitStore, match="schema is '99'"):
-        await initialise(client, 4)
+        await initialise(client, 4, KEYRING)
 
 
 async def test_a_store_that_evicts_is_refused(client: Commands) -> None:
     await client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(UnfitStore, match=r"allkeys-lru.*noeviction"):
-            await initialise(client, 4)
+            await initialise(client, 4, KEYRING)
     finally:
         await client.config_set("maxmemory-policy", "noeviction")
 
@@ -61,7 +62,7 @@ async def test_a_store_that_evicts_is_refused(client: Commands) -> None:
 async def test_a_store_that_is_not_there_is_an_outage() -> None:
     async with StoreAddress("unix:///nowhere/valkey.sock").connect() as client:
         with pytest.raises(StoreUnavailable):
-            await initialise(client, 4)
+            await initialise(client, 4, KEYRING)
 
 
 def test_a_password_is_not_shown() -> None:

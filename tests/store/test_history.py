@@ -11,9 +11,11 @@ from kuueri_grpc.domain.timeline import EventType
 from kuueri_grpc.ports import NewTask, TaskFilter
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import DAY_MS, StoreSettings
+from tests.keys import VAULT
 from tests.store.drive import drive
 from tests.store.ports import PROJECT, Ports, spec
 
@@ -104,7 +106,9 @@ class TestExpiry:
         await ports.until(await ports.now_ms() + HISTORY_MS + 1)
         runner = Noting(ports.client, ports.settings)
 
-        await RedisExecutionStore(runner, ports.settings, ports.clock).sweep()
+        await RedisExecutionStore(
+            runner, ports.settings, ports.clock, VAULT, KeyRegistry(ports.client)
+        ).sweep()
 
         assert runner.answers == [[200, 0, 0, 0], [200], [50]]
         assert not ports.raw().names_with(":ended")

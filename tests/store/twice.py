@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 from kuueri_grpc.domain.errors import KuueriError
 from kuueri_grpc.ports import ClaimBatch
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.projects import RedisProjectStore
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.tasks import RedisTaskStore
+from tests.keys import VAULT
 from tests.store.ports import HOUR_MS, QUEUE_LIMIT, Ports
 from tests.store.raw import RawStore
 
@@ -59,9 +61,9 @@ class Twice:
         self.ports = replace(
             ports,
             runner=runner,
-            tasks=RedisTaskStore(runner, settings),
-            execution=RedisExecutionStore(runner, settings, ports.clock),
-            projects=RedisProjectStore(ports.client, runner, settings.partitions, QUEUE_LIMIT),
+            tasks=RedisTaskStore(runner, settings, VAULT),
+            execution=RedisExecutionStore(runner, settings, ports.clock, VAULT, KeyRegistry(ports.client)),
+            projects=RedisProjectStore(ports.client, runner, settings.partitions, QUEUE_LIMIT, VAULT),
         )
         self._runner.begin()
 

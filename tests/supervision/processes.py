@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kuueri_grpc.store.embedded import EmbeddedValkey
 from tests.acceptance.served import PATIENCE_S, environment
+from tests.keys import ENVIRONMENT
 
 READY = re.compile(r"kuueri is ready(?: on (\S+:\d+))?")
 
@@ -119,13 +120,14 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Start `kuueri serve` on a free port; leave nothing of it behind, whatever becomes of the test."""
     data_dir = directory / name
+    external = ENVIRONMENT if "--redis-url" in options else {}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kuueri_grpc.cli", "serve", "--data-dir", str(data_dir)),
         *(() if "--port" in options else ("--port", "0")),
         *("--allow-target", "127.0.0.0/8"),
         *options,
         cwd=directory,
-        env=environment(directory, env),
+        env=environment(directory, {**external, **(env or {})}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

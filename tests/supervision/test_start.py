@@ -1,10 +1,12 @@
 """What keeps a server from starting ends it at once, with the reason."""
 
+import json
 import socket
 from pathlib import Path
 
 import pytest
 
+from tests.keys import KEYRING
 from tests.supervision.processes import all_gone, proc, serving
 
 pytestmark = pytest.mark.timeout(240)
@@ -58,10 +60,12 @@ async def test_a_data_directory_of_another_server(tmp_path: Path) -> None:
 async def test_secrets_are_neither_in_arguments_nor_in_the_environment(tmp_path: Path, store: str) -> None:
     """Beyond where the operator has put them: here, into a file."""
     config = tmp_path / "config.json"
-    config.write_text('{"DATABASE": {"REDIS": {"URL": "STORE"}}}'.replace("STORE", store))
+    database, key = {"REDIS": {"URL": store}}, KEYRING.reveal()
+    config.write_text(json.dumps({"DATABASE": database, "SERVICE": {"CRYPTO": {"KEY": key}}}))
     async with serving(tmp_path, "--workers", "2", "--config", str(config)) as served:
         await served.ready()
         for pid in served.workers():
             for name in ("cmdline", "environ"):
                 assert store.encode() not in proc(pid, name)
+                assert key.partition(":")[2].encode() not in proc(pid, name)
         await served.stop()

@@ -85,6 +85,7 @@ async def test_numbers_are_what_happened(tmp_path: Path, target: Target, workers
             "kuueri_leases_lost_total",
             "kuueri_tasks_expired_total",
             "kuueri_tasks_poisoned_total",
+            "kuueri_tasks_unreadable_total",
             "kuueri_attempts_recovered_total",
             "kuueri_reports_stale_total",
             "kuueri_store_errors_total",

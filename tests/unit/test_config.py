@@ -10,9 +10,12 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from kuueri_grpc.config import ConfigError, Settings, load_settings
+from kuueri_grpc.crypto.keyring import EncryptionKey
+from tests.example import EXAMPLE, filled_example
+from tests.keys import KEYRING
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -102,9 +105,8 @@ def test_keys_of_the_file_are_read_in_either_case() -> None:
     assert (settings.port, settings.database.redis.host) == (1, "store")
 
 
-def test_the_example_names_every_key_and_loads() -> None:
-    example = REPOSITORY / "resource/config/config.example.json"
-    load_settings(config_file=example)
+def test_the_example_names_every_key_and_loads(tmp_path: Path) -> None:
+    load_settings(config_file=filled_example(tmp_path))
 
     def keys(section: type[BaseModel]) -> dict[str, object]:
         below = {name: field.annotation for name, field in section.model_fields.items()}
@@ -116,7 +118,7 @@ def test_the_example_names_every_key_and_loads() -> None:
     def shape(node: object) -> object:
         return {key: shape(value) for key, value in node.items()} if isinstance(node, dict) else None
 
-    assert shape(json.loads(example.read_text())) == keys(Settings)
+    assert shape(json.loads(EXAMPLE.read_text())) == keys(Settings)
 
 
 def test_settings_made_directly_read_nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +175,30 @@ def test_history_comes_before_its_older_name() -> None:
 def test_secrets_are_not_shown() -> None:
     settings = Settings.model_validate(
         {
-            "service": {"crypto": {"key": "hidden"}},
+            "service": {"crypto": {"key": KEYRING.reveal()}},
             "database": {"redis": {"url": "redis://:hidden@h", "password": "hidden"}},
         }
     )
-    assert "hidden" not in f"{settings!r} {settings} {settings.redis_url!r} {settings.model_dump_json()}"
+    shown = f"{settings!r} {settings} {settings.redis_url!r} {settings.model_dump_json()}"
+    assert "hidden" not in shown
+    assert KEYRING.reveal().partition(":")[2] not in shown
+
+
+def test_keys_come_as_text_or_as_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [EncryptionKey.generate().reveal() for _ in range(3)]
+    file = write({"SERVICE": {"CRYPTO": {"KEY": keys}}})
+    listed = load_settings(config_file=file).service.crypto.keyring
+    assert listed is not None
+    assert [key.reveal() for key in listed.keys] == keys
+    assert load_settings({"service.crypto.key": ",".join(keys)}).service.crypto.keyring == listed
+    monkeypatch.setenv("TASKS_SERVICE__CRYPTO__KEY", " ".join(keys))
+    assert load_settings().service.crypto.keyring == listed
+
+
+def test_no_model_shows_what_does_not_fit() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"service": {"crypto": {"key": "hidden"}}})
+    assert "hidden" not in str(caught.value)
 
 
 # --- faults -----------------------------------------------------------------------------------

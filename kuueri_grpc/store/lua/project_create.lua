@@ -1,6 +1,6 @@
 #!lua
 -- project_create.lua: make a project with its first credential and signing secret.
--- ARGS: project, email, key id, credential (JSON), signing secrets (JSON)
+-- ARGS: project, email, key id, credential (JSON), signing secrets (JSON, each sealed)
 -- Returns: {'OK'}
 -- Idempotent: the project id is random and made by the caller; the same call again writes the same.
 local project = ARGS[1]

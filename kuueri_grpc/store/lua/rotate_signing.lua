@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- rotate_signing.lua: sign with a new secret, with the former one beside it for a grace time.
--- ARGS: project, secret, grace (ms)
+-- ARGS: project, secret (sealed), grace (ms)
 -- Returns: {'OK'} | {'MISSING'}
--- Idempotent: a secret that is the newest already changes nothing.
+-- Idempotent: a secret that is the newest already, as it was sealed, changes nothing.
 local project, secret, grace = ARGS[1], ARGS[2], tonumber(ARGS[3])
 
 use(AUTHORISATION_DB)

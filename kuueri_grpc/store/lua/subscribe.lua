@@ -2,7 +2,8 @@
 -- subscribe.lua: accept tasks of one project.
 -- ARGS: project, operation, queue limit, request_id ttl (ms), number of tasks, then for each:
 --       id, queue, due kind ('at'|'in'), due (ms), start deadline (ms or ''), request, policy,
---       labels (JSON or ''), request_id (or ''), fingerprint
+--       labels (JSON or ''), request_id (or ''), fingerprints (the first is kept; a request_id may have
+--       been kept with any)
 -- Returns: for each task {status, ...}:
 --       {'OK', create, due} | {'SAME', task id, snapshot} | {'EXISTS'} | {'REUSED', task id} |
 --       {'TWIN', place of the item of this call with the same request_id} | {'QUOTA', limit} | {'NO_PROJECT'}
@@ -22,7 +23,7 @@ known_projects[project] = exists and true or false
 local accepted = {} -- ids of this call: their writes are not made yet
 local requests = {} -- request_id -> {what is kept of it, place in this call}
 
-local function earlier_request(request_id, fingerprint)
+local function earlier_request(request_id, fingerprints)
   use(EXECUTION_DB)
   local twin = requests[request_id]
   local made = twin and twin[1] or call('GET', REQUEST .. project .. '/' .. request_id)
@@ -31,7 +32,7 @@ local function earlier_request(request_id, fingerprint)
   end
   local separator = string.find(made, ' ', 1, true)
   local task_id = string.sub(made, 1, separator - 1)
-  if string.sub(made, separator + 1) ~= fingerprint then
+  if not string.find(fingerprints, string.sub(made, separator + 1), 1, true) then
     return { 'REUSED', task_id }
   end
   if twin then
@@ -58,12 +59,12 @@ end
 
 local function accept(i, at)
   local id, queue_name = ARGS[at], ARGS[at + 1]
-  local request_id, fingerprint = ARGS[at + 8], ARGS[at + 9]
+  local request_id, fingerprints = ARGS[at + 8], ARGS[at + 9]
   if not exists then
     return { 'NO_PROJECT' }
   end
   local name = project .. '/' .. id
-  local earlier = request_id ~= '' and earlier_request(request_id, fingerprint) or taken(id, name)
+  local earlier = request_id ~= '' and earlier_request(request_id, fingerprints) or taken(id, name)
   if earlier then
     return earlier
   end
@@ -93,7 +94,7 @@ local function accept(i, at)
   in_queue = in_queue + 1
   accepted[id] = true
   if request_id ~= '' then
-    local made = id .. ' ' .. fingerprint
+    local made = id .. ' ' .. string.match(fingerprints, '%S+')
     requests[request_id] = { made, i }
     write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. request_id, made, 'PX', request_ttl)
   end

@@ -11,6 +11,7 @@ ENDINGS = (
     Reason.RETRY_WINDOW_OVER,
     Reason.NOT_RETRYABLE,
     Reason.POISON,
+    Reason.UNREADABLE,
 )
 
 
@@ -26,6 +27,7 @@ EVENTS = [
     an_event(EventType.SUCCEEDED, attempt=2, status_code=204, latency_ms=12),
     an_event(EventType.ERRORED, attempt=2, status_code=503, latency_ms=12, reason=Reason.HTTP_STATUS),
     *(an_event(EventType.ERRORED, attempt=2, latency_ms=12, reason=reason) for reason in FAILURES),
+    an_event(EventType.ERRORED, attempt=2, latency_ms=0, reason=Reason.UNREADABLE),
     an_event(EventType.RETRY_SCHEDULED, attempt=2, next_time_ms=1_800_000_005_000),
     an_event(EventType.REPEAT_SCHEDULED, attempt=2, next_time_ms=1_800_000_005_000),
     an_event(EventType.PAUSED, reason=Reason.BY_REQUEST),

@@ -6,23 +6,23 @@ import pytest
 
 from kuueri_grpc.config import Settings, load_settings
 from kuueri_grpc.process.handover import Answer, Order, pack_answer, pack_order, unpack_answer, unpack_order
+from tests.example import filled_example
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 
-
-def test_settings_arrive_whole_with_their_secrets() -> None:
+def test_settings_arrive_whole_with_their_secrets(tmp_path: Path) -> None:
     settings = load_settings(
         {
             "allow_target": ["10.0.0.0/8", "fd00::/8", "pay.internal"],
             "database.redis.password": "top secret\n",
         },
-        REPOSITORY / "resource/config/config.example.json",
+        filled_example(tmp_path),
     )
     line = pack_order(Order(settings))
     assert line.count(b"\n") == 1
     received = unpack_order(line).settings
     assert received == settings
     assert received.redis_url == settings.redis_url
+    assert received.service.crypto.keyring == settings.service.crypto.keyring
 
 
 def test_what_was_not_set_stays_unset() -> None:
