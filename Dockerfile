@@ -23,7 +23,8 @@ ENV PATH=/opt/kuueri/bin:$PATH \
     TASKS_DATA_DIR=/var/lib/kuueri
 USER kuueri
 # It listens beyond the container, so it starts with certificates (TASKS_TLS__CERT, TASKS_TLS__KEY) or, where the
-# network is your own, with TASKS_INSECURE=true.
+# network is your own, with TASKS_INSECURE=true; and with TASKS_ADMIN_TOKEN, which Register needs then, or, to try it out,
+# with TASKS_LEVEL=DEVELOPMENT.
 # config.json is looked for in resource/config below this directory.
 WORKDIR /home/kuueri
 VOLUME /var/lib/kuueri

@@ -102,7 +102,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     Raises:
         StartError: the store or the port cannot be used, or a part of the server broke down.
     """
-    configure_logging(settings.level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
     with stop_signals() as stop:
         async with open_store(settings, stop) as store:
@@ -125,7 +125,7 @@ async def work(
     Raises:
         StartError: see `serve`.
     """
-    configure_logging(settings.level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     if settings.redis_url is None:
         raise StartError("a worker needs a store that is there already")
     async with open_store(settings, stop) as store:
@@ -306,6 +306,7 @@ async def _tell_health_checks(health: Health, server: GrpcServer) -> None:
 
 async def _build_server(settings: Settings, process: _Process, reuse_port: bool) -> GrpcServer:
     limits = Limits(max_body_bytes=settings.module.http.max_body_length, targets=_target_policy(settings))
+    admin_token = settings.admin_token
     return await build_server(
         process.engine,
         limits,
@@ -313,6 +314,7 @@ async def _build_server(settings: Settings, process: _Process, reuse_port: bool)
         port=settings.port,
         reuse_port=reuse_port,
         certificates=_certificate_files(settings),
+        admin_token=None if admin_token is None else admin_token.get_secret_value(),
     )
 
 

@@ -19,6 +19,7 @@ from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
+ADMIN_TOKEN_VARIABLE = "KUUERI_ADMIN_TOKEN"  # noqa: S105  the name of a variable
 #: A call without an answer ends after this long.
 CALL_TIMEOUT_S = 30.0
 #: A stream is taken for dead when a ping has no answer. The server's heartbeat comes every 15 s, so a
@@ -54,6 +55,19 @@ def resolve_connection(address: str, token_option: str | None, notice: Callable[
     if warning := file.exposure():
         notice(warning)
     return Connection(address, _header_value(kept.token, str(file.path)), str(file.path))
+
+
+def admin_connection(address: str, admin_token_option: str | None) -> Connection:
+    """Take the admin token of the server from the option, else the environment, else none.
+
+    Raises:
+        CliError: It cannot be one.
+    """
+    if admin_token_option:
+        return Connection(address, _header_value(admin_token_option, "--admin-token"), "--admin-token")
+    if token := os.environ.get(ADMIN_TOKEN_VARIABLE):
+        return Connection(address, _header_value(token, ADMIN_TOKEN_VARIABLE), ADMIN_TOKEN_VARIABLE)
+    return Connection(address)
 
 
 def _header_value(token: str, source: str) -> str:

@@ -75,11 +75,33 @@ class CredentialsFile:
 
     def replace_token(self, address: str, project_id: str, token: str) -> bool:
         """Put a new token in the place of a kept project's; return False if the project is not kept."""
-        if project_id not in self._read().get(_key(address), {"projects": {}})["projects"]:
+        return self._replace_secret(address, project_id, "token", token)
+
+    def replace_signing_secret(self, address: str, project_id: str, secret: str) -> bool:
+        """Put a new signing secret in the place of a kept project's; return False if it is not kept."""
+        return self._replace_secret(address, project_id, "signing_secret", secret)
+
+    def _replace_secret(self, address: str, project_id: str, name: str, secret: str) -> bool:
+        if not self._keeps(address, project_id):
             return False
         with self._update() as servers:
-            servers[_key(address)]["projects"][project_id]["token"] = token
+            servers[_key(address)]["projects"][project_id][name] = secret
         return True
+
+    def remove(self, address: str, project_id: str) -> None:
+        """Forget a project, if it is kept; of its server, the one kept last is the current one then."""
+        if not self._keeps(address, project_id):
+            return
+        with self._update() as servers:
+            server = servers[_key(address)]
+            del server["projects"][project_id]
+            if not server["projects"]:
+                del servers[_key(address)]
+            elif server["current"] == project_id:
+                server["current"] = list(server["projects"])[-1]
+
+    def _keeps(self, address: str, project_id: str) -> bool:
+        return project_id in self._read().get(_key(address), {"projects": {}})["projects"]
 
     def use(self, address: str, project_id: str) -> ProjectCredentials:
         """Make a kept project the current one of its server."""

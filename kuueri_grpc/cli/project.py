@@ -1,36 +1,30 @@
-"""`kuueri project`: register one, look at it, change its token, choose among the kept ones."""
+"""`kuueri project`: register one, look at it, choose among the kept ones, delete it."""
 
-import shlex
+import sys
 from typing import Annotated
 
 import typer
 
-from kuueri_grpc.cli.client import Client, Connection
+from kuueri_grpc.cli.client import ADMIN_TOKEN_VARIABLE, Client, Connection, admin_connection
 from kuueri_grpc.cli.credentials import CredentialsFile, ProjectCredentials
-from kuueri_grpc.cli.errors import CliError
+from kuueri_grpc.cli.errors import CliError, usage_error
 from kuueri_grpc.cli.help import SectionedCommand
 from kuueri_grpc.cli.instants import format_local
-from kuueri_grpc.cli.options import (
-    DEFAULT_ADDRESS,
-    TOKEN_VARIABLE,
-    Address,
-    Json,
-    Token,
-    address_flag,
-    duration_option,
-)
+from kuueri_grpc.cli.keeping import Export, export_line, told_of_keeping
+from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token
 from kuueri_grpc.cli.output import Output, make_console, print_pairs, to_document
+from kuueri_grpc.cli.rotation import rotate_signing_secret, rotate_token
+from kuueri_grpc.cli.tokens import tokens
 from kuueri_grpc.cli.transport import secured
-from kuueri_grpc.pb.project_service_pb2 import GetProjectRequest, RegisterRequest, RotateTokenRequest
+from kuueri_grpc.pb.project_pb2 import Project
+from kuueri_grpc.pb.project_service_pb2 import DeleteProjectRequest, GetProjectRequest, RegisterRequest
 
 app = typer.Typer(rich_markup_mode=None)
-project = typer.Typer(rich_markup_mode=None, help="Register a project, look at it, change its token.")
+project = typer.Typer(
+    rich_markup_mode=None, help="Register a project, look at it, change its tokens, delete it."
+)
 app.add_typer(project, name="project")
 
-Export = Annotated[
-    bool,
-    typer.Option("--export", help='Print `export KUUERI_TOKEN=...` alone, for eval "$(...)".'),
-]
 NoSave = Annotated[bool, typer.Option("--no-save", help="Do not keep the credentials in the file.")]
 
 
@@ -40,12 +34,23 @@ def register(
     email: Annotated[str, typer.Option("--email", metavar="EMAIL", help="E-mail address of its owner.")],
     export: Export = False,
     no_save: NoSave = False,
+    admin_token: Annotated[
+        str | None,
+        typer.Option(
+            "--admin-token",
+            metavar="TOKEN",
+            help=f"Admin token of the server, where it has one; else that in {ADMIN_TOKEN_VARIABLE}.",
+        ),
+    ] = None,
     as_json: Json = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Make a project and keep its credentials. Its token and signing secret are shown this once."""
-    with Client(Connection(address)) as client:
-        made = client.call(client.projects.Register, RegisterRequest(email=email))
+    with Client(admin_connection(address, admin_token)) as client:
+        try:
+            made = client.call(client.projects.Register, RegisterRequest(email=email))
+        except CliError as error:
+            raise _hinted(error, client.connection) from None
     credentials = ProjectCredentials(
         made.project.project_id, made.project.email, made.token, made.signing_secret
     )
@@ -63,14 +68,22 @@ def register(
         output.document({**to_document(made), "credentials_file": kept_in})
     else:
         _show_credentials(credentials, export)
-        output.notice(_keeping(address, kept_in, before))
+        output.notice(told_of_keeping(address, kept_in, before))
     if failure:
         raise failure
 
 
-@project.command("show", cls=SectionedCommand)
+def _hinted(error: CliError, connection: Connection) -> CliError:
+    if error.code == "UNAUTHENTICATED":
+        came = f"that from {connection.token_source} is not it" if connection.token else "none was given"
+        error.hint = f"--admin-token or {ADMIN_TOKEN_VARIABLE} give the server's TASKS_ADMIN_TOKEN; {came}"
+    return error
+
+
+@project.command("show", cls=SectionedCommand, hidden=True)
+@project.command("get", cls=SectionedCommand)
 @secured
-def show(as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None) -> None:
+def get(as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None) -> None:
     """Show the project that the token belongs to."""
     output = Output(as_json)
     with Client.open(address, token, output.notice) as client:
@@ -84,44 +97,6 @@ def show(as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token
             ("created", format_local(project.create_time.ToMilliseconds())),
             ("tasks in queue", f"{project.task_in_queue} of {project.task_in_queue_limit}"),
         )
-
-
-@project.command("rotate-token", cls=SectionedCommand)
-@secured
-def rotate_token(
-    grace: Annotated[
-        int | None, duration_option("--grace", "How long the old tokens stay valid; 0 if not given.")
-    ] = None,
-    export: Export = False,
-    as_json: Json = False,
-    address: Address = DEFAULT_ADDRESS,
-    token: Token = None,
-) -> None:
-    """Make a new token and let the old ones run out.
-
-    It is shown this once, and kept in the place of the old one.
-    """
-    output = Output(as_json)
-    request = RotateTokenRequest()
-    if grace is not None:
-        request.grace.FromMilliseconds(grace)
-    with Client.open(address, token, output.notice) as client:
-        project_id = client.call(client.projects.GetProject, GetProjectRequest()).project.project_id
-        made = client.call(client.projects.RotateToken, request)
-    file = CredentialsFile()
-    failure, is_kept = None, False
-    try:
-        is_kept = file.replace_token(address, project_id, made.token)
-    except CliError as error:
-        failure = error
-    kept_in = str(file.path) if is_kept else None
-    if as_json:
-        output.document({**to_document(made), "credentials_file": kept_in})
-    else:
-        typer.echo(_export(made.token) if export else made.token)
-        output.notice(_keeping(address, kept_in, None))
-    if failure:
-        raise failure
 
 
 @project.command("use", cls=SectionedCommand)
@@ -139,10 +114,52 @@ def use(
         output.line(f"{address}  {credentials.project_id}  {credentials.email}")
 
 
+project.command("rotate-token", cls=SectionedCommand)(rotate_token)
+project.command("rotate-signing-secret", cls=SectionedCommand)(rotate_signing_secret)
+project.add_typer(tokens, name="token")
+
+
+@project.command("delete", cls=SectionedCommand)
+@secured
+def delete(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = None,
+) -> None:
+    """Delete the project that the token belongs to: its tasks, their history and its tokens, for good."""
+    output = Output(as_json)
+    with Client.open(address, token, output.notice) as client:
+        found = client.call(client.projects.GetProject, GetProjectRequest()).project
+        if not yes:
+            _confirm(found)
+        client.call(client.projects.DeleteProject, DeleteProjectRequest())
+    try:
+        CredentialsFile().remove(address, found.project_id)
+    except CliError as error:
+        # It is gone all the same; the token that is still kept opens nothing.
+        output.notice(error.message)
+    if as_json:
+        output.document({"project_id": found.project_id, "email": found.email, "deleted": True})
+    else:
+        output.line(f"{found.project_id}  {found.email}  deleted")
+
+
+def _confirm(found: Project) -> None:
+    question = (
+        f"Delete project {found.project_id} ({found.email}) with its {found.task_in_queue} tasks in queue, "
+        "all history and all tokens?"
+    )
+    if not sys.stdin.isatty():
+        raise usage_error(f"nobody can be asked: {question}", hint="--yes deletes without asking")
+    if not typer.confirm(question, err=True):
+        raise CliError("not deleted")
+
+
 def _show_credentials(credentials: ProjectCredentials, export: bool) -> None:
     """With `export`, standard output has the shell command alone, and the rest goes to standard error."""
     if export:
-        typer.echo(_export(credentials.token))
+        typer.echo(export_line(credentials.token))
     console = make_console(stderr=export)
     print_pairs(
         console,
@@ -151,16 +168,3 @@ def _show_credentials(credentials: ProjectCredentials, export: bool) -> None:
         *([] if export else [("token", credentials.token)]),
         ("signing secret", credentials.signing_secret),
     )
-
-
-def _export(token: str) -> str:
-    return f"export {TOKEN_VARIABLE}={shlex.quote(token)}"
-
-
-def _keeping(address: str, kept_in: str | None, before: str | None) -> str:
-    if kept_in is None:
-        return "not kept in a file; it is not shown again"
-    text = f"kept in {kept_in} and used for {address} from now on"
-    if before is None:
-        return text
-    return f"{text}; `kuueri project use {before}{address_flag(address)}` goes back to the project before"

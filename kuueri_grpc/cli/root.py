@@ -16,7 +16,7 @@ COMMANDS = {
     "instances": ("instances", "List the processes that serve a store, with what each is doing."),
     "demo": ("demo.command", "See one task from subscribe to its last event, on a server of its own."),
     "target": ("target.command", "Run an HTTP server to send tasks to, with scripted answers."),
-    "project": ("project", "Register a project, look at it, change its token."),
+    "project": ("project", "Register a project, look at it, change its tokens, delete it."),
     "subscribe": ("subscribe", "Have an HTTP request made later, with retries and repetitions."),
     "watch": ("watch", "Follow a task live until it ends, or a queue or all tasks until Ctrl-C."),
     "get": ("tasks", "Show a task: its request, its policies, its counters."),

@@ -74,13 +74,19 @@ def _hint(error: grpc.RpcError, reason: str, address: str, token_source: str) ->
             if mark in (error.details() or ""):
                 return hint
         return f"is `kuueri serve` running at {address}? --address or KUUERI_ADDRESS name another place"
-    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        if token_source:
-            return f"the token came from {token_source}; {_REGISTER} gets another one"
-        return f"there is no token for {address}: {_REGISTER} gets one, --token or KUUERI_TOKEN give one"
+    if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return _token_hint(error.code(), address, token_source)
     if reason == "RESUME_TOKEN_TOO_OLD":
         return "watch again without --resume-token"
     return "" if retry_ms is None else f"try again in {format_duration_ms(retry_ms)}"
+
+
+def _token_hint(code: grpc.StatusCode, address: str, token_source: str) -> str:
+    if not token_source:
+        return f"there is no token for {address}: {_REGISTER} gets one, --token or KUUERI_TOKEN give one"
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return f"the token came from {token_source}; `kuueri project token create --scope ...` makes others"
+    return f"the token came from {token_source}; {_REGISTER} gets another one"
 
 
 def _status(error: grpc.RpcError) -> Status | None:

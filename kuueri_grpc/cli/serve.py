@@ -97,7 +97,7 @@ def serve(
     ] = None,
     log_level: Annotated[
         str | None,
-        typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR."),
+        typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR; DEVELOPMENT."),
     ] = None,
     log_format: Annotated[
         str | None,

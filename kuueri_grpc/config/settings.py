@@ -158,8 +158,11 @@ class Settings(BaseSettings):
     tls: TlsSettings = TlsSettings()
     insecure: bool = False
     """Whether gRPC may be served in plain text beyond this machine."""
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe log lines that are written."""
+    admin_token: SecretStr | None = None
+    """Token that Register needs; unset, anybody may register a project who reaches the server, which then
+    listens on a loopback address alone unless LEVEL is DEVELOPMENT."""
+    level: Literal["DEVELOPMENT", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe log lines that are written; DEVELOPMENT is DEBUG, and leaves registration open."""
     log_format: Literal["human", "json"] = "human"
     """Log lines for people, or as JSON, an object per line."""
     admin_host: str = Field("127.0.0.1", min_length=1)
@@ -221,6 +224,19 @@ class Settings(BaseSettings):
         if url is not None:
             check_proxy_url(url.get_secret_value())
         return url
+
+    @field_validator("admin_token")
+    @classmethod
+    def _check_admin_token(cls, token: SecretStr | None) -> SecretStr | None:
+        text = "" if token is None else token.get_secret_value()
+        if not text.isascii() or any(not c.isprintable() or c == " " for c in text):
+            raise ValueError("expected printable ASCII characters without spaces, as metadata can carry them")
+        return token if text else None
+
+    @property
+    def log_level(self) -> str:
+        """Least severe log lines that are written, as the logging module calls it."""
+        return "DEBUG" if self.level == "DEVELOPMENT" else self.level
 
     @property
     def history_ms(self) -> int:

@@ -10,10 +10,10 @@ _log = logging.getLogger(__name__)
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to serve in plain text beyond this machine, unless that was asked for.
+    """Refuse to serve in plain text, or to register anybody, beyond this machine, unless that was asked for.
 
     Raises:
-        StartError: tokens and tasks could be read on their way.
+        StartError: tokens and tasks could be read on their way, or whoever comes along could have tasks run.
     """
     if settings.admin_port is not None and not is_loopback(settings.admin_host):
         _log.warning(
@@ -22,7 +22,10 @@ def check_exposure(settings: Settings) -> None:
             settings.admin_host,
             extra={"event": "admin_exposed"},
         )
-    if "api" not in settings.roles or settings.tls.cert is not None or is_loopback(settings.host):
+    if "api" not in settings.roles or is_loopback(settings.host):
+        return
+    _check_registration(settings)
+    if settings.tls.cert is not None:
         return
     if not settings.insecure:
         raise StartError(
@@ -32,4 +35,21 @@ def check_exposure(settings: Settings) -> None:
         )
     _log.warning(
         "gRPC is in plain text on %s, beyond this machine", settings.host, extra={"event": "plain_text"}
+    )
+
+
+def _check_registration(settings: Settings) -> None:
+    if settings.admin_token is not None:
+        return
+    if settings.level != "DEVELOPMENT":
+        raise StartError(
+            f"registration would be open on {settings.host}, beyond this machine: whoever reaches it could "
+            "make a project and have tasks run; set TASKS_ADMIN_TOKEN (ADMIN_TOKEN in the configuration "
+            "file) to a long random text, which Register needs then, listen on 127.0.0.1, or set LEVEL to "
+            "DEVELOPMENT"
+        )
+    _log.warning(
+        "anybody who reaches %s may register a project: LEVEL is DEVELOPMENT, and there is no ADMIN_TOKEN",
+        settings.host,
+        extra={"event": "open_registration"},
     )

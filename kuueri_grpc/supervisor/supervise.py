@@ -33,7 +33,7 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
     Raises:
         StartError: the store or the port cannot be used, or a worker cannot start.
     """
-    configure_logging(settings.level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
     with stop_signals() as stop:
         async with administered(admin_address(settings), stop) as roster, open_store(settings, stop) as store:

@@ -1,7 +1,8 @@
 """ProjectService over a channel, and the credentials of every call."""
 
 import asyncio
-from collections.abc import Callable
+import hmac
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ from kuueri_grpc.service.admission import REGISTER, SCOPES
 from kuueri_grpc.service.interceptor import API_PREFIX
 from kuueri_grpc.service.server import SERVICES
 from kuueri_grpc.service.times import to_duration
-from tests.service.edge import Caller, Edge
+from tests.service.edge import Caller, Edge, serving
 from tests.service.statuses import Refusal, refusal
 
 
@@ -130,6 +131,55 @@ async def create_token(edge: Edge, owner: Caller, scope: TokenScope.ValueType) -
     assert made.access_token.scope == scope
     assert made.access_token.key_id == made.token.split("_")[1]
     return Caller(owner.project_id, made.token)
+
+
+class TestAdminToken:
+    ADMIN = "an-admin-token-of-this-server"
+
+    @pytest.fixture
+    async def closed(self, store_url: str) -> AsyncIterator[Edge]:
+        """A server that registers for those alone who have its admin token."""
+        async with serving(store_url, admin_token=self.ADMIN) as edge:
+            yield edge
+
+    async def test_registers(self, closed: Edge) -> None:
+        admin = Caller("", self.ADMIN)
+        made = await closed.projects.Register(
+            pb.RegisterRequest(email="ops@example.com"), metadata=admin.metadata
+        )
+        owner = Caller(made.project.project_id, made.token)
+        assert (await get_project(closed, owner)).project.email == "ops@example.com"
+
+    async def test_without_it_nobody_does(self, closed: Edge) -> None:
+        refused = await refusal(closed.projects.Register(pb.RegisterRequest(email="ops@example.com")))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
+        assert refused.text.startswith("this server registers projects for those alone who have its admin")
+
+    @pytest.mark.parametrize("token", ["wrong", "kq_" + "a" * 73, ADMIN[:-1], ADMIN + "x"])
+    async def test_with_another_one_nobody_does(self, closed: Edge, token: str) -> None:
+        request = pb.RegisterRequest(email="ops@example.com")
+        refused = await refusal(closed.projects.Register(request, metadata=Caller("", token).metadata))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+        assert refused.text == "this is not the admin token of this server, which Register needs"
+
+    async def test_is_compared_in_constant_time(self, closed: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+        compared: list[tuple[int, int]] = []
+        compare = hmac.compare_digest
+
+        def noting(kept: bytes, given: bytes) -> bool:
+            compared.append((len(kept), len(given)))
+            return compare(kept, given)
+
+        monkeypatch.setattr(hmac, "compare_digest", noting)
+        request = pb.RegisterRequest(email="ops@example.com")
+        for token in ("x", self.ADMIN + "x"):
+            await refusal(closed.projects.Register(request, metadata=Caller("", token).metadata))
+        assert compared == [(32, 32)] * 2
+
+    async def test_opens_no_project(self, closed: Edge) -> None:
+        admin = Caller("", self.ADMIN)
+        refused = await refusal(closed.projects.GetProject(pb.GetProjectRequest(), metadata=admin.metadata))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
 
 METHODS = [

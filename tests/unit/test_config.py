@@ -225,7 +225,10 @@ def test_no_model_shows_what_does_not_fit() -> None:
             "PORT in FILE: expected a valid integer, unable to parse string as an integer, found 'high'",
         ),
         ({"HOST": ""}, "HOST in FILE: expected to have at least 1 character, found ''"),
-        ({"LEVEL": "loud"}, "LEVEL in FILE: expected 'DEBUG', 'INFO', 'WARNING' or 'ERROR', found 'LOUD'"),
+        (
+            {"LEVEL": "loud"},
+            "LEVEL in FILE: expected 'DEVELOPMENT', 'DEBUG', 'INFO', 'WARNING' or 'ERROR', found 'LOUD'",
+        ),
         ({"MODULE": 1}, "MODULE in FILE: expected an object with keys of HTTP, THROTTLER"),
         (
             {"ALLOW_TARGET": ["10.0.0.1/8"]},
@@ -359,3 +362,32 @@ def test_a_file_that_cannot_be_read() -> None:
 def test_loading_costs_no_cloud_import() -> None:
     code = "import sys, kuueri_grpc.config as c; c.load_settings(); sys.exit('google.cloud' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- registration -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["variable", "file"])
+def test_the_admin_token_comes_from_where_other_secrets_do(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    if source == "variable":
+        monkeypatch.setenv("TASKS_ADMIN_TOKEN", "hidden-token")
+    else:
+        write({"ADMIN_TOKEN": "hidden-token"})
+    settings = load_settings()
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "hidden-token"
+    assert "hidden" not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize("token", ["hidden token", "hidden\n", "hidd\u00e9n"])
+def test_an_admin_token_that_no_client_can_send_is_refused_and_not_shown(token: str) -> None:
+    text = fault(write({"ADMIN_TOKEN": token}))
+    assert "ADMIN_TOKEN in resource/config/config.json: expected printable ASCII" in text
+    assert token not in text
+
+
+def test_development_is_a_level_that_logs_as_debug() -> None:
+    assert load_settings({"level": "development"}).log_level == "DEBUG"
+    assert load_settings({"level": "warning"}).log_level == "WARNING"

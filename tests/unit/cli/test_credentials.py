@@ -173,3 +173,17 @@ def test_the_file_is_json_for_people(file: CredentialsFile) -> None:
     file.save(ADDRESS, credentials("a"))
     document = json.loads(file.path.read_text())
     assert document["servers"][ADDRESS]["projects"]["project-a"]["email"] == "a@example.com"
+
+
+def test_a_removed_project_is_forgotten(file: CredentialsFile) -> None:
+    for name in "abc":
+        file.save(ADDRESS, credentials(name))
+    file.use(ADDRESS, "project-b")
+
+    file.remove(ADDRESS, "project-c")
+    assert file.current(ADDRESS) == credentials("b")
+    file.remove(ADDRESS, "project-b")
+    assert file.current(ADDRESS) == credentials("a")
+    file.remove(ADDRESS, "project-a")
+    assert file.current(ADDRESS) is None
+    file.remove(ADDRESS, "project-a")
