@@ -48,6 +48,7 @@ def delivery(*, signed: bool) -> Delivery:
         repeat_count=0,
         repeat_limit=0,
         schedule_time_ms=NOW_MS,
+        create_time_ms=NOW_MS,
         timeout_ms=300_000,
         target=spec().target,
         signing_secrets=(SIGNING_SECRET,) if signed else (),

@@ -112,8 +112,9 @@ def _rfc3339_seconds(seconds: int) -> bytes:
 
 def _signature(delivery: Delivery, now_ms: int) -> Iterator[_Header]:
     # One id for a run: the first attempt, its retries and any second delivery of them, so that a target
-    # which did the work although its answer was lost recognises the next attempt. The standard wants no
-    # full stop in it, because that delimits what is signed.
-    message_id = f"{delivery.task_id}_{delivery.repeat_count}"
+    # which did the work although its answer was lost recognises the next attempt. A task with the id of one
+    # that was purged is another task: hence the time. The standard wants no full stop in it, because that
+    # delimits what is signed.
+    message_id = f"{delivery.task_id}_{delivery.create_time_ms}_{delivery.repeat_count}"
     signed = sign(message_id, now_ms // 1_000, delivery.target.body, delivery.signing_secrets)
     return ((name.encode(), value.encode()) for name, value in signed)

@@ -217,6 +217,7 @@ def _delivery(claim: Claim) -> Delivery:
         repeat_count=claim.repeat_count,
         repeat_limit=claim.repeat.budget,
         schedule_time_ms=claim.schedule_time_ms,
+        create_time_ms=claim.create_time_ms,
         timeout_ms=claim.timeout_ms,
         target=claim.target,
         signing_secrets=claim.signing_secrets,

@@ -388,10 +388,10 @@ class HttpTarget(_message.Message):
         """Request headers, at most 80 KiB (81,920 bytes) of names and values in all.
         Unset: `content-type: application/json` and `accept: application/json`, each
         sent unless it is set here. Refused: names that are no HTTP token; values with
-        control characters (CR, LF, NUL ...); names that differ in letter case alone;
-        `host`, `content-length`, `transfer-encoding`, `connection` and the other
-        hop-by-hop headers; `user-agent`, `webhook-*` and `x-kuueri-tasks-*`, which the
-        server sets.
+        control characters (CR, LF, NUL ...), or with a space or tab at either end; names
+        that differ in letter case alone; `host`, `content-length`, `transfer-encoding`,
+        `expect`, `connection` and the other hop-by-hop headers; `user-agent`, `webhook-*`
+        and `x-kuueri-tasks-*`, which the server sets. Values are sent in UTF-8.
         """
 
     @_builtins.property

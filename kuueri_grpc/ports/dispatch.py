@@ -28,6 +28,8 @@ class Delivery:
     repeat_count: int
     repeat_limit: int
     schedule_time_ms: int
+    #: When the task was subscribed: with its id, what no other task is or ever was.
+    create_time_ms: int
     timeout_ms: int
     target: HttpTarget
     #: Secrets to sign with, newest first ("whsec_" + base64); empty: the request is not signed.

@@ -22,6 +22,7 @@ class Claim:
     repeat_count: int
     run_start_ms: int
     schedule_time_ms: int
+    create_time_ms: int
     timeout_ms: int
     target: HttpTarget
     retry: RetryPolicy

@@ -16,12 +16,16 @@ _BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 _FRAMING = "is set by the server from the URL and the body; leave it out"
 _HOP_BY_HOP = "belongs to one connection and is never forwarded; leave it out"
+_BLANKS = (" ", "\t")
+_NO_EXPECTATION = "is not supported: the body is sent with the head; leave it out"
 _OWN = "is set by the server; leave it out"
 _REFUSED = {
     "host": _FRAMING,
     "content-length": _FRAMING,
     "transfer-encoding": _FRAMING,
     "connection": _HOP_BY_HOP,
+    "expect": _NO_EXPECTATION,
+    "http2-settings": _HOP_BY_HOP,
     "keep-alive": _HOP_BY_HOP,
     "proxy-authenticate": _HOP_BY_HOP,
     "proxy-authorization": _HOP_BY_HOP,
@@ -65,9 +69,12 @@ def _name_fault(name: str, folded: str) -> str | None:
 
 def _value_fault(value: str) -> str | None:
     found = _BAD_IN_VALUE.search(value)
-    if found is None:
-        return None
-    return (
-        f"has a control character (U+{ord(found[0]):04X}) at position {found.start()} of its value; "
-        "expected none of CR, LF, NUL and the like"
-    )
+    if found is not None:
+        return (
+            f"has a control character (U+{ord(found[0]):04X}) at position {found.start()} of its value; "
+            "expected none of CR, LF, NUL and the like"
+        )
+    if value.startswith(_BLANKS) or value.endswith(_BLANKS):
+        # RFC 9110, section 5.5: a target that keeps to it does not see them.
+        return "has a value that begins or ends with a space or tab, which is no part of it; leave it out"
+    return None

@@ -130,7 +130,8 @@ class RedisExecutionStore:
         )
 
     def _claim(self, row: Sequence[Any], signing: bytes, now_ms: int) -> Claim:
-        project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, request, policy = row
+        project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, create, *config = row
+        request, policy = config
         project_id, task_id = project.decode(), task.decode()
         timeout_ms, _, retry, repeat = codec.unpack_policy(policy)
         return Claim(
@@ -143,6 +144,7 @@ class RedisExecutionStore:
             repeat_count=repeat_count,
             run_start_ms=run_start,
             schedule_time_ms=due,
+            create_time_ms=create,
             timeout_ms=timeout_ms,
             target=self._vault.open_request(project_id, task_id, request),
             retry=retry,

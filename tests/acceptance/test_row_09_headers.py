@@ -105,6 +105,18 @@ async def test_row_09_the_webhook_id_is_that_of_the_run(project: Project, target
         verify(project.signing_secret, exchange)
 
 
+async def test_row_09_a_task_with_the_id_of_a_purged_one_has_another_webhook_id(
+    project: Project, target: Target
+) -> None:
+    for _ in range(2):
+        await project.subscribe(post(target.url("/hook"), task_id="again"))
+        await project.ended("again")
+        await project.purge("again")
+
+    first, second = target.at("/hook")
+    assert first.headers["webhook-id"] != second.headers["webhook-id"]
+
+
 async def test_row_09_after_a_rotation_both_secrets_verify(project: Project, target: Target) -> None:
     secret = await project.rotate_signing_secret()
     assert secret != project.signing_secret

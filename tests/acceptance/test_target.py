@@ -54,7 +54,7 @@ class Target:
 
     def attempt(self, task: str, number: int, **options: Any) -> dict[str, Any]:
         """Send an attempt as the server does; return what the target printed of it."""
-        headers = {"webhook-id": f"{task}_0", "X-Kuueri-Tasks-Attempt": str(number)}
+        headers = {"webhook-id": f"{task}_1767225600123_0", "X-Kuueri-Tasks-Attempt": str(number)}
         self.http.post("/", headers=headers, **options)
         return self.next("request")
 

@@ -63,6 +63,7 @@ def delivery(url: str, *, timeout_ms: int = 20_000, **target: object) -> Deliver
         repeat_count=0,
         repeat_limit=0,
         schedule_time_ms=NOW_MS,
+        create_time_ms=NOW_MS,
         timeout_ms=timeout_ms,
         target=HttpTarget(url, **fields),  # type: ignore[arg-type]
     )

@@ -21,6 +21,7 @@ FIRST = Delivery(
     repeat_count=0,
     repeat_limit=2,
     schedule_time_ms=NOW_MS,
+    create_time_ms=NOW_MS,
     timeout_ms=1_000,
     target=HttpTarget("https://example.com/hook", body=b"{}"),
 )
@@ -187,6 +188,8 @@ def test_the_webhook_id_names_the_run() -> None:
     first = webhook_id()
     assert webhook_id(retry_count=1, attempt=2) == first
     assert webhook_id(repeat_count=1, attempt=2) != first
+    # A task that has the id of one that was purged.
+    assert webhook_id(create_time_ms=NOW_MS + 1) != first
     # A full stop delimits what is signed.
     assert "." not in first
 

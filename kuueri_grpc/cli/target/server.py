@@ -171,12 +171,12 @@ def task_of(headers: Mapping[str, str]) -> str | None:
     """Return the task that a request comes from, None where it is not signed and no retry or repetition.
 
     The header that names the task comes with retries and repetitions alone; what is signed has an id that
-    is made of the task's and the number of the repetition.
+    is made of the task's, the time it was subscribed and the number of the repetition.
     """
     if TASK_HEADER in headers:
         return headers[TASK_HEADER]
     message_id = headers.get("webhook-id", "")
-    return message_id.rpartition("_")[0] or message_id or None
+    return message_id.rsplit("_", 2)[0] or None
 
 
 def _number(text: str) -> int | None:

@@ -2,7 +2,8 @@
 -- claim.lua: give expired leases back, then take due tasks, each leased under a fencing token.
 -- ARGS: limit, lease (ms), instance, claim id, losses before POISON, until when the caller waits (ms or '')
 -- Returns: {now, next due or -1, claims, secrets, recovered, poisoned, expired}
---       claim: {project, task, queue, token, attempt, retry, repeat, run start, due, request, policy}
+--       claim: {project, task, queue, token, attempt, retry, repeat, run start, due, create,
+--                request, policy}
 --       secrets: flat {project, signing secrets JSON, ...} of the projects in the claims
 --       recovered, poisoned: {project/task, ...} whose leases had run out; expired: how many
 -- Idempotent: an instance's latest claim id is kept; the same id again gives the tasks that are
@@ -16,11 +17,12 @@ local recovered, poisoned, expired = {}, {}, 0
 
 local function replay()
   for _, name in ipairs(call('ZRANGE', LEASES, 0, -1)) do
-    local t = call('HMGET', TASK .. name, 'token', 'queue', 'attempt', 'retry', 'repeat', 'start', 'due')
+    local t = call('HMGET', TASK .. name, 'token', 'queue', 'attempt', 'retry', 'repeat', 'start', 'due',
+      'create')
     if t[1] and string.sub(t[1], 1, #claim_id + 1) == claim_id .. ':' then
       local project, id = split(name)
       claims[#claims + 1] = { project, id, t[2], t[1], tonumber(t[3]), tonumber(t[4] or 0),
-        tonumber(t[5] or 0), tonumber(t[6]), tonumber(t[7]) }
+        tonumber(t[5] or 0), tonumber(t[6]), tonumber(t[7]), tonumber(t[8]) }
     end
   end
   -- In the order of the first answer, which the tokens number.
@@ -61,7 +63,7 @@ local function take(queue, project, queue_name, id)
   local name = project .. '/' .. id
   dequeue(queue, id)
   local t = call('HMGET', TASK .. name, 'state', 'due', 'seq', 'attempt', 'retry', 'repeat', 'start',
-    'redo', 'deadline', 'early')
+    'redo', 'deadline', 'early', 'create')
   local state = t[1]
   if not WAITING[state] then
     return
@@ -91,7 +93,7 @@ local function take(queue, project, queue_name, id)
   end
   write(EXECUTION_DB, unpack(command))
   write_member(EXECUTION_DB, 'ZADD', LEASES, int(now + lease), name)
-  claims[#claims + 1] = { project, id, queue_name, token, attempt, retry, repetition, start, due }
+  claims[#claims + 1] = { project, id, queue_name, token, attempt, retry, repetition, start, due, tonumber(t[11]) }
 end
 
 use(EXECUTION_DB)
@@ -135,7 +137,7 @@ use(CONFIGURATION_DB)
 local projects = {}
 for _, claim in ipairs(claims) do
   local config = call('HMGET', CONFIG .. claim[1] .. '/' .. claim[2], 'request', 'policy')
-  claim[10], claim[11] = config[1], config[2]
+  claim[11], claim[12] = config[1], config[2]
   projects[claim[1]] = true
 end
 local secrets = {}

@@ -158,8 +158,8 @@ def test_what_is_no_secret_is_refused_and_not_repeated(run: Run, text: str) -> N
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"x-kuueri-tasks-queue": "task", "webhook-id": "other_0"}, "task"),
-        ({"webhook-id": "my_task_12"}, "my_task"),
+        ({"x-kuueri-tasks-queue": "task", "webhook-id": "other_1767225600123_0"}, "task"),
+        ({"webhook-id": "my_task_1767225600123_12"}, "my_task"),
         ({"webhook-id": "task"}, "task"),
         ({}, None),
     ],

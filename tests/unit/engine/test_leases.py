@@ -24,6 +24,7 @@ CLAIM = Claim(
     repeat_count=0,
     run_start_ms=0,
     schedule_time_ms=0,
+    create_time_ms=0,
     timeout_ms=1_000,
     target=HttpTarget("https://target.example"),
     retry=RetryPolicy(),

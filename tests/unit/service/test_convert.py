@@ -53,7 +53,11 @@ repeats = st.builds(RepeatPolicy, st.integers(0, 1_000_000), backoffs) | st.buil
 def targets(draw: st.DrawFn) -> HttpTarget:
     method = draw(st.sampled_from(HttpMethod))
     body = b"" if method in BODILESS_METHODS else draw(st.binary(max_size=20))
-    headers = draw(st.dictionaries(st.sampled_from(["accept", "x-a", "X-B"]), st.text("a \tä", max_size=5)))
+    headers = draw(
+        st.dictionaries(
+            st.sampled_from(["accept", "x-a", "X-B"]), st.text("a \tä", max_size=5).map(str.strip)
+        )
+    )
     return HttpTarget(
         "https://example.com/ä?a=b", method, headers, draw(texts), body, follow_redirects=draw(st.booleans())
     )

@@ -39,6 +39,8 @@ def test_accepts(headers: dict[str, str]) -> None:
         ("content-length", FRAMING),
         ("Transfer-Encoding", FRAMING),
         ("Connection", HOP),
+        ("Expect", "is not supported: the body is sent with the head; leave it out"),
+        ("HTTP2-Settings", HOP),
         ("Keep-Alive", HOP),
         ("Proxy-Authenticate", HOP),
         ("Proxy-Authorization", HOP),
@@ -80,6 +82,12 @@ def test_refuses_a_value(value: str, fault: str) -> None:
     assert faults({"x-note": value}) == [
         Violation(f'{FIELD}["x-note"]', f"{fault}; expected none of CR, LF, NUL and the like")
     ]
+
+
+@pytest.mark.parametrize("value", [" a", "a ", "\ta", "a\t", " ", "\t", " a b "])
+def test_refuses_a_value_with_blanks_around_it(value: str) -> None:
+    fault = "has a value that begins or ends with a space or tab, which is no part of it; leave it out"
+    assert faults({"x-note": value}) == [Violation(f'{FIELD}["x-note"]', fault)]
 
 
 def test_names_the_header_and_escapes_it() -> None:
