@@ -40,6 +40,7 @@ from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
 from kuueri_grpc.process.collector import settle_collector
+from kuueri_grpc.process.edge import open_edge
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.loops import running
@@ -47,9 +48,8 @@ from kuueri_grpc.process.observed import Unobserved, admin_address, observed
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, stop_signals
 from kuueri_grpc.process.store import OpenStore, open_store
-from kuueri_grpc.service.certificates import CertificateError, CertificateFiles
-from kuueri_grpc.service.limits import Limits
-from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
+from kuueri_grpc.service.certificates import CertificateError
+from kuueri_grpc.service.server import EngineApi, GrpcServer
 from kuueri_grpc.store.backlog import RedisBacklogReader
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.connection import UnfitStore
@@ -267,7 +267,10 @@ async def _run(
     *,
     reuse_port: bool,
 ) -> None:
-    server = await _build_server(settings, process, reuse_port) if API_ROLE in settings.roles else None
+    server = None
+    if API_ROLE in settings.roles:
+        targets = _target_policy(settings)
+        server = await open_edge(settings, process.engine, targets, reuse_port=reuse_port)
     loops: list[Coroutine[Any, Any, object]] = [
         process.switchboard.run(),
         process.reporter.run(),
@@ -302,25 +305,6 @@ async def _tell_health_checks(health: Health, server: GrpcServer) -> None:
         await server.set_serving(serving=health.serving)
         await changed.wait()
         changed.clear()
-
-
-async def _build_server(settings: Settings, process: _Process, reuse_port: bool) -> GrpcServer:
-    limits = Limits(max_body_bytes=settings.module.http.max_body_length, targets=_target_policy(settings))
-    admin_token = settings.admin_token
-    return await build_server(
-        process.engine,
-        limits,
-        host=settings.host,
-        port=settings.port,
-        reuse_port=reuse_port,
-        certificates=_certificate_files(settings),
-        admin_token=None if admin_token is None else admin_token.get_secret_value(),
-    )
-
-
-def _certificate_files(settings: Settings) -> CertificateFiles | None:
-    cert, key = settings.tls.cert, settings.tls.key
-    return None if cert is None or key is None else CertificateFiles(cert, key, settings.tls.client_ca)
 
 
 async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, stop: Stop) -> None:

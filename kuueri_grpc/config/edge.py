@@ -7,6 +7,9 @@ from pydantic import Field, field_validator, model_validator
 
 from kuueri_grpc.config.section import Section
 
+#: Bytes that a task can have beside its body: headers, URL, labels.
+_BESIDE_BODY = 131_072
+
 
 class TlsSettings(Section):
     """Certificates of the gRPC port, as PEM files; they are read anew when they have changed."""
@@ -39,6 +42,33 @@ class HttpSettings(Section):
     """Largest body of a task, in bytes."""
 
 
+class GrpcSettings(Section):
+    """What one connection, and one message, may come to."""
+
+    max_message_length: int = Field(33_554_432, ge=65_536)
+    """Largest request, a whole BatchSubscribe included, in bytes."""
+    max_metadata_length: int = Field(16_384, ge=1_024)
+    """Largest metadata of a call, in bytes."""
+    max_concurrent_streams: int = Field(2_000, ge=1)
+    """Calls under way on one connection, watches among them; more wait at the client."""
+    max_watches: int = Field(2_000, ge=1)
+    """Watch streams of one project that one process has open."""
+    max_connection_age: int = Field(3_600, ge=0)
+    """Seconds after which a connection takes no new calls, so that clients connect anew; 0: never."""
+    max_connection_age_grace: int = Field(3_600, ge=1)
+    """Seconds that calls under way have then. No watch lasts longer than that, on any connection."""
+    max_connection_idle: int = Field(900, ge=0)
+    """Seconds without a call after which a connection is closed; 0: never."""
+    keepalive_time: int = Field(60, ge=1)
+    """Seconds of silence after which a client is pinged."""
+    keepalive_timeout: int = Field(20, ge=1)
+    """Seconds that it has to answer before it is taken for gone."""
+    min_ping_interval: int = Field(10, ge=1)
+    """Seconds that clients have to leave between pings of their own; the third that is early ends it."""
+    handshake_timeout: int = Field(20, ge=1)
+    """Seconds that a client has for the handshakes of TLS and HTTP/2."""
+
+
 class ThrottlerSettings(Section):
     """Calls that one client may make."""
 
@@ -52,4 +82,15 @@ class ModuleSettings(Section):
     """Settings of the edge."""
 
     http: HttpSettings = HttpSettings()
+    grpc: GrpcSettings = GrpcSettings()
     throttler: ThrottlerSettings = ThrottlerSettings()
+
+    @model_validator(mode="after")
+    def _check_largest_task_fits(self) -> Self:
+        needed = self.http.max_body_length + _BESIDE_BODY
+        if self.grpc.max_message_length < needed:
+            raise ValueError(
+                f"GRPC.MAX_MESSAGE_LENGTH is too small for a task of HTTP.MAX_BODY_LENGTH, "
+                f"expected {needed} or more"
+            )
+        return self

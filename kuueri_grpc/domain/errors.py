@@ -4,7 +4,7 @@ KuueriError
 |- NotFound            TaskNotFound, ProjectNotFound, TokenNotFound
 |- Conflict            TaskExists, RequestIdReused, EmailExists
 |- WrongState          TaskEnded, TaskRunning
-|- QuotaExceeded       TooManyTokens
+|- QuotaExceeded       TooManyTokens, TooManyWatches
 |- LastFullToken
 |- Unauthenticated
 |- ScopeMissing        FullScopeNeeded, SubscribeScopeNeeded, ReadScopeNeeded
@@ -135,6 +135,19 @@ class TooManyTokens(QuotaExceeded):
         self.limit = limit
 
 
+class TooManyWatches(QuotaExceeded):
+    """The project has as many watches open here as it may."""
+
+    def __init__(self, project_id: str, limit: int) -> None:
+        KuueriError.__init__(
+            self,
+            f"project {project_id!r} has {limit} watches open on this server, the most it may; "
+            "watch a queue or all tasks instead of single ones, or end some",
+        )
+        self.project_id = project_id
+        self.limit = limit
+
+
 class LastFullToken(KuueriError):
     """The token cannot be revoked: nobody could manage the project without it for long."""
 
@@ -213,6 +226,15 @@ class Draining(KuueriError):
 
     def __init__(self) -> None:
         super().__init__("this server is shutting down; connect again and resume with the last token")
+
+
+class ConnectionAged(KuueriError):
+    """A watch has lasted as long as the server lets one last; its client can go on from its last token."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this watch has lasted as long as one connection may; watch again with the last resume_token"
+        )
 
 
 class WatcherTooSlow(KuueriError):

@@ -104,6 +104,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DATA_LOSS: the store's record of the task cannot be read by this server. What the
     call was to change may have changed; ListTasks names such tasks beside the others.
     """
+    ERROR_REASON_QUOTA_WATCHES: _ErrorReason.ValueType  # 28
+    """RESOURCE_EXHAUSTED: the project has as many Watch streams open on this server as
+    it may have; a `google.rpc.QuotaFailure` gives the limit.
+    """
+    ERROR_REASON_CONNECTION_AGED: _ErrorReason.ValueType  # 29
+    """UNAVAILABLE: the Watch has lasted as long as one connection may; watch again at
+    once with the last resume token received.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a `google.rpc.ErrorInfo`, which every error of this API carries
@@ -193,5 +201,13 @@ ERROR_REASON_QUOTA_TOKENS: ErrorReason.ValueType  # 26
 ERROR_REASON_TASK_UNREADABLE: ErrorReason.ValueType  # 27
 """DATA_LOSS: the store's record of the task cannot be read by this server. What the
 call was to change may have changed; ListTasks names such tasks beside the others.
+"""
+ERROR_REASON_QUOTA_WATCHES: ErrorReason.ValueType  # 28
+"""RESOURCE_EXHAUSTED: the project has as many Watch streams open on this server as
+it may have; a `google.rpc.QuotaFailure` gives the limit.
+"""
+ERROR_REASON_CONNECTION_AGED: ErrorReason.ValueType  # 29
+"""UNAVAILABLE: the Watch has lasted as long as one connection may; watch again at
+once with the last resume token received.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

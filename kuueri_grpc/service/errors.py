@@ -8,12 +8,13 @@
 | TaskExists, RequestIdReused, EmailExists     | ALREADY_EXISTS      | ResourceInfo (not e-mails) |
 | TaskEnded, TaskRunning                       | FAILED_PRECONDITION | PreconditionFailure        |
 | LastFullToken                                | FAILED_PRECONDITION | PreconditionFailure        |
-| QuotaExceeded, TooManyTokens                 | RESOURCE_EXHAUSTED  | QuotaFailure               |
+| QuotaExceeded, TooManyTokens, TooManyWatches | RESOURCE_EXHAUSTED  | QuotaFailure               |
 | Unauthenticated                              | UNAUTHENTICATED     |                            |
 | ScopeMissing                                 | PERMISSION_DENIED   |                            |
 | TaskUnreadable                               | DATA_LOSS           | ResourceInfo               |
 | CursorTooOld                                 | OUT_OF_RANGE        |                            |
 | StoreUnavailable, Draining, WatcherTooSlow   | UNAVAILABLE         | RetryInfo                  |
+| ConnectionAged                               | UNAVAILABLE         | RetryInfo                  |
 | anything else                                | INTERNAL            |                            |
 
 Clients take 8 KiB of trailers by default, base64 and all, and fail a call with more for another reason:
@@ -32,6 +33,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from kuueri_grpc.domain.errors import (
+    ConnectionAged,
     CursorInvalid,
     CursorTooOld,
     Draining,
@@ -52,6 +54,7 @@ from kuueri_grpc.domain.errors import (
     TaskUnreadable,
     TokenNotFound,
     TooManyTokens,
+    TooManyWatches,
     Unauthenticated,
     WatcherTooSlow,
     WrongState,
@@ -183,12 +186,14 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     SubscribeScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_SUBSCRIBE_NEEDED),
     ReadScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_READ_NEEDED),
     TaskUnreadable: _Mapping(code_pb2.DATA_LOSS, reasons.ERROR_REASON_TASK_UNREADABLE, _task_resource),
+    TooManyWatches: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_WATCHES, _quota),
     Unauthenticated: _Mapping(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_TOKEN_INVALID),
     TokenMissing: _Mapping(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_TOKEN_MISSING),
     StoreUnavailable: _Mapping(
         code_pb2.UNAVAILABLE, reasons.ERROR_REASON_STORE_UNAVAILABLE, _retry(STORE_RETRY_SECONDS)
     ),
     Draining: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_SHUTTING_DOWN, _retry(0)),
+    ConnectionAged: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_CONNECTION_AGED, _retry(0)),
     WatcherTooSlow: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_WATCHER_TOO_SLOW, _retry(0)),
 }
 

@@ -23,6 +23,7 @@ from kuueri_grpc.service.admission import Admission
 from kuueri_grpc.service.auth import access, caller
 from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.gate import CallGate
+from kuueri_grpc.service.streams import Streams
 from kuueri_grpc.service.violations import InvalidFields, Violation
 
 _log = logging.getLogger(__name__)
@@ -40,9 +41,12 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Lets calls in, admits their callers, ends those that raised with the status for it, and counts them."""
 
-    def __init__(self, admission: Admission, gate: CallGate, telemetry: Telemetry = NO_TELEMETRY) -> None:
+    def __init__(
+        self, admission: Admission, gate: CallGate, streams: Streams, telemetry: Telemetry = NO_TELEMETRY
+    ) -> None:
         self._admission = admission
         self._gate = gate
+        self._streams = streams
         self._telemetry = telemetry
         self._guarded: dict[str, Handler] = {}
 
@@ -104,6 +108,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     await self._admit(name, context)
                     # A client that goes away cancels this call: the method's own clean-up runs then.
                     async with (
+                        self._streams.open(caller()),
                         self._admission.streaming(access()),
                         aclosing(method(_parse(read, request), context)) as messages,
                     ):

@@ -10,14 +10,10 @@ class Limits:
     """How large a request may be, and where a task may be sent.
 
     Sizes in bytes; what is over a limit is refused, naming the field.
-
-    `max_message_bytes` bounds a whole request on the wire, for a batch far below `max_batch` tasks of
-    `max_body_bytes` each: gRPC itself refuses what is larger, with RESOURCE_EXHAUSTED and no details.
     """
 
     max_body_bytes: int = 1_048_576
     max_header_bytes: int = 81_920
     max_url_length: int = 2_083
     max_batch: int = 1_000
-    max_message_bytes: int = 33_554_432
     targets: TargetPolicy = field(default_factory=TargetPolicy)

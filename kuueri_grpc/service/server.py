@@ -23,19 +23,15 @@ from kuueri_grpc.service.interceptor import CallInterceptor
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.projects import ProjectService
 from kuueri_grpc.service.reflection import add_reflection
+from kuueri_grpc.service.streams import Streams
 from kuueri_grpc.service.tasks import TaskService
+from kuueri_grpc.service.wire import WireLimits
 
 SERVICES = (
     task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
     project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"].full_name,
 )
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-
-#: A client that vanished without a word is noticed after these two, and its watches end.
-_KEEPALIVE_MS = 60_000
-_KEEPALIVE_TIMEOUT_MS = 20_000
-#: How often a client may ping, whether it has calls open or not.
-_CLIENT_PING_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +92,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 async def build_server(
     engine: EngineApi,
     limits: Limits,
+    wire: WireLimits = WireLimits(),  # noqa: B008  it is frozen
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -115,8 +112,15 @@ async def build_server(
     credentials = None if certificates is None else Certificates(certificates, engine.telemetry).credentials()
     gate = CallGate()
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(Admission(engine.authenticator, admin_token), gate, engine.telemetry)],
-        options=_options(limits, reuse_port),
+        interceptors=[
+            CallInterceptor(
+                Admission(engine.authenticator, admin_token),
+                gate,
+                Streams(wire.max_watches, wire.longest_stream_s),
+                engine.telemetry,
+            )
+        ],
+        options=[("grpc.so_reuseport", int(reuse_port)), *wire.options()],
     )
     add_TaskServiceServicer_to_server(
         TaskService(engine.commands, engine.watches, engine.projects, engine.clock, limits, engine.telemetry),
@@ -137,16 +141,3 @@ async def build_server(
     grpc_server = GrpcServer(server, gate, health, bound)
     await grpc_server.set_serving(serving=False)
     return grpc_server
-
-
-def _options(limits: Limits, reuse_port: bool) -> list[tuple[str, int]]:
-    return [
-        ("grpc.so_reuseport", int(reuse_port)),
-        ("grpc.max_receive_message_length", limits.max_message_bytes),
-        # What a client takes is for it to say.
-        ("grpc.max_send_message_length", -1),
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _CLIENT_PING_MS),
-    ]

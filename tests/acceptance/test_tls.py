@@ -81,7 +81,8 @@ async def test_plain_text_beyond_this_machine_is_refused_before_anything_is_open
     data_dir = tmp_path / "data"
     for workers in ("1", "2"):
         arguments = ("--host", "0.0.0.0", "--workers", workers, "--data-dir", str(data_dir))  # noqa: S104
-        ended = await run("kuueri", "serve", *arguments, cwd=tmp_path)
+        env = {"TASKS_ADMIN_TOKEN": "secret"}
+        ended = await run("kuueri", "serve", *arguments, cwd=tmp_path, env=env)
         assert ended.exit_code == 1
         assert "error: gRPC would be in plain text on 0.0.0.0" in ended.stderr
     assert not data_dir.exists()

@@ -31,6 +31,7 @@ from kuueri_grpc.ports import NO_TELEMETRY, Claim, Telemetry
 from kuueri_grpc.service.certificates import CertificateFiles
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
+from kuueri_grpc.service.wire import WireLimits
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.execution import RedisExecutionStore
@@ -94,6 +95,7 @@ class Caller:
 async def serving(
     store_url: str,
     limits: Limits | None = None,
+    wire: WireLimits | None = None,
     *,
     queue_limit: int = QUEUE_LIMIT,
     heartbeat_ms: int = 15_000,
@@ -138,20 +140,26 @@ async def serving(
             clock,
             telemetry,
         )
-        bound = await build_server(
-            engine, limits or Limits(), certificates=certificates, admin_token=admin_token
+        server = await build_server(
+            engine,
+            limits or Limits(),
+            wire or WireLimits(),
+            certificates=certificates,
+            admin_token=admin_token,
         )
-        server = await bound.start()
+        await server.start()
         stack.push_async_callback(server.stop, 0)
         channel = await stack.enter_async_context(connect(server.port, channel_credentials))
         yield Edge(server, engine, execution, channel)
 
 
-def connect(port: int, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+def connect(
+    port: int, credentials: grpc.ChannelCredentials | None = None, *more: tuple[str, int]
+) -> grpc.aio.Channel:
     """Return a channel of its own to a server on this machine; in plain text without credentials."""
     address = f"127.0.0.1:{port}"
     # Otherwise gRPC shares one connection among channels that look alike.
-    options = [("grpc.use_local_subchannel_pool", 1)]
+    options = [("grpc.use_local_subchannel_pool", 1), *more]
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=options)
     return grpc.aio.secure_channel(address, credentials, options=options)

@@ -19,6 +19,7 @@ from kuueri_grpc.pb import project_service_pb2, task_pb2, task_service_pb2
 from kuueri_grpc.service import errors
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import HEALTH, SERVICES, build_server
+from kuueri_grpc.service.wire import WireLimits
 from tests.service.edge import Caller, Edge, serving
 from tests.service.statuses import refusal
 
@@ -131,7 +132,7 @@ class TestWire:
     async def test_a_message_beyond_the_limit_is_refused_and_the_next_one_served(
         self, store_url: str
     ) -> None:
-        async with serving(store_url, Limits(max_message_bytes=100_000)) as edge:
+        async with serving(store_url, wire=WireLimits(max_message_bytes=100_000)) as edge:
             owner = await edge.register("owner@example.com")
             task = task_pb2.Task(http_target=task_pb2.HttpTarget(body=bytes(100_001)))
             with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -229,7 +229,7 @@ def test_no_model_shows_what_does_not_fit() -> None:
             {"LEVEL": "loud"},
             "LEVEL in FILE: expected 'DEVELOPMENT', 'DEBUG', 'INFO', 'WARNING' or 'ERROR', found 'LOUD'",
         ),
-        ({"MODULE": 1}, "MODULE in FILE: expected an object with keys of HTTP, THROTTLER"),
+        ({"MODULE": 1}, "MODULE in FILE: expected an object with keys of HTTP, GRPC, THROTTLER"),
         (
             {"ALLOW_TARGET": ["10.0.0.1/8"]},
             f"ALLOW_TARGET in FILE: {RULES}: 10.0.0.1/8 has host bits set",

@@ -81,6 +81,10 @@ LAST_TOKEN = (
     "RotateToken puts another one in its place, DeleteProject ends them all"
 )
 TOO_MANY = "project 'p' has 100 tokens, the most it may; RevokeToken one of them first"
+TOO_MANY_WATCHES = (
+    "project 'p' has 7 watches open on this server, the most it may; "
+    "watch a queue or all tasks instead of single ones, or end some"
+)
 UNREADABLE = "the record of task 'a' cannot be read: why"
 NEEDS = "the token has the scope {}, and this call needs {}; CreateToken makes one, called with a full token"
 RETRY_IN_1_S = error_details_pb2.RetryInfo(retry_delay={"seconds": 1})
@@ -220,6 +224,23 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
             info("QUOTA_TOKENS", limit="100"),
             error_details_pb2.QuotaFailure(violations=[{"subject": "project:p", "description": TOO_MANY}]),
         ],
+    ),
+    (
+        domain.TooManyWatches("p", 7),
+        code_pb2.RESOURCE_EXHAUSTED,
+        TOO_MANY_WATCHES,
+        [
+            info("QUOTA_WATCHES", limit="7"),
+            error_details_pb2.QuotaFailure(
+                violations=[{"subject": "project:p", "description": TOO_MANY_WATCHES}]
+            ),
+        ],
+    ),
+    (
+        domain.ConnectionAged(),
+        code_pb2.UNAVAILABLE,
+        "this watch has lasted as long as one connection may; watch again with the last resume_token",
+        [info("CONNECTION_AGED"), RETRY_AT_ONCE],
     ),
     (
         domain.TaskUnreadable("a", "why"),

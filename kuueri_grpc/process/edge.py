@@ -1,0 +1,52 @@
+"""The gRPC server, as the settings have it."""
+
+from kuueri_grpc.config import Settings
+from kuueri_grpc.config.edge import GrpcSettings
+from kuueri_grpc.domain.target_policy import TargetPolicy
+from kuueri_grpc.service.certificates import CertificateFiles
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
+from kuueri_grpc.service.wire import WireLimits
+
+
+async def open_edge(
+    settings: Settings, engine: EngineApi, targets: TargetPolicy, *, reuse_port: bool
+) -> GrpcServer:
+    """Return the server, bound but not started.
+
+    Raises:
+        OSError: the address cannot be bound.
+        CertificateError: the certificates cannot be used.
+    """
+    admin_token = settings.admin_token
+    return await build_server(
+        engine,
+        Limits(max_body_bytes=settings.module.http.max_body_length, targets=targets),
+        _wire_limits(settings.module.grpc),
+        host=settings.host,
+        port=settings.port,
+        reuse_port=reuse_port,
+        certificates=_certificate_files(settings),
+        admin_token=None if admin_token is None else admin_token.get_secret_value(),
+    )
+
+
+def _wire_limits(grpc: GrpcSettings) -> WireLimits:
+    return WireLimits(
+        max_message_bytes=grpc.max_message_length,
+        max_metadata_bytes=grpc.max_metadata_length,
+        max_streams=grpc.max_concurrent_streams,
+        max_watches=grpc.max_watches,
+        max_age_s=grpc.max_connection_age or None,
+        age_grace_s=grpc.max_connection_age_grace,
+        max_idle_s=grpc.max_connection_idle or None,
+        keepalive_s=grpc.keepalive_time,
+        keepalive_timeout_s=grpc.keepalive_timeout,
+        min_ping_s=grpc.min_ping_interval,
+        handshake_s=grpc.handshake_timeout,
+    )
+
+
+def _certificate_files(settings: Settings) -> CertificateFiles | None:
+    cert, key = settings.tls.cert, settings.tls.key
+    return None if cert is None or key is None else CertificateFiles(cert, key, settings.tls.client_ca)
