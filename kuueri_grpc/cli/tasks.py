@@ -82,7 +82,7 @@ def list_tasks(
     )
     output = Output(as_json)
     with Client.open(address, token, output.notice) as client:
-        count = _show_tasks(_pages(client, request, None if all_tasks else limit), output)
+        count = _show_tasks(_pages(client, request, None if all_tasks else limit, output.notice), output)
     if request.page_token and not all_tasks:
         output.notice(f"the newest {count}; there are more: --limit N or --all")
 
@@ -103,12 +103,19 @@ def _show_tasks(pages: Iterator[Sequence[Task]], output: Output) -> int:
     return len(tasks)
 
 
-def _pages(client: Client, request: ListTasksRequest, limit: int | None) -> Iterator[Sequence[Task]]:
-    """Yield pages up to `limit` tasks; `request.page_token` is then that of the next page, or empty."""
+def _pages(
+    client: Client, request: ListTasksRequest, limit: int | None, notice: Callable[[str], None]
+) -> Iterator[Sequence[Task]]:
+    """Yield pages up to `limit` tasks; `request.page_token` is then that of the next page, or empty.
+
+    `notice` is told of tasks that the server cannot read.
+    """
     left = limit
     while left is None or left > 0:
         request.page_size = _PAGE_SIZE if left is None else min(left, _PAGE_SIZE)
         response = client.call(client.tasks.ListTasks, request)
+        for one in response.unreadable_tasks:
+            notice(one.error.message)
         yield response.tasks
         request.page_token = response.next_page_token
         if not response.next_page_token:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.projects import Projects
@@ -28,12 +29,18 @@ class Maintenance:
 
     async def run(self) -> None:
         """Repeat until cancelled."""
+        # What a crash broke off does not wait for the first minute to be over.
+        await _done(self._projects.finish_deletions)
         while True:
             # Spread out, so that many processes do not do it in the same moment.
             await asyncio.sleep(self._interval_ms * random.uniform(0.8, 1.2) / 1_000)  # noqa: S311 - not a secret
-            # None waits for the others to work.
             for step in (self._scheduler.look_again, self._store.sweep, self._projects.finish_deletions):
-                try:
-                    await step()
-                except StoreUnavailable as error:
-                    _log.warning("maintenance failed, the next one comes by itself: %s", error)
+                await _done(step)
+
+
+async def _done(step: Callable[[], Awaitable[object]]) -> None:
+    """Do a step. One that fails does not keep the others from their turn."""
+    try:
+        await step()
+    except StoreUnavailable as error:
+        _log.warning("maintenance failed, the next one comes by itself: %s", error)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kuueri_grpc.domain.errors import KuueriError
+from kuueri_grpc.domain.errors import KuueriError, TaskUnreadable
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Task, TaskSpec
 from kuueri_grpc.domain.timeline import TimelineEvent
@@ -30,10 +30,14 @@ class TaskFilter:
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """Tasks, newest first; `cursor` continues after them (None: there are no more)."""
+    """Tasks, newest first; `cursor` continues after them (None: there are no more).
+
+    `unreadable`: tasks of the page whose records cannot be read.
+    """
 
     tasks: Sequence[Task]
     cursor: str | None
+    unreadable: Sequence[TaskUnreadable] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,9 @@ class FeedSlice:
 
 class TaskStore(Protocol):
     """Tasks of all projects. Every change of a task is atomic over state, indexes, timeline and quota.
+
+    What returns a task raises `TaskUnreadable` where its record cannot be read; a command has taken effect
+    by then.
 
     Every command is idempotent towards a lost answer: repeating the call changes nothing and answers
     the same.

@@ -233,12 +233,15 @@ def _batch_response(results: Sequence[Task | KuueriError]) -> pb.BatchSubscribeR
 
 
 def _list_response(page: TaskPage) -> pb.ListTasksResponse:
-    return pb.ListTasksResponse(tasks=[to_task(task) for task in page.tasks])
+    response = pb.ListTasksResponse(tasks=[to_task(task) for task in page.tasks])
+    for error in page.unreadable:
+        response.unreadable_tasks.add(task_id=error.task_id, error=to_status(error))
+    return response
 
 
 def _fitting(response: pb.ListTasksResponse) -> int:
     """Return how many of the tasks fit into a client's message; one always does."""
-    size = 0
+    size = sum(unreadable.ByteSize() for unreadable in response.unreadable_tasks)
     for i, task in enumerate(response.tasks):
         size += task.ByteSize()
         if size > CLIENT_MESSAGE_BYTES and i > 0:

@@ -167,6 +167,22 @@ def pack_pairs(labels: Mapping[str, str]) -> str:
 def task(project_id: str, task_id: str, hashes: Sequence[Flat], read_request: ReadRequest) -> Task:
     """Return the task of a snapshot (see `lua/prelude.lua`). Raises `CorruptRecord`."""
     kept, config = _fields(hashes[0]), _fields(hashes[1])
+    try:
+        return _task(project_id, task_id, kept, config, read_request)
+    except KeyError as error:
+        raise CorruptRecord(f"it has no field {error}") from None
+    except ValueError:
+        # Not shown: what is in a field may be anything.
+        raise CorruptRecord("a field of it has a value that this version does not know") from None
+
+
+def _task(
+    project_id: str,
+    task_id: str,
+    kept: Mapping[str, bytes],
+    config: Mapping[str, bytes],
+    read_request: ReadRequest,
+) -> Task:
     timeout_ms, schedule, retry, repeat = unpack_policy(config["policy"])
     spec = TaskSpec(
         task_id=task_id,

@@ -8,14 +8,12 @@ from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
-from kuueri_grpc.store.scripts import Argument, Script, ScriptRunner, run_alone
+from kuueri_grpc.store.scripts import Argument, ScriptRunner, run_alone
 
 #: Tasks in one script call: long calls hold up every other client of the store.
 _TASK_CHUNK = 100
 #: Keys that one script call looks at, of all there are.
 _SCAN_CHUNK = 1_000
-
-_FREE_EMAIL = Script("free_email", on_partition=False)
 
 
 class ProjectDeletion:
@@ -64,7 +62,7 @@ class ProjectDeletion:
                 keys.project(keys.partition_of(project_id, self._partitions), project_id), "email"
             )
         if email is not None:
-            await run_alone(self._client, _FREE_EMAIL, [keys.email(text(email))], project_id)
+            await run_alone(self._client, "free_email", [keys.email(text(email))], project_id)
         await self._run("project_drop", project_id)
 
     async def _run(self, name: str, project_id: str, *more: Argument) -> Any:

@@ -9,14 +9,13 @@ from kuueri_grpc.ports import Instance, Sighting
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
-from kuueri_grpc.store.scripts import Script, run_alone
+from kuueri_grpc.store.scripts import run_alone
 
 #: Silence after which an instance is forgotten: many missed heartbeats, so it is gone or of no use.
 _FORGOTTEN_AFTER_MS = 30_000
 #: When the last instance was killed, nobody is left to forget it.
 _KEYS_TTL_MS = 2 * _FORGOTTEN_AFTER_MS
 
-_ANNOUNCE = Script("announce", on_partition=False)
 _KEYS = (keys.INSTANCES, keys.INSTANCE_DETAILS)
 
 
@@ -30,7 +29,7 @@ class RedisInstanceRegistry:
         """See `ports.InstanceRegistry`."""
         details = json.dumps(dataclasses.asdict(instance))
         arguments = (instance.instance_id, details, _FORGOTTEN_AFTER_MS, _KEYS_TTL_MS)
-        flat = await run_alone(self._client, _ANNOUNCE, _KEYS, *arguments)
+        flat = await run_alone(self._client, "announce", _KEYS, *arguments)
         return _oldest_first(zip(flat[::2], flat[1::2], strict=True))
 
     async def withdraw(self, instance_id: str) -> None:

@@ -13,10 +13,9 @@ from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
-from kuueri_grpc.store.scripts import Script
+from kuueri_grpc.store.scripts import run_alone
 
 _FIELD = "key:"
-_NOTE_KEY = Script("note_key", on_partition=False)
 _WHERE = "in SERVICE.CRYPTO.KEY, or for an embedded store in encryption.keys in its data directory"
 
 
@@ -40,8 +39,7 @@ class KeyRegistry:
     async def note_newest(self, keyring: Keyring) -> None:
         """Note the key that this process seals with, unless it is already."""
         key = keyring.newest
-        with outages_mapped():
-            await self._client.eval(_NOTE_KEY.source, 1, keys.STORE, _FIELD + key.key_id, key.check_value)
+        await run_alone(self._client, "note_key", [keys.STORE], _FIELD + key.key_id, key.check_value)
 
     async def retire(self, key_ids: list[str]) -> None:
         """Forget keys: no record is sealed under them any more."""

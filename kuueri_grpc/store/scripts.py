@@ -5,7 +5,7 @@ Their contracts (KEYS, ARGV, result, what makes them idempotent) are in the head
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -24,31 +24,34 @@ Argument = str | int | bytes
 #: An outage of one node of a cluster is over when no call has met it for so long.
 _QUIET_S = 2.0
 
-
-#: What scripts need besides the prelude, by their names.
-_LIBRARIES = {
-    "cancel": "lib_cancel",
-    "project_end": "lib_cancel",
-    "credential_add": "lib_credentials",
-    "credential_remove": "lib_credentials",
-    "rotate_token": "lib_credentials",
+#: What is put between the first line of a script and the rest: the prelude, if it is not here. A script
+#: without it is on no partition, see `run_alone`.
+_SHARED: Mapping[str, Sequence[str]] = {
+    "announce": (),
+    "note_key": (),
+    "free_email": (),
+    "cancel": ("prelude", "lib_cancel"),
+    "project_end": ("prelude", "lib_cancel"),
+    "credential_add": ("prelude", "lib_credentials"),
+    "credential_remove": ("prelude", "lib_credentials"),
+    "rotate_token": ("prelude", "lib_credentials"),
 }
+_PRELUDE = ("prelude",)
 
 
 class Script:
-    """One Lua file, with the prelude between its first line and the rest where it works on a partition.
+    """One Lua file, with what it shares with others between its first line and the rest.
 
     The first line tells the server what the script may do: `no-writes`, or `allow-oom` where it must
     work when the store's memory is full (everything but accepting what is new).
     """
 
-    def __init__(self, name: str, *, on_partition: bool = True) -> None:
+    def __init__(self, name: str) -> None:
         folder = resources.files("kuueri_grpc.store") / "lua"
         flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
-        shared = [part for part in ("prelude", _LIBRARIES.get(name)) if part] if on_partition else []
-        prelude = "".join((folder / f"{part}.lua").read_text() for part in shared)
+        shared = "".join((folder / f"{part}.lua").read_text() for part in _SHARED.get(name, _PRELUDE))
         self.name = name
-        self.source = f"{flags}\n{prelude}{body}"
+        self.source = f"{flags}\n{shared}{body}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -58,10 +61,9 @@ def script(name: str) -> Script:
     return Script(name)
 
 
-async def run_alone(
-    client: Commands, wanted: Script, script_keys: Sequence[str], *arguments: Argument
-) -> Any:
+async def run_alone(client: Commands, name: str, script_keys: Sequence[str], *arguments: Argument) -> Any:
     """Run a script that is on no partition. Raises `StoreUnavailable`."""
+    wanted = script(name)
     with outages_mapped():
         try:
             return await client.evalsha(wanted.sha, len(script_keys), *script_keys, *arguments)

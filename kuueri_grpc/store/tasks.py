@@ -1,6 +1,7 @@
 """The `TaskStore` port: subscribe, read and command tasks."""
 
 import itertools
+import logging
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from kuueri_grpc.domain.errors import (
     TaskExists,
     TaskNotFound,
     TaskRunning,
+    TaskUnreadable,
 )
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Task
@@ -24,6 +26,8 @@ from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.vault import Vault
+
+_log = logging.getLogger(__name__)
 
 #: Tasks in one script call: long calls hold up every other client of the store.
 _SUBSCRIBE_CHUNK = 100
@@ -92,8 +96,14 @@ class RedisTaskStore:
                 codec.pack_pairs(where.labels),
             ],
         )
-        tasks = [self._task(project_id, task_id.decode(), hashes) for task_id, *hashes in snapshots]
-        return TaskPage(tasks, f"{next_score.decode()}/{next_id.decode()}" if next_score else None)
+        tasks, unreadable = [], []
+        for task_id, *hashes in snapshots:
+            try:
+                tasks.append(self._task(project_id, task_id.decode(), hashes))
+            except TaskUnreadable as error:
+                unreadable.append(error)
+        next_cursor = f"{next_score.decode()}/{next_id.decode()}" if next_score else None
+        return TaskPage(tasks, next_cursor, unreadable)
 
     async def cancel(self, project_id: str, task_id: str) -> Cancelled:
         """See `ports.TaskStore`."""
@@ -213,7 +223,7 @@ class RedisTaskStore:
                     schedule_time_ms=due_ms,
                 )
             case [b"SAME", task_id, snapshot]:
-                return self._task(project_id, task_id.decode(), snapshot)
+                return self._same(project_id, task_id.decode(), snapshot)
             case [b"EXISTS"]:
                 return TaskExists(new.spec.task_id)
             case [b"REUSED", task_id]:
@@ -225,8 +235,23 @@ class RedisTaskStore:
             case _:
                 raise codec.CorruptRecord(f"subscribe.lua answered {result[:1]!r} and {len(result) - 1} more")
 
+    def _same(self, project_id: str, task_id: str, snapshot: Sequence[codec.Flat]) -> Task | TaskUnreadable:
+        try:
+            return self._task(project_id, task_id, snapshot)
+        except TaskUnreadable as error:
+            return error  # of this item: the others of the batch are not to be lost for it
+
     def _task(self, project_id: str, task_id: str, snapshot: Sequence[codec.Flat]) -> Task:
-        return codec.task(project_id, task_id, snapshot, self._vault.show_request)
+        """Raises `TaskUnreadable`, with a line in the log."""
+        try:
+            return codec.task(project_id, task_id, snapshot, self._vault.show_request)
+        except codec.CorruptRecord as error:
+            _log.error(
+                "a task cannot be shown: %s",
+                error,
+                extra={"event": "task_unreadable", "project": project_id, "task": task_id},
+            )
+            raise TaskUnreadable(task_id, str(error)) from error
 
 
 def _new_operation() -> str:

@@ -15,7 +15,7 @@ from kuueri_grpc.pb import project_service_pb2 as projects_pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.scripts import script
-from tests.acceptance.caller import Project, new_email, register, state_name, types
+from tests.acceptance.caller import Project, new_email, post, register, state_name, types
 from tests.acceptance.targets import Target, held, listening
 from tests.outages.calls import ONE_ATTEMPT, subscribe_all, task_to
 from tests.outages.proxy import Proxy, between
@@ -85,7 +85,7 @@ async def load_scripts(valkey: Valkey) -> None:
     names = [file.name for file in (resources.files("kuueri_grpc.store") / "lua").iterdir()]
     async with valkey.client() as store:
         for name in names:
-            if name != "prelude.lua":
+            if name != "prelude.lua" and not name.startswith("lib_"):
                 await store.script_load(script(name.removesuffix(".lua")).source)
 
 
@@ -190,6 +190,29 @@ async def test_answer_lost_after_commit_of_rotate_token(lossy: Lossy) -> None:
         answer = await lossy.project.projects.RotateToken(request, metadata=lossy.project.metadata)
     rotated = Project(lossy.channel, lossy.project.project_id, answer.token, "")
     assert len((await rotated.list()).tasks) == 0
+
+
+@pytest.mark.parametrize(
+    "step", ["project_close", "project_end", "project_erase", "project_forget", "free_email", "project_drop"]
+)
+async def test_answer_lost_after_commit_of_a_step_of_a_deletion(lossy: Lossy, step: str) -> None:
+    """The attempt in flight is aborted all the same, and nothing is left of the project."""
+    gate = asyncio.Event()
+    url = lossy.target.script(f"/{step}", held(gate))
+    await lossy.project.subscribe(post(url))
+    (exchange,) = await lossy.target.received(f"/{step}")
+    await lossy.waiting_task()
+    email = (await lossy.project.facts()).email
+
+    async with lossy.answer_lost(step):
+        await lossy.project.projects.DeleteProject(
+            projects_pb.DeleteProjectRequest(), metadata=lossy.project.metadata
+        )
+
+    await exchange.connection_lost()
+    refused = await refusal(lossy.project.facts())
+    assert refused.reason == "TOKEN_INVALID"
+    await ProjectServiceStub(lossy.channel).Register(projects_pb.RegisterRequest(email=email))
 
 
 async def test_answer_lost_after_commit_of_rotate_signing_secret(lossy: Lossy) -> None:

@@ -17,7 +17,11 @@ local function has_labels(name)
   if not kept then
     return false
   end
-  kept = cjson.decode(kept)
+  local readable
+  readable, kept = pcall(cjson.decode, kept)
+  if not readable or type(kept) ~= 'table' then
+    return false -- damaged: nobody can say whether it has them
+  end
   for i = 1, #labels, 2 do
     if kept[labels[i]] ~= labels[i + 1] then
       return false

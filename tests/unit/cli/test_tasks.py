@@ -55,6 +55,15 @@ def test_list_all_goes_to_the_end(run: Run, server: Any) -> None:
     assert err == ""
 
 
+def test_a_task_that_the_server_cannot_read_is_told_of_beside_the_others(run: Run, server: Any) -> None:
+    answer = page(0, 2)
+    answer.unreadable_tasks.add(task_id="bad").error.message = "the record of task 'bad' cannot be read: why"
+    server.tasks.list_answers = [answer]
+    code, out, err = run("list", "-a", server.address, "--json")
+    assert (code, listed(out)) == (0, ["t0", "t1"])
+    assert json.loads(err) == {"notice": "the record of task 'bad' cannot be read: why"}
+
+
 def test_an_empty_list_says_so_beside_standard_output(run: Run, server: Any) -> None:
     server.tasks.list_answers = [page(0, 0)]
     assert run("list", "-a", server.address) == (0, "", "no tasks\n")
