@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 COMMANDS = {
     "serve": ("serve", "Run the server until it is stopped."),
     "instances": ("instances", "List the processes that serve a store, with what each is doing."),
+    "keys": ("keys", "Make, list and change the keys that the store is sealed with."),
     "demo": ("demo.command", "See one task from subscribe to its last event, on a server of its own."),
     "target": ("target.command", "Run an HTTP server to send tasks to, with scripted answers."),
     "project": ("project", "Register a project, look at it, change its tokens, delete it."),

@@ -57,6 +57,21 @@ def present_keys(settings: Settings) -> Keyring:
     return keyring
 
 
+def add_key(settings: Settings, key: EncryptionKey) -> Path:
+    """Put a key in front of those of the embedded store; return the file that they are in.
+
+    Raises:
+        StartError: the store is not an embedded one that has been used, or the keys are configured.
+    """
+    if settings.redis_url is not None or settings.service.crypto.keyring is not None:
+        raise StartError(
+            "the keys are in SERVICE.CRYPTO.KEY: make one with `kuueri keys generate`, and put it there"
+        )
+    file = KeyFile(settings.data_dir)
+    keep_keys(file, present_keys(settings).behind(key))
+    return file.path
+
+
 def kept_keys(file: KeyFile) -> Keyring | None:
     """Return what is in a key file; None where there is none. Raises `StartError`."""
     try:

@@ -25,6 +25,12 @@ class KeyRegistry:
     def __init__(self, client: Commands) -> None:
         self._client = client
 
+    async def partitions(self) -> int | None:
+        """Return how many partitions the store was initialised with, None if it was not."""
+        with outages_mapped():
+            kept = await self._client.hget(keys.STORE, "partitions")
+        return None if kept is None else int(kept)
+
     async def in_use(self) -> dict[str, str]:
         """Return the check value of each key that records may be sealed under, by its id."""
         with outages_mapped():
