@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from kuueri_grpc.domain.decision import Progress, decide
 from kuueri_grpc.domain.outcome import Outcome
+from kuueri_grpc.engine.lanes import Lanes
 from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.ports import (
     NO_TELEMETRY,
@@ -24,12 +25,17 @@ from kuueri_grpc.ports import (
 
 _log = logging.getLogger(__name__)
 
+#: The share of all slots that may wait for a turn at one target before more of its tasks are left alone.
+_FULL_SHARE = 16
+#: How many may wait in all, in slots.
+_MOST_WAITING = 3
+
 
 class _Attempt:
     """The asyncio task that works on a claim, and until when its lease holds (monotonic s).
 
-    `started_ms`: when it was about to be sent, on the store's clock. `has_outcome`: it only has to be
-    reported.
+    `started_ms`: when it was about to be sent, on the store's clock; 0: it waits for its turn at its target.
+    `has_outcome`: it only has to be reported.
     """
 
     __slots__ = ("has_outcome", "held_until", "started_ms", "worker")
@@ -61,6 +67,7 @@ class Attempts:
         self._draw = draw
         self._telemetry = telemetry
         self._in_flight: dict[Lease, _Attempt] = {}
+        self._lanes = Lanes(max(1, max_in_flight // _FULL_SHARE))
         self._slot_freed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -68,18 +75,35 @@ class Attempts:
 
     @property
     def free_slots(self) -> int:
-        """How many more attempts may start."""
-        return self._max_in_flight - len(self._in_flight)
+        """How many more attempts may start.
+
+        Those that wait for their turn at their target take no slot, or a slow target would take all. Their
+        number is bounded all the same: they take memory.
+        """
+        in_flight = len(self._in_flight)
+        sending = in_flight - self._lanes.waiting
+        return min(self._max_in_flight - sending, _MOST_WAITING * self._max_in_flight - self._lanes.waiting)
 
     @property
     def in_flight(self) -> int:
         """How many attempts are under way."""
         return len(self._in_flight)
 
+    @property
+    def lanes(self) -> Lanes:
+        """Who waits for a turn at a target."""
+        return self._lanes
+
     async def slot_freed(self) -> None:
-        """Return when the next attempt ends: what was freed before may have been taken since."""
+        """Return when there may be a free slot.
+
+        That is when the next attempt ends: what was freed before may have been taken since. Or at once, where
+        attempts that were just started turn out to wait for their turn.
+        """
         self._slot_freed.clear()
-        await self._slot_freed.wait()
+        await asyncio.sleep(0)  # they get as far as that
+        if self.free_slots <= 0:
+            await self._slot_freed.wait()
 
     def stop_waiting(self) -> None:
         """Let `slot_freed` return although none was."""
@@ -165,15 +189,21 @@ class Attempts:
 
     async def _send(self, claim: Claim, attempt: _Attempt) -> Outcome:
         def may_start() -> bool:
-            attempt.started_ms = attempt.started_ms or self._clock.now_ms()
+            if not attempt.started_ms:
+                attempt.started_ms = self._clock.now_ms()
+                self._lanes.leave(claim.lane)
             # A process that was stopped for long may come back when its lease is somebody else's.
             return time.monotonic() < attempt.held_until
 
+        self._lanes.enter(claim.lane)
         try:
             outcome = await self._dispatcher.send(_delivery(claim), may_start)
         except asyncio.CancelledError:
             self._telemetry.attempt_unfinished(Unfinished.ABORTED)
             raise
+        finally:
+            if not attempt.started_ms:
+                self._lanes.leave(claim.lane)
         late_ms = max(0, attempt.started_ms - claim.schedule_time_ms)
         self._telemetry.attempt_ended(claim.project_id, claim.queue, outcome, late_ms)
         return outcome

@@ -46,6 +46,9 @@ class Scheduler:
         self._health = health
         self._telemetry = telemetry
         self._agenda = Agenda()
+        #: Partitions with due tasks whose targets had no room.
+        self._held_up: set[int] = set()
+        attempts.lanes.on_room(self._look_at_held_up)
         # Until it knows of others.
         self._delay_ms: Callable[[int], int] = lambda _: 0
         self._woken = asyncio.Event()
@@ -61,6 +64,13 @@ class Scheduler:
         """Something in `partition` is due at `at_ms`."""
         if self._agenda.advance(partition, at_ms + self._delay_ms(partition)):
             self._woken.set()
+
+    def _look_at_held_up(self) -> None:
+        now_ms = self._clock.now_ms()
+        for partition in self._held_up:
+            self._agenda.advance(partition, now_ms)
+        self._held_up.clear()
+        self._woken.set()
 
     async def look_again(self) -> None:
         """Learn the next instant of every partition anew: signals may have been missed."""
@@ -104,11 +114,11 @@ class Scheduler:
 
     async def run_once(self) -> None:
         """Claim once, or wait until there is reason to: a free slot, a due instant, a wake-up."""
-        if self._attempts.free_slots == 0:
+        if self._attempts.free_slots <= 0:
             await self._attempts.slot_freed()
             # One freed slot is seldom alone: a slightly larger claim costs the store much less.
             await asyncio.sleep(self._settings.linger_ms / 1_000)
-        if self._stopping or self._attempts.free_slots == 0:
+        if self._stopping or self._attempts.free_slots <= 0:
             return  # what was freed may have been a slot before the last claim
         now_ms = self._clock.now_ms()
         self._woken.clear()
@@ -137,10 +147,12 @@ class Scheduler:
         limit = min(self._settings.claim_batch, max(1, free // len(partitions)))
         held_until = time.monotonic() + self._settings.lease_ms / 1_000
         instants = self._agenda.take(partitions)
+        lanes = self._attempts.lanes
+        freed_before = lanes.freed
         with self._revocations.claiming():
             try:
                 batches = await self._store.claim(
-                    dict.fromkeys(partitions, limit), self._instance, self._settings.lease_ms
+                    dict.fromkeys(partitions, limit), self._instance, self._settings.lease_ms, lanes.full
                 )
             except BaseException:
                 for partition, at_ms in instants.items():
@@ -152,9 +164,14 @@ class Scheduler:
                 return
             for batch in batches:
                 self._note(batch)
+                if batch.left_lanes:
+                    self._held_up.add(batch.partition)
                 for claim in batch.claims:
                     if not self._revocations.revoked(claim.lease):
                         self._attempts.start(claim, held_until)
+            if lanes.freed != freed_before:
+                # There was room for more before the answer came.
+                self._look_at_held_up()
 
     def _tell(self, batches: Sequence[ClaimBatch]) -> None:
         self._telemetry.claimed(sum(len(batch.claims) for batch in batches))

@@ -1,6 +1,6 @@
 """Port: due tasks, leases and reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,8 @@ class Claim:
     retry: RetryPolicy
     repeat: RepeatPolicy
     signing_secrets: tuple[str, ...] = ()
+    #: Tasks of one lane go to the same place, nearly always. None: the task is in no lane.
+    lane: int | None = None
 
     @property
     def lease(self) -> "Lease":
@@ -51,7 +53,7 @@ class ClaimBatch:
     Besides the claims it says what else the call did: tasks (project id, task id) whose leases had run out,
     `recovered` into their queues or `poisoned`, how many tasks were `expired`, and which were due and have
     FAILED with UNREADABLE, because what is kept of them cannot be read. After a lost answer this is not
-    said again.
+    said again. `left_lanes`: there are due tasks in lanes that the caller had no room for.
     """
 
     partition: int
@@ -61,6 +63,7 @@ class ClaimBatch:
     poisoned: Sequence[tuple[str, str]] = ()
     expired: int = 0
     unreadable: Sequence[tuple[str, str]] = ()
+    left_lanes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,12 @@ class ExecutionStore(Protocol):
         """
         ...
 
-    async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
+    async def claim(
+        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+    ) -> list[ClaimBatch]:
         """Take up to `limits[partition]` due tasks from each partition, leased for `lease_ms`.
+
+        Tasks of the lanes in `full` are left to those who have room for them, and nothing waits behind them.
 
         Returns expired leases to their queues first (RECOVERED, same attempt number, no retry used; after
         too many losses FAILED with POISON), and expires tasks past their start deadline. Never gives a

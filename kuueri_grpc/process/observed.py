@@ -69,6 +69,12 @@ class Observed(Unobserved):
         register("kuueri_watches", "Watches that clients have open.", lambda: watches.watchers)
         if attempts is not None:
             register("kuueri_attempts_in_flight", "Attempts under way here.", lambda: attempts.in_flight)
+            lanes = attempts.lanes
+            register(
+                "kuueri_attempts_waiting",
+                "Those that wait for a turn at their target.",
+                lambda: lanes.waiting,
+            )
             register("kuueri_attempt_slots_free", "Attempts that could start.", lambda: attempts.free_slots)
         self.monitor.attach(
             backlog,

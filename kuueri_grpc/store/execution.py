@@ -4,7 +4,7 @@ import itertools
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kuueri_grpc.domain.decision import Decision
@@ -74,7 +74,9 @@ class RedisExecutionStore:
                 found[partition] = self._clocks.on_engine(partition, due_ms)
         return found
 
-    async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
+    async def claim(
+        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+    ) -> list[ClaimBatch]:
         """See `ports.ExecutionStore`."""
         claim_id = f"{self._run_id}.{next(self._claim_count)}"
         batches = await self._look_at_unserved(limits)
@@ -86,7 +88,7 @@ class RedisExecutionStore:
                 continue
             waits_until = self._clocks.after(partition, self._settings.call_timeout_ms)
             common = (lease_ms, instance, claim_id, self._settings.max_losses, waits_until or "")
-            calls.append((partition, (limits[partition], *common)))
+            calls.append((partition, (limits[partition], *common, *full)))
         for (partition, _), answer in zip(calls, await self._each("claim", calls), strict=True):
             if isinstance(answer, StoreUnavailable):
                 batches.append(self._nothing_before(partition, self._interruptions.began(partition)))
@@ -110,7 +112,7 @@ class RedisExecutionStore:
         return ClaimBatch(partition, [], self._clock.now_ms() + wait_ms)
 
     async def _batch(self, partition: int, answer: Any) -> ClaimBatch:
-        now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired = answer
+        now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired, left_lanes = answer
         pairs = iter(flat_secrets)
         signing = dict(zip(pairs, pairs, strict=True))
         claims, unreadable = [], []
@@ -127,11 +129,12 @@ class RedisExecutionStore:
             poisoned=[_task_name(name) for name in poisoned],
             expired=expired,
             unreadable=await self._give_up(unreadable) if unreadable else (),
+            left_lanes=left_lanes == 1,
         )
 
     def _claim(self, row: Sequence[Any], signing: bytes, now_ms: int) -> Claim:
-        project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, create, *config = row
-        request, policy = config
+        project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, create, *more = row
+        lane, request, policy = more
         project_id, task_id = project.decode(), task.decode()
         timeout_ms, _, retry, repeat = codec.unpack_policy(policy)
         return Claim(
@@ -150,6 +153,7 @@ class RedisExecutionStore:
             retry=retry,
             repeat=repeat,
             signing_secrets=self._vault.live_signing(project_id, signing, now_ms),
+            lane=int(lane) if lane else None,
         )
 
     async def _give_up(self, rows: Sequence[_Unreadable]) -> list[tuple[str, str]]:

@@ -13,10 +13,11 @@ one slot and one script can change them together, on one server and on a cluster
 | 0  | `{p}:project:<project>`          | Hash   | the project, `taskInQueue`, its (sealed) secrets   |
 | 0  | `{p}:credentials:<project>`      | Hash   | key id -> token digest, scope, expiry (JSON)       |
 | 0  | `{p}:closed`                     | Set    | projects that are being deleted                    |
-| 1  | `{p}:due`                        | ZSet   | queues by the earliest instant each may dispatch   |
+| 1  | `{p}:due`                        | ZSet   | queues and lanes by when each may dispatch next    |
 | 1  | `{p}:leases`                     | ZSet   | claimed tasks by lease expiry                      |
 | 1  | `{p}:ended`                      | ZSet   | ended tasks by the instant their history expires   |
 | 1  | `{p}:queue:<project>/<queue>`    | ZSet   | waiting tasks by due time                          |
+| 1  | `{p}:queue:<project>/<queue>~<n>`| ZSet   | those of lane n: their target has no room now      |
 | 1  | `{p}:task:<project>/<task>`      | Hash   | state and counters                                 |
 | 1  | `{p}:index:<project>`            | ZSet   | task ids by creation (us), for ListTasks           |
 | 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id made                    |
@@ -32,12 +33,16 @@ Channels: `{p}:wake` (a new earliest due instant), `{p}:watch:<project>/<task>` 
 
 import hashlib
 import zlib
+from functools import lru_cache
+from urllib.parse import urlsplit
 
 STORE = "kuueri:store"
 INSTANCES = "{kuueri}:instances"
 INSTANCE_DETAILS = "{kuueri}:instances:details"
 
 CREDENTIALS_CHANNEL = "kuueri:credentials"
+
+LANES = 1 << 16
 
 AUTHORISATION, EXECUTION, CONFIGURATION, TIMELINE = range(4)
 
@@ -48,6 +53,17 @@ def partition_of(project_id: str, partitions: int) -> int:
     CRC-32, because it has to be the same for every process, version and language.
     """
     return zlib.crc32(project_id.encode()) % partitions
+
+
+@lru_cache(maxsize=4_096)
+def lane_of(url: str) -> int:
+    """Return the lane (0 .. 65,535) of an absolute URL's origin: where its tasks wait while it has no room.
+
+    Few enough that the number, which is kept in the clear, does not tell the origin; so many that two origins
+    seldom share one. CRC-32 for the reason above.
+    """
+    parts = urlsplit(url)
+    return zlib.crc32(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower().encode()) % LANES
 
 
 def email(address: str) -> str:

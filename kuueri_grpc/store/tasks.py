@@ -198,6 +198,7 @@ class RedisTaskStore:
             codec.pack_labels(spec.labels),
             new.request_id,
             self._vault.fingerprints(project_id, new.fingerprint) if new.request_id else "",
+            keys.lane_of(spec.target.url),
         ]
 
     def _subscribed_chunk(

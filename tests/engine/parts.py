@@ -5,7 +5,7 @@ The dispatcher is the one double: it stands for the network. Store, signals and 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -106,8 +106,10 @@ class SlowAnswers(RedisExecutionStore):
         store.gate, store.claimed = asyncio.Event(), asyncio.Queue()
         return store
 
-    async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
-        batches = await super().claim(limits, instance, lease_ms)
+    async def claim(
+        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+    ) -> list[ClaimBatch]:
+        batches = await super().claim(limits, instance, lease_ms, full)
         self.claimed.put_nowait(batches)
         await self.gate.wait()
         return batches

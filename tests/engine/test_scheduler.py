@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
@@ -30,12 +30,14 @@ class Counted(RedisExecutionStore):
         store.limits, store.outages = [], outages
         return store
 
-    async def claim(self, limits: Mapping[int, int], instance: str, lease_ms: int) -> list[ClaimBatch]:
+    async def claim(
+        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+    ) -> list[ClaimBatch]:
         self.limits.append(limits)
         if self.outages:
             self.outages -= 1
             raise StoreUnavailable("not now")
-        return await super().claim(limits, instance, lease_ms)
+        return await super().claim(limits, instance, lease_ms, full)
 
 
 async def started(here: Instance, count: int) -> set[str]:

@@ -142,9 +142,12 @@ def _place_violations(view: _View, key: _Key, kept: dict[str, str], state: TaskS
     """Check the indexes that a task in `state` is in, and the fields that only some states have."""
     project, _, task_id = key.name.partition("/")
     waiting, dispatching = state in WAITING_STATES, state is TaskState.DISPATCHING
-    queued = view.scores("queue", key.partition, f"{project}/{kept['queue']}").get(task_id)
+    queue = f"{project}/{kept['queue']}"
+    places = (queue, f"{queue}~{kept.get('lane')}")
+    found = [view.scores("queue", key.partition, place).get(task_id) for place in places]
+    queued = [score for score in found if score is not None]
     due = kept.get("due")
-    if queued != (int(due or -1) if waiting else None):
+    if queued != ([int(due or -1)] if waiting else []):
         yield f"it is {state}, due {due}, and in its queue at {queued}"
     if (key.name in view.scores("leases", key.partition)) != dispatching:
         yield f"it is {state}, and {'not ' if dispatching else ''}leased"
@@ -216,11 +219,16 @@ def _orphans(view: _View) -> Iterator[str]:
 def _queue_violations(view: _View) -> Iterator[str]:
     """Check that the partition level of the due index says what the queues say."""
     for key, entry in view.by_family["queue"].items():
-        project, _, queue = key.name.partition("/")
+        project, _, place = key.name.partition("/")
+        queue, _, lane = place.partition("~")
         due = entry.scores or {}
         for task_id in due:
             kept = view.hash("task", key.partition, f"{project}/{task_id}")
-            if kept.get("state") not in WAITING_STATES or kept["queue"] != queue:
+            if (
+                kept.get("state") not in WAITING_STATES
+                or kept["queue"] != queue
+                or lane not in ("", kept["lane"])
+            ):
                 yield f"queue {key.name}: task {task_id} does not wait in it"
         head = min(due.values())
         score = view.scores("due", key.partition).get(key.name)

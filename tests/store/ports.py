@@ -1,7 +1,7 @@
 """One real store, its ports as the application wires them, and the few calls that every test makes."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 from kuueri_grpc.domain.decision import Decision
@@ -111,10 +111,11 @@ class Ports:
         instance: str = HERE,
         lease_ms: int = HOUR_MS,
         project_id: str = PROJECT,
+        full: Collection[int] = (),
     ) -> ClaimBatch:
         """Claim from the partition of a project."""
         partition = keys.partition_of(project_id, self.settings.partitions)
-        (batch,) = await self.execution.claim({partition: limit}, instance, lease_ms)
+        (batch,) = await self.execution.claim({partition: limit}, instance, lease_ms, full)
         return batch
 
     async def claim(

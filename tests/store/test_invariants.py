@@ -41,7 +41,7 @@ DAMAGES: dict[str, Damage] = {
     "its state is": lambda db: db.execution.hset(key("task", NAME), "state", "LOST"),
     "it lacks": lambda db: db.execution.hdel(key("task", NAME), "create"),
     "request or policy is missing": lambda db: db.config.hdel(key("config", NAME), "request"),
-    "in its queue at None": lambda db: db.execution.zrem(key("queue", f"{PROJECT}/default"), "waits"),
+    r"in its queue at \[\]": lambda db: db.execution.zrem(key("queue", f"{PROJECT}/default"), "waits"),
     "does not wait in it": lambda db: db.execution.zadd(key("queue", f"{PROJECT}/default"), {"ended": 1}),
     "and leased": lambda db: db.execution.zadd(key("leases"), {NAME: HOUR_MS}),
     "not leased": lambda db: db.execution.zrem(key("leases"), f"{PROJECT}/flies"),

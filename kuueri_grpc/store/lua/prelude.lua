@@ -111,6 +111,29 @@ local function dequeue(queue, id)
   write_member(EXECUTION_DB, 'ZREM', QUEUE .. queue, id)
 end
 
+-- Tasks whose target has no room now wait in a lane of their queue, `<queue>~<lane>`, so that nothing waits
+-- behind them (no queue's name has a '~'). A lane is a queue like any other, with turns of its own.
+local function lane_in(queue, lane)
+  return queue .. '~' .. lane
+end
+
+-- The queue's name and the lane in a member of DUE; the lane is nil for the queue itself.
+local function split_lane(name)
+  local at = string.find(name, '~', 1, true)
+  if not at then
+    return name, nil
+  end
+  return string.sub(name, 1, at - 1), string.sub(name, at + 1)
+end
+
+-- A waiting task leaves, wherever it waits. `lane`: its `lane` field.
+local function dequeue_anywhere(queue, lane, id)
+  dequeue(queue, id)
+  if lane then
+    dequeue(lane_in(queue, lane), id)
+  end
+end
+
 -- A queue that had its turn goes behind the others that wait: it scores at least `now`.
 local function yield_turn(queue)
   touched[queue] = now

@@ -3,7 +3,7 @@
 -- ARGS: project, operation, queue limit, request_id ttl (ms), number of tasks, then for each:
 --       id, queue, due kind ('at'|'in'), due (ms), start deadline (ms or ''), request, policy,
 --       labels (JSON or ''), request_id (or ''), fingerprints (the first is kept; a request_id may have
---       been kept with any)
+--       been kept with any), lane
 -- Returns: for each task {status, ...}:
 --       {'OK', create, due} | {'SAME', task id, snapshot} | {'EXISTS'} | {'REUSED', task id} |
 --       {'TWIN', place of the item of this call with the same request_id} | {'QUOTA', limit} | {'NO_PROJECT'}
@@ -11,7 +11,7 @@
 -- one call's own: a task_id that comes twice, in one call or in two, is refused the second time.
 local project, operation = ARGS[1], ARGS[2]
 local limit, request_ttl, count = tonumber(ARGS[3]), ARGS[4], tonumber(ARGS[5])
-local STRIDE = 10
+local STRIDE = 11
 
 use(AUTHORISATION_DB)
 local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit', 'closed')
@@ -79,7 +79,7 @@ local function accept(i, at)
   local sequence = record(project, queue_name, id, 0, { e = 'SUBSCRIBED', x = due })
   messages[WATCH .. name] = nil -- nobody can follow it yet
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'SCHEDULED', 'queue', queue_name,
-    'create', int(now), 'due', int(due), 'seq', sequence, 'op', operation)
+    'create', int(now), 'due', int(due), 'seq', sequence, 'op', operation, 'lane', ARGS[at + 10])
   if ARGS[at + 4] ~= '' then
     write(EXECUTION_DB, 'HSET', TASK .. name, 'deadline', ARGS[at + 4])
   end
