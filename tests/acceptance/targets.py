@@ -134,6 +134,9 @@ class Target:
         """Note a request and begin to answer it."""
         self.exchanges.append(exchange)
         self._arrival.set()
+        self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> None:
         task = asyncio.create_task(self._answer(exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

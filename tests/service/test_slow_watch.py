@@ -16,7 +16,19 @@ from kuueri_grpc.ports import Telemetry
 from kuueri_grpc.service import interceptor
 from tests.service.edge import Caller, Edge, serving
 from tests.service.statuses import refusal_of
-from tests.service.watching import Call, Stream, cancel, pause, read, rest, shorts, subscribe, task, watch
+from tests.service.watching import (
+    HOUR_MS,
+    Call,
+    Stream,
+    cancel,
+    pause,
+    read,
+    rest,
+    shorts,
+    subscribe,
+    task,
+    watch,
+)
 
 _Result = TypeVar("_Result")
 
@@ -107,7 +119,12 @@ async def test_a_client_that_does_not_read_holds_nobody_else_up(store_url: str) 
         assert [message.event.task_id for message in told] == [f"t{n}" for n in range(TASKS)]
 
 
-async def test_a_thousand_watches_of_one_task_are_all_told_to_the_end(edge: Edge, owner: Caller) -> None:
+async def test_a_thousand_watches_of_one_task_are_all_told_to_the_end(store_url: str) -> None:
+    async with serving(store_url, heartbeat_ms=HOUR_MS) as edge:
+        await all_are_told_to_the_end(edge, await edge.register("owner@example.com"))
+
+
+async def all_are_told_to_the_end(edge: Edge, owner: Caller) -> None:
     await subscribe(edge, owner, task("a"))
     streams = [watch(edge, owner, pb.WatchRequest(task_id="a")) for _ in range(1_000)]
     first = await soon(asyncio.gather(*(read(stream, 3) for stream in streams)))
@@ -120,3 +137,31 @@ async def test_a_thousand_watches_of_one_task_are_all_told_to_the_end(edge: Edge
     last = await soon(asyncio.gather(*(rest(stream) for stream in streams)))
     assert [shorts(messages) for messages in last] == [["2 PAUSED", "3 CANCELED"]] * 1_000
     assert edge.engine.watches.watchers == 0
+
+
+async def test_one_of_a_thousand_watchers_stops_reading(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closings = Closings()
+    async with serving(store_url, queue_limit=TASKS + 1, heartbeat_ms=HOUR_MS, telemetry=closings) as edge:
+        owner = await edge.register("owner@example.com")
+        await subscribe(edge, owner, task("a"))
+        streams = [watch(edge, owner, pb.WatchRequest(task_id="a")) for _ in range(999)]
+        await soon(asyncio.gather(*(read(stream, 3) for stream in streams)))
+        (synced,) = await read(watch(edge, owner, ALL), 1)
+        async with lazy(edge, owner, synced.resume_token) as stream:
+            for start in range(0, TASKS, BATCH):
+                await subscribe(edge, owner, *(task(f"t{n}") for n in range(start, start + BATCH)))
+            # Nothing is under way to the others meanwhile.
+            with monkeypatch.context() as patched:
+                patched.setattr(interceptor, "SLOW_CLIENT_S", 0.1)
+                await soon(closings.heard.wait())
+            assert edge.engine.watches.watchers >= 999
+            await pause(edge, owner)
+            await cancel(edge, owner)
+            last = await soon(asyncio.gather(*(rest(stream) for stream in streams)))
+            messages, error = await all_there_is(aiter(stream))
+        assert [shorts(told) for told in last] == [["2 PAUSED", "3 CANCELED"]] * 999
+        assert refusal_of(error).reason == "WATCHER_TOO_SLOW"
+        again = await read(watch(edge, owner, ALL, messages[-1].resume_token), TASKS - len(messages))
+        assert [m.event.task_id for m in [*messages, *again]] == [f"t{n}" for n in range(TASKS)]
