@@ -1,5 +1,6 @@
 """The server, the project and the target of the acceptance tests."""
 
 from tests.acceptance.conftest import channel, project, server, target
+from tests.service.conftest import edge, owner, stranger
 
-__all__ = ["channel", "project", "server", "target"]
+__all__ = ["channel", "edge", "owner", "project", "server", "stranger", "target"]
