@@ -142,6 +142,11 @@ class Server:
             _assert_gone(store_pid)
         assert " ERROR " not in self.log, self.log
 
+    def send_to_group(self, number: signal.Signals) -> None:
+        """Signal all processes that it consists of, as SIGSTOP does to freeze them."""
+        assert self._process is not None
+        self._process.send_to_group(number)
+
     def kill(self) -> None:
         """End it, with all processes that it consists of, as a crash does."""
         process, self._process = self._process, None
