@@ -37,10 +37,11 @@ from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
 from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
+from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
 from kuueri_grpc.process.collector import settle_collector
-from kuueri_grpc.process.edge import open_edge
+from kuueri_grpc.process.edge import call_rate, open_edge
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.loops import running
@@ -141,7 +142,6 @@ async def _serve(
     *,
     reuse_port: bool,
 ) -> None:
-    _refuse_what_is_not_in_force(settings)
     try:
         async with (
             observed(admin) as observation,
@@ -152,14 +152,6 @@ async def _serve(
         pass
     except (UnfitStore, StoreUnavailable, CertificateError, OSError) as error:
         raise StartError(str(error)) from error
-
-
-def _refuse_what_is_not_in_force(settings: Settings) -> None:
-    """Refuse settings that promise what this version does not do."""
-    if settings.module.throttler.limit:
-        raise StartError(
-            "MODULE.THROTTLER.LIMIT is set, but this version does not throttle calls yet; remove it"
-        )
 
 
 @contextlib.asynccontextmanager
@@ -209,6 +201,7 @@ async def _compose(
         project_store = RedisProjectStore(client, runner, partitions, queue_limit, vault)
         authenticator = Authenticator(project_store, clock)
         projects = Projects(project_store, authenticator, revocations)
+        throttle = CallThrottle(call_rate(settings.module.throttler), bus, telemetry)
         membership = Membership(
             RedisInstanceRegistry(client),
             attempts,
@@ -224,12 +217,18 @@ async def _compose(
             membership=membership,
             leases=LeaseKeeper(execution, attempts, engine_settings.lease_ms, telemetry),
             maintenance=Maintenance(execution, scheduler, projects, engine_settings.maintenance_ms),
-            switchboard=Switchboard(bus, scheduler, watches, revocations, monitor, authenticator),
+            switchboard=Switchboard(bus, scheduler, watches, revocations, monitor, authenticator, throttle),
             watches=watches,
             health=health,
             monitor=monitor,
             engine=EngineApi(
-                Commands(tasks, revocations, queue_limit), watches, projects, authenticator, clock, telemetry
+                Commands(tasks, revocations, queue_limit),
+                watches,
+                projects,
+                authenticator,
+                clock,
+                throttle,
+                telemetry,
             ),
             backlog=RedisBacklogReader(runner, store_settings),
         )
@@ -278,6 +277,7 @@ async def _run(
         process.maintenance.run(),
         process.monitor.run(),
         process.membership.run(),
+        process.engine.throttle.run(),
     ]
     if server is not None:
         loops.append(_tell_health_checks(process.health, server))

@@ -70,12 +70,16 @@ class GrpcSettings(Section):
 
 
 class ThrottlerSettings(Section):
-    """Calls that one client may make."""
+    """How much may come in a window of time. 0 sets no limit."""
 
     ttl: int = Field(60, ge=1)
     """Length of the window, in seconds."""
     limit: int = Field(0, ge=0)
-    """Calls per client in a window; 0 sets no limit."""
+    """Calls of one project, over all processes; a task of a BatchSubscribe counts as a call."""
+    auth_failures: int = Field(60, ge=0)
+    """Calls from one address without a valid token, in one process."""
+    registrations: int = Field(60, ge=0)
+    """Calls of Register from one address, in one process."""
 
 
 class ModuleSettings(Section):

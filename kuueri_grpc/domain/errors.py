@@ -5,6 +5,7 @@ KuueriError
 |- Conflict            TaskExists, RequestIdReused, EmailExists
 |- WrongState          TaskEnded, TaskRunning
 |- QuotaExceeded       TooManyTokens, TooManyWatches
+|- RateLimited
 |- LastFullToken
 |- Unauthenticated
 |- ScopeMissing        FullScopeNeeded, SubscribeScopeNeeded, ReadScopeNeeded
@@ -157,6 +158,29 @@ class LastFullToken(KuueriError):
             "RotateToken puts another one in its place, DeleteProject ends them all"
         )
         self.key_id = key_id
+
+
+class RateLimited(KuueriError):
+    """Too many calls. `retry_ms`: when one will be let in again; `subject`: whose calls they are."""
+
+    def __init__(self, subject: str, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.subject = subject
+        # Never too early.
+        self.retry_ms = int(wait_s * 1_000) + 1
+
+    @classmethod
+    def of_project(cls, project_id: str, limit: int, window_s: float, wait_s: float) -> "RateLimited":
+        """Return the error of a project that has made all the calls that it may."""
+        text = (
+            f"project {project_id!r} has made its {limit} calls in {window_s:g} s; try again a little later"
+        )
+        return cls(f"project:{project_id}", text, wait_s)
+
+    @classmethod
+    def of_peer(cls, peer: str, did: str, wait_s: float) -> "RateLimited":
+        """Return the error of an address that has done something too often."""
+        return cls(f"peer:{peer}", f"the address {peer} {did}; try again a little later", wait_s)
 
 
 class Unauthenticated(KuueriError):

@@ -58,6 +58,11 @@ class Authenticator:
             raise Unauthenticated("the token is not valid: it was revoked, or its project was deleted")
         return self._access(credential)
 
+    def remembers(self, token: str) -> bool:
+        """Whether `token` is known to be valid without asking the store."""
+        remembered = self._remembered.get(token_format.digest(token))
+        return remembered is not None and remembered[0] > time.monotonic()
+
     def _access(self, credential: Credential) -> Access:
         now_ms, expiry = self._clock.now_ms(), credential.expire_time_ms
         ended = expiry is not None and expiry <= now_ms

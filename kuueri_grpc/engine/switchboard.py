@@ -8,6 +8,7 @@ from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.store_monitor import StoreMonitor
+from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import (
     Changed,
@@ -19,6 +20,7 @@ from kuueri_grpc.ports import (
     Revoked,
     Signal,
     SignalBus,
+    Spent,
 )
 
 _log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class Switchboard:
         revocations: Revocations,
         monitor: StoreMonitor,
         authenticator: Authenticator,
+        throttle: CallThrottle,
     ) -> None:
         self._bus = bus
         self._scheduler = scheduler
@@ -42,6 +45,7 @@ class Switchboard:
         self._revocations = revocations
         self._monitor = monitor
         self._authenticator = authenticator
+        self._throttle = throttle
         self._answers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -64,6 +68,8 @@ class Switchboard:
                 answer.add_done_callback(self._answers.discard)
             case CredentialsChanged(project_id):
                 self._authenticator.forget(project_id)
+            case Spent(calls):
+                self._throttle.spent_elsewhere(calls)
             case Reconnected():
                 self._authenticator.signals_back()
                 self._monitor.signals_back()

@@ -79,8 +79,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     last resume token received.
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 18
-    """RESOURCE_EXHAUSTED: too many calls; a `google.rpc.RetryInfo` says when to try
-    again.
+    """RESOURCE_EXHAUSTED: too many calls of the project, or too many registrations or
+    tokens that are not valid from one address; a `google.rpc.QuotaFailure` says which,
+    a `google.rpc.RetryInfo` when to try again. Nothing was done.
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 19
     """UNIMPLEMENTED: this version of the server does not do that."""
@@ -177,8 +178,9 @@ ERROR_REASON_WATCHER_TOO_SLOW: ErrorReason.ValueType  # 17
 last resume token received.
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 18
-"""RESOURCE_EXHAUSTED: too many calls; a `google.rpc.RetryInfo` says when to try
-again.
+"""RESOURCE_EXHAUSTED: too many calls of the project, or too many registrations or
+tokens that are not valid from one address; a `google.rpc.QuotaFailure` says which,
+a `google.rpc.RetryInfo` when to try again. Nothing was done.
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 19
 """UNIMPLEMENTED: this version of the server does not do that."""

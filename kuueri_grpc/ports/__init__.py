@@ -35,6 +35,7 @@ from kuueri_grpc.ports.signals import (
     Revoked,
     Signal,
     SignalBus,
+    Spent,
 )
 from kuueri_grpc.ports.store_probe import StoreProbe, UnfitStore
 from kuueri_grpc.ports.tasks import (
@@ -47,7 +48,7 @@ from kuueri_grpc.ports.tasks import (
     TaskStore,
     TimelineSlice,
 )
-from kuueri_grpc.ports.telemetry import NO_TELEMETRY, Backlog, BacklogReader, Telemetry, Unfinished
+from kuueri_grpc.ports.telemetry import NO_TELEMETRY, Backlog, BacklogReader, Telemetry, Throttled, Unfinished
 
 __all__ = [
     "NO_TELEMETRY",
@@ -85,11 +86,13 @@ __all__ = [
     "Sighting",
     "Signal",
     "SignalBus",
+    "Spent",
     "StoreProbe",
     "TaskFilter",
     "TaskPage",
     "TaskStore",
     "Telemetry",
+    "Throttled",
     "TimelineSlice",
     "Unfinished",
     "UnfitStore",

@@ -1,6 +1,6 @@
 """Port: wake-ups between instances."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,13 @@ class CredentialsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Another instance let in so many calls of these projects since it last said so."""
+
+    calls: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnected:
     """Signals may have been missed: look at everything again."""
 
@@ -57,7 +64,7 @@ class Disconnected:
     why: str
 
 
-Signal = Due | Changed | Revoke | Revoked | CredentialsChanged | Reconnected | Disconnected
+Signal = Due | Changed | Revoke | Revoked | CredentialsChanged | Spent | Reconnected | Disconnected
 
 
 class SignalBus(Protocol):
@@ -89,4 +96,8 @@ class SignalBus(Protocol):
 
     async def send_revoked(self, instance: str, revoked: Revoked) -> None:
         """Tell `instance` that the attempt was aborted."""
+        ...
+
+    async def send_spent(self, spent: Spent) -> None:
+        """Tell all other instances what was let in here."""
         ...

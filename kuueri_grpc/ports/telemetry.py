@@ -18,6 +18,17 @@ class Unfinished(StrEnum):
     BROKE_DOWN = "BROKE_DOWN"
 
 
+class Throttled(StrEnum):
+    """What there was too much of when a call was refused."""
+
+    #: Calls of a project.
+    PROJECT = "PROJECT"
+    #: Tokens from one address that are not valid.
+    FAILED_AUTHENTICATION = "FAILED_AUTHENTICATION"
+    #: Calls of Register from one address.
+    REGISTRATION = "REGISTRATION"
+
+
 class Telemetry:
     """What happens, in the words of what happens. Here nothing comes of it: whoever looks overrides.
 
@@ -68,6 +79,9 @@ class Telemetry:
 
     def slow_watch_closed(self) -> None:
         """A watch was ended because its client did not keep up."""
+
+    def call_throttled(self, by: Throttled) -> None:
+        """A call was refused: there were too many."""
 
     def certificates_renewed(self) -> None:
         """Certificates had changed: new connections have the new ones."""

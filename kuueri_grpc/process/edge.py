@@ -1,12 +1,22 @@
 """The gRPC server, as the settings have it."""
 
 from kuueri_grpc.config import Settings
-from kuueri_grpc.config.edge import GrpcSettings
+from kuueri_grpc.config.edge import ModuleSettings, ThrottlerSettings
 from kuueri_grpc.domain.target_policy import TargetPolicy
+from kuueri_grpc.engine.buckets import Rate
 from kuueri_grpc.service.certificates import CertificateFiles
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
 from kuueri_grpc.service.wire import WireLimits
+
+
+def call_rate(throttler: ThrottlerSettings) -> Rate | None:
+    """Return how many calls a project may make; None: as many as it likes."""
+    return _rate(throttler.limit, throttler)
+
+
+def _rate(limit: int, throttler: ThrottlerSettings) -> Rate | None:
+    return Rate(limit, throttler.ttl) if limit else None
 
 
 async def open_edge(
@@ -22,7 +32,7 @@ async def open_edge(
     return await build_server(
         engine,
         Limits(max_body_bytes=settings.module.http.max_body_length, targets=targets),
-        _wire_limits(settings.module.grpc),
+        _wire_limits(settings.module),
         host=settings.host,
         port=settings.port,
         reuse_port=reuse_port,
@@ -31,7 +41,8 @@ async def open_edge(
     )
 
 
-def _wire_limits(grpc: GrpcSettings) -> WireLimits:
+def _wire_limits(module: ModuleSettings) -> WireLimits:
+    grpc, throttler = module.grpc, module.throttler
     return WireLimits(
         max_message_bytes=grpc.max_message_length,
         max_metadata_bytes=grpc.max_metadata_length,
@@ -44,6 +55,8 @@ def _wire_limits(grpc: GrpcSettings) -> WireLimits:
         keepalive_timeout_s=grpc.keepalive_timeout,
         min_ping_s=grpc.min_ping_interval,
         handshake_s=grpc.handshake_timeout,
+        peer_failures=_rate(throttler.auth_failures, throttler),
+        peer_registrations=_rate(throttler.registrations, throttler),
     )
 
 

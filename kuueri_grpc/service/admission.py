@@ -8,7 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.domain.errors import Unauthenticated, check_scope
 from kuueri_grpc.engine.authentication import Authenticator
+from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.service.auth import Metadata, TokenMissing, admit, bearer_token
+from kuueri_grpc.service.peers import Peers
 
 #: The one call that is about no project.
 REGISTER = "ProjectService/Register"
@@ -42,26 +44,56 @@ SCOPES: Mapping[str, Scope] = {
 class Admission:
     """Admits callers. `admin_token` None: anybody may register a project."""
 
-    def __init__(self, authenticator: Authenticator, admin_token: str | None = None) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        throttle: CallThrottle,
+        peers: Peers,
+        admin_token: str | None = None,
+    ) -> None:
         self._authenticator = authenticator
+        self._throttle = throttle
+        self._peers = peers
         self._admin_digest = None if admin_token is None else _digest(admin_token)
 
-    async def admit(self, name: str, metadata: Metadata) -> None:
+    async def admit(self, name: str, metadata: Metadata, peer: str) -> None:
         """Note who makes the call `name` (service and method), for `auth.caller`.
+
+        `peer`: where it comes from, as gRPC has it.
 
         Raises:
             TokenMissing, Unauthenticated: there is no token, or none that is valid.
             ScopeMissing: the token may not make this call.
+            RateLimited: the project, or the peer, has made too many.
             StoreUnavailable: the store does not serve.
         """
-        if name == REGISTER:
-            self._check_admin(metadata)
-            return
-        access = await self._authenticator.authenticate(bearer_token(metadata))
-        if access.ended and name != _ROTATE:
-            raise Unauthenticated("the token is not valid any more: it was rotated")
+        try:
+            if name == REGISTER:
+                self._admit_registration(metadata, peer)
+                return
+            access = await self._authenticate(name, bearer_token(metadata), peer)
+        except Unauthenticated:
+            self._peers.failed(peer)
+            raise
+        self._throttle.take(access.project_id)
         check_scope(SCOPES.get(name, Scope.FULL), access.scope)
         admit(access)
+
+    async def _authenticate(self, name: str, token: str, peer: str) -> Access:
+        wait_s = self._peers.wait_s(peer)
+        # Who shares the address, and has a token that works, is not to suffer for it.
+        if wait_s and not self._authenticator.remembers(token):
+            raise self._peers.refuse_failing(peer, wait_s)
+        access = await self._authenticator.authenticate(token)
+        if access.ended and name != _ROTATE:
+            raise Unauthenticated("the token is not valid any more: it was rotated")
+        return access
+
+    def _admit_registration(self, metadata: Metadata, peer: str) -> None:
+        self._peers.register(peer)
+        if wait_s := self._peers.wait_s(peer):
+            raise self._peers.refuse_failing(peer, wait_s)
+        self._check_admin(metadata)
 
     def streaming(self, access: Access) -> AbstractAsyncContextManager[None]:
         """See `Authenticator.streaming`."""

@@ -9,6 +9,7 @@
 | TaskEnded, TaskRunning                       | FAILED_PRECONDITION | PreconditionFailure        |
 | LastFullToken                                | FAILED_PRECONDITION | PreconditionFailure        |
 | QuotaExceeded, TooManyTokens, TooManyWatches | RESOURCE_EXHAUSTED  | QuotaFailure               |
+| RateLimited                                  | RESOURCE_EXHAUSTED  | QuotaFailure, RetryInfo    |
 | Unauthenticated                              | UNAUTHENTICATED     |                            |
 | ScopeMissing                                 | PERMISSION_DENIED   |                            |
 | TaskUnreadable                               | DATA_LOSS           | ResourceInfo               |
@@ -43,6 +44,7 @@ from kuueri_grpc.domain.errors import (
     LastFullToken,
     ProjectNotFound,
     QuotaExceeded,
+    RateLimited,
     ReadScopeNeeded,
     RequestIdReused,
     StoreUnavailable,
@@ -62,6 +64,7 @@ from kuueri_grpc.domain.errors import (
 from kuueri_grpc.pb import error_reason_pb2 as reasons
 from kuueri_grpc.pb import project_pb2, task_pb2, token_pb2
 from kuueri_grpc.service.auth import TokenMissing
+from kuueri_grpc.service.times import to_duration
 from kuueri_grpc.service.tokens import ResumeTokenInvalid
 from kuueri_grpc.service.violations import InvalidFields
 
@@ -152,6 +155,13 @@ def _quota(error: QuotaExceeded) -> Iterable[Message]:
     yield detail
 
 
+def _rate(error: RateLimited) -> Iterable[Message]:
+    detail = error_details_pb2.QuotaFailure()
+    detail.violations.add(subject=error.subject, description=str(error))
+    yield detail
+    yield error_details_pb2.RetryInfo(retry_delay=to_duration(error.retry_ms))
+
+
 def _retry(seconds: int) -> Callable[[KuueriError], Iterable[Message]]:
     def details(_: KuueriError) -> Iterable[Message]:
         yield error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds))
@@ -181,6 +191,7 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     TaskRunning: _Mapping(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_TASK_RUNNING, _task_state),
     QuotaExceeded: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_TASKS_IN_QUEUE, _quota),
     TooManyTokens: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_TOKENS, _quota),
+    RateLimited: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_RATE_LIMITED, _rate),
     LastFullToken: _Mapping(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_LAST_FULL_TOKEN, _last_token),
     FullScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_FULL_NEEDED),
     SubscribeScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_SUBSCRIBE_NEEDED),

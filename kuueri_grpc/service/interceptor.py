@@ -123,7 +123,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     async def _admit(self, name: str, context: Context) -> None:
-        await self._admission.admit(name, tuple(context.invocation_metadata() or ()))
+        await self._admission.admit(name, tuple(context.invocation_metadata() or ()), context.peer())
 
     async def _abort(self, context: Context, error: Exception, ending: "_Ending") -> Never:
         if isinstance(error, WatcherTooSlow):

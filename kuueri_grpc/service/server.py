@@ -11,6 +11,7 @@ from grpc_health.v1.health import aio as health_aio
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.projects import Projects
+from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.pb import project_service_pb2, task_service_pb2
 from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
@@ -21,6 +22,7 @@ from kuueri_grpc.service.certificates import CertificateFiles, Certificates
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.interceptor import CallInterceptor
 from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.peers import Peers
 from kuueri_grpc.service.projects import ProjectService
 from kuueri_grpc.service.reflection import add_reflection
 from kuueri_grpc.service.streams import Streams
@@ -43,6 +45,7 @@ class EngineApi:
     projects: Projects
     authenticator: Authenticator
     clock: Clock
+    throttle: CallThrottle
     telemetry: Telemetry = NO_TELEMETRY
 
 
@@ -111,10 +114,11 @@ async def build_server(
     """
     credentials = None if certificates is None else Certificates(certificates, engine.telemetry).credentials()
     gate = CallGate()
+    peers = Peers(wire.peer_failures, wire.peer_registrations, engine.telemetry)
     server = grpc.aio.server(
         interceptors=[
             CallInterceptor(
-                Admission(engine.authenticator, admin_token),
+                Admission(engine.authenticator, engine.throttle, peers, admin_token),
                 gate,
                 Streams(wire.max_watches, wire.longest_stream_s),
                 engine.telemetry,
@@ -123,7 +127,15 @@ async def build_server(
         options=[("grpc.so_reuseport", int(reuse_port)), *wire.options()],
     )
     add_TaskServiceServicer_to_server(
-        TaskService(engine.commands, engine.watches, engine.projects, engine.clock, limits, engine.telemetry),
+        TaskService(
+            engine.commands,
+            engine.watches,
+            engine.projects,
+            engine.clock,
+            limits,
+            engine.throttle,
+            engine.telemetry,
+        ),
         server,
     )
     add_ProjectServiceServicer_to_server(ProjectService(engine.projects, engine.clock), server)

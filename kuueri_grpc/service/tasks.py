@@ -11,6 +11,7 @@ from kuueri_grpc.domain.errors import CursorTooOld, KuueriError
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.projects import Projects
+from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub, WatchItem
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceServicer
@@ -39,6 +40,7 @@ class TaskService(TaskServiceServicer):
         projects: Projects,
         clock: Clock,
         limits: Limits,
+        throttle: CallThrottle,
         telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._commands = commands
@@ -46,6 +48,7 @@ class TaskService(TaskServiceServicer):
         self._projects = projects
         self._clock = clock
         self._limits = limits
+        self._throttle = throttle
         self._telemetry = telemetry
 
     async def Subscribe(  # noqa: N802  the names of methods are the contract's, here and below
@@ -65,6 +68,8 @@ class TaskService(TaskServiceServicer):
     ) -> pb.BatchSubscribeResponse:
         """Accept tasks, each on its own."""
         with self._refusing(len(request.tasks)):
+            # The call itself is counted already.
+            self._throttle.charge(caller(), len(request.tasks) - 1)
             items = requests.read_batch(request, self._limits, self._clock.now_ms())
             valid = [item for item in items if isinstance(item, NewTask)]
             accepted = iter(await self._commands.subscribe(caller(), valid) if valid else ())

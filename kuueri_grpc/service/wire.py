@@ -1,6 +1,8 @@
-"""The limits of connections, in the terms of gRPC, which enforces them itself but for those of streams."""
+"""The limits of connections and peers. Most are in the terms of gRPC, which enforces them itself."""
 
 from dataclasses import dataclass
+
+from kuueri_grpc.engine.buckets import Rate
 
 #: Pings that come too early before a connection is closed for it.
 _PING_STRIKES = 2
@@ -17,6 +19,8 @@ class WireLimits:
     after `max_idle_s`. A connection is pinged after `keepalive_s` without a sign of life, and is taken for
     dead when no answer comes within `keepalive_timeout_s`; the client may ping every `min_ping_s`. A
     connection has `handshake_s` to become one.
+
+    `peer_failures`, `peer_registrations`: see `Peers`; None: no limit.
     """
 
     max_message_bytes: int = 33_554_432
@@ -30,6 +34,8 @@ class WireLimits:
     keepalive_timeout_s: float = 20
     min_ping_s: float = 10
     handshake_s: float = 20
+    peer_failures: Rate | None = None
+    peer_registrations: Rate | None = None
 
     @property
     def longest_stream_s(self) -> float | None:

@@ -41,6 +41,7 @@ INSTANCES = "{kuueri}:instances"
 INSTANCE_DETAILS = "{kuueri}:instances:details"
 
 CREDENTIALS_CHANNEL = "kuueri:credentials"
+SPENT_CHANNEL = "kuueri:spent"
 
 LANES = 1 << 16
 

@@ -26,6 +26,7 @@ from kuueri_grpc.ports import (
     Revoke,
     Revoked,
     Signal,
+    Spent,
     Telemetry,
 )
 from kuueri_grpc.store import keys
@@ -54,8 +55,10 @@ class RedisSignalBus:
         self._client = client
         self._telemetry = telemetry
         self._partitions = partitions
+        self._instance = instance
         self._own = keys.instance_channel(instance).encode()
         self._credentials = keys.CREDENTIALS_CHANNEL.encode()
+        self._spent = keys.SPENT_CHANNEL.encode()
         self._wakes = {keys.wake_channel(p).encode(): p for p in range(partitions)}
         self._followers: Counter[bytes] = Counter()
         self._followed: dict[bytes, Changed] = {}
@@ -128,7 +131,7 @@ class RedisSignalBus:
 
         Only then is it safe to look at the store: what changes after the look is signalled.
         """
-        unconfirmed = {self._own, self._credentials, *self._wakes, *self._followed}
+        unconfirmed = {self._own, self._credentials, self._spent, *self._wakes, *self._followed}
         async with asyncio.timeout(_CONFIRMATION_S):
             # Connects, too.
             await pubsub.subscribe(*unconfirmed)
@@ -174,6 +177,8 @@ class RedisSignalBus:
             return self._followed[channel]
         if channel == self._credentials:
             return CredentialsChanged(data.decode())
+        if channel == self._spent:
+            return _unpack_spent(data, self._instance)
         return _unpack(data) if channel == self._own else None
 
     async def follow(self, project_id: str, task_id: str | None) -> None:
@@ -234,16 +239,21 @@ class RedisSignalBus:
 
     async def send_revoke(self, instance: str, revoke: Revoke) -> None:
         """See `ports.SignalBus`."""
-        await self._send(instance, {"revoke": _pack(revoke.lease), "reply_to": revoke.reply_to})
+        message: dict[str, object] = {"revoke": _pack(revoke.lease), "reply_to": revoke.reply_to}
+        await self._send(keys.instance_channel(instance), message)
 
     async def send_revoked(self, instance: str, revoked: Revoked) -> None:
         """See `ports.SignalBus`."""
-        await self._send(instance, {"revoked": _pack(revoked.lease)})
+        await self._send(keys.instance_channel(instance), {"revoked": _pack(revoked.lease)})
 
-    async def _send(self, instance: str, message: dict[str, object]) -> None:
+    async def send_spent(self, spent: Spent) -> None:
+        """See `ports.SignalBus`."""
+        await self._send(keys.SPENT_CHANNEL, {"by": self._instance, "spent": dict(spent.calls)})
+
+    async def _send(self, channel: str, message: dict[str, object]) -> None:
         with outages_mapped():
             async with asyncio.timeout(_CONFIRMATION_S):
-                await self._client.publish(keys.instance_channel(instance), json.dumps(message))
+                await self._client.publish(channel, json.dumps(message))
 
 
 def _connection(pubsub: PubSub) -> AbstractConnection | None:
@@ -266,6 +276,18 @@ async def _send_beside_reader(pubsub: PubSub, command: str, channel: bytes) -> N
 
 def _pack(lease: Lease) -> list[str]:
     return [lease.project_id, lease.task_id, lease.token]
+
+
+def _unpack_spent(data: bytes, here: str) -> Spent | None:
+    """Return what another instance says; None for what is from here, or from somebody else."""
+    try:
+        message = json.loads(data)
+    except ValueError:
+        return None
+    match message:
+        case {"by": str() as by, "spent": dict() as calls} if by != here:
+            return Spent({project: count for project, count in calls.items() if type(count) is int})
+    return None
 
 
 def _unpack(data: bytes) -> Signal | None:

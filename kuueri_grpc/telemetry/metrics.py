@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 
 from kuueri_grpc.domain.outcome import Outcome
-from kuueri_grpc.ports import Telemetry, Unfinished
+from kuueri_grpc.ports import Telemetry, Throttled, Unfinished
 from kuueri_grpc.telemetry.queues import QueueLabels
 
 _Child = TypeVar("_Child", Counter, Histogram, Summary)
@@ -96,6 +96,9 @@ class MetricsTelemetry(Telemetry):
         self._reports_stale = counter("kuueri_reports_stale", "Outcomes refused by their fencing token.")
         self._signals = counter("kuueri_signal_connections", "Connections for signals that were made.")
         self._slow_watches = counter("kuueri_watches_closed_slow", "Watches ended for not keeping up.")
+        self._throttled = _Children(
+            counter("kuueri_calls_throttled", "Calls refused: there were too many, by what of.", "by")
+        )
         self._certificates = _Children(
             counter("kuueri_tls_reloads", "Times that certificates had changed, by result.", "result")
         )
@@ -164,6 +167,9 @@ class MetricsTelemetry(Telemetry):
 
     def slow_watch_closed(self) -> None:
         self._slow_watches.inc()
+
+    def call_throttled(self, by: Throttled) -> None:
+        self._throttled[by,].inc()
 
     def certificates_renewed(self) -> None:
         self._certificates["renewed",].inc()

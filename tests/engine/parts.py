@@ -22,6 +22,7 @@ from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
 from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
+from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import ClaimBatch, Delivery, NotStarted
 from kuueri_grpc.store import keys
@@ -173,7 +174,7 @@ async def instance(
             LeaseKeeper(execution, attempts, lease_ms),
             hub,
             Commands(ports.tasks, revocations, QUEUE_LIMIT),
-            Switchboard(bus, scheduler, hub, revocations, monitor, authenticator),
+            Switchboard(bus, scheduler, hub, revocations, monitor, authenticator, CallThrottle(None, bus)),
             monitor,
             authenticator,
             Projects(ports.projects, authenticator, revocations),

@@ -14,6 +14,7 @@ from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.authentication import Authenticator
+from kuueri_grpc.engine.buckets import Rate
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.health import Health
 from kuueri_grpc.engine.projects import Projects
@@ -23,6 +24,7 @@ from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
 from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
+from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
@@ -96,6 +98,7 @@ async def serving(
     store_url: str,
     limits: Limits | None = None,
     wire: WireLimits | None = None,
+    calls: Rate | None = None,
     *,
     queue_limit: int = QUEUE_LIMIT,
     heartbeat_ms: int = 15_000,
@@ -130,7 +133,8 @@ async def serving(
         monitor = StoreMonitor(probe, bus, scheduler, watches, health)
         project_store = RedisProjectStore(client, runner, PARTITIONS, queue_limit, VAULT)
         authenticator = Authenticator(project_store, clock)
-        switchboard = Switchboard(bus, scheduler, watches, revocations, monitor, authenticator)
+        throttle = CallThrottle(calls, bus, telemetry)
+        switchboard = Switchboard(bus, scheduler, watches, revocations, monitor, authenticator, throttle)
         await _hear(stack, switchboard, monitor)
         engine = EngineApi(
             Commands(tasks, revocations, queue_limit),
@@ -138,6 +142,7 @@ async def serving(
             Projects(project_store, authenticator, revocations),
             authenticator,
             clock,
+            throttle,
             telemetry,
         )
         server = await build_server(

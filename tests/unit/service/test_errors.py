@@ -81,6 +81,7 @@ LAST_TOKEN = (
     "RotateToken puts another one in its place, DeleteProject ends them all"
 )
 TOO_MANY = "project 'p' has 100 tokens, the most it may; RevokeToken one of them first"
+TOO_FAST = "project 'p' has made its 10 calls in 60 s; try again a little later"
 TOO_MANY_WATCHES = (
     "project 'p' has 7 watches open on this server, the most it may; "
     "watch a queue or all tasks instead of single ones, or end some"
@@ -234,6 +235,16 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
             error_details_pb2.QuotaFailure(
                 violations=[{"subject": "project:p", "description": TOO_MANY_WATCHES}]
             ),
+        ],
+    ),
+    (
+        domain.RateLimited.of_project("p", 10, 60.0, 1.2345),
+        code_pb2.RESOURCE_EXHAUSTED,
+        TOO_FAST,
+        [
+            info("RATE_LIMITED"),
+            error_details_pb2.QuotaFailure(violations=[{"subject": "project:p", "description": TOO_FAST}]),
+            error_details_pb2.RetryInfo(retry_delay={"seconds": 1, "nanos": 235_000_000}),
         ],
     ),
     (
