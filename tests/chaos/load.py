@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 import grpc
@@ -80,8 +81,7 @@ class Load:
                 await asyncio.sleep(0.05)
                 continue
             try:
-                async with asyncio.timeout(_CALL_TIMEOUT_S):
-                    await project.subscribe(task, request_id=task.task_id)
+                await _answered(project.subscribe(task, request_id=task.task_id))
             except (grpc.aio.AioRpcError, TimeoutError, grpc.aio.UsageError) as error:
                 self._note_refusal("subscribe", error)
                 await asyncio.sleep(draw.uniform(0.02, 0.2))
@@ -99,8 +99,7 @@ class Load:
             # From the moment it is tried: an answer that was lost may have paused it all the same.
             self.ledger.paused.add(task_id)
         try:
-            async with asyncio.timeout(_CALL_TIMEOUT_S):
-                await getattr(project, action)(task_id)
+            await _answered(getattr(project, action)(task_id))
         except (grpc.aio.AioRpcError, TimeoutError, grpc.aio.UsageError) as error:
             self._note_refusal(action, error)
             return
@@ -115,3 +114,21 @@ class Load:
             assert error.code() in allowed, f"{action}: {error.code()} {error.details()}"
             code = error.code().name
         self.ledger.refused[f"{action} {code}"] += 1
+
+
+async def _answered(call: Awaitable[object]) -> None:
+    """Wait for a call's answer, for as long as a client would.
+
+    Raises:
+        TimeoutError: there is none, or none any more: its channel was closed, as one is whose server ends.
+    """
+    try:
+        async with asyncio.timeout(_CALL_TIMEOUT_S):
+            await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        # gRPC cancels the caller of a call whose channel is closed. Let through, it would end the client and,
+        # in a task group, nobody would notice.
+        if task is not None and task.cancelling():
+            raise
+        raise TimeoutError from None
