@@ -72,8 +72,14 @@ def pack_request(target: HttpTarget) -> bytes:
 
 def unpack_request(blob: bytes) -> HttpTarget:
     """Return what `pack_request` was given. Raises `CorruptRecord`."""
-    url, method, headers, query_params, body, follow_redirects = _unpack(blob, "request")
-    return HttpTarget(url, HttpMethod(method), headers, query_params, body, follow_redirects)
+    fields = _unpack(blob, "request")
+    match fields:
+        case [str(url), str(method), dict(headers), dict(query), bytes(body), bool(follow)] if (
+            method in _METHODS
+        ):
+            return HttpTarget(url, HttpMethod(method), headers, query, body, follow)
+        case _:
+            raise CorruptRecord("a task's request has other fields than a request")
 
 
 def pack_policy(spec: TaskSpec) -> bytes:
@@ -96,29 +102,29 @@ def pack_policy(spec: TaskSpec) -> bytes:
     )
 
 
-def unpack_policy(blob: bytes) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
+def unpack_policy(blob: bytes | None) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
     """Return attempt timeout (ms), schedule, retry and repeat policy. Raises `CorruptRecord`."""
     fields = _unpack(blob, "policy")
-    try:
-        return _policy(*fields)
-    except (TypeError, ValueError):
-        raise CorruptRecord("a task's policy has other fields than a policy") from None
-
-
-def _policy(
-    timeout_ms: int, schedule: list[Any], retry: list[Any], repeat: list[Any]
-) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
-    max_retries, retry_backoff, retry_at_ms, max_duration_ms, codes = retry
-    max_repeats, repeat_backoff, repeat_at_ms = repeat
-    return (
-        timeout_ms,
-        Schedule(*schedule),
-        RetryPolicy(max_retries, _unpack_backoff(retry_backoff), retry_at_ms, max_duration_ms, tuple(codes)),
-        RepeatPolicy(max_repeats, _unpack_backoff(repeat_backoff), repeat_at_ms),
-    )
+    match fields:
+        case [
+            int(timeout_ms),
+            [int() | None, int() | None, int() | None] as schedule,
+            [int(retries), retry, int() | None as retry_at, int() | None as duration, [*codes]],
+            [int(repeats), repeat, int() | None as repeat_at],
+        ]:
+            return (
+                timeout_ms,
+                Schedule(*schedule),
+                RetryPolicy(retries, _unpack_backoff(retry), retry_at, duration, tuple(codes)),
+                RepeatPolicy(repeats, _unpack_backoff(repeat), repeat_at),
+            )
+        case _:
+            raise CorruptRecord(_NO_POLICY)
 
 
 _DEFAULT_BACKOFF = Backoff()
+_METHODS, _GROWTHS = frozenset(HttpMethod), frozenset(Growth)
+_NO_POLICY = "a task's policy has other fields than a policy"
 
 
 def _pack_backoff(backoff: Backoff) -> tuple[object, ...] | None:
@@ -128,11 +134,16 @@ def _pack_backoff(backoff: Backoff) -> tuple[object, ...] | None:
     return (backoff.interval_ms, backoff.growth.value, backoff.max_interval_ms, backoff.jitter)
 
 
-def _unpack_backoff(packed: Sequence[Any] | None) -> Backoff:
-    if packed is None:
-        return _DEFAULT_BACKOFF
-    interval_ms, growth, max_interval_ms, jitter = packed
-    return Backoff(interval_ms, Growth(growth), max_interval_ms, jitter)
+def _unpack_backoff(packed: object) -> Backoff:
+    match packed:
+        case None:
+            return _DEFAULT_BACKOFF
+        case [int(interval), str(growth), int() | None as most, int() | float() as jitter] if (
+            growth in _GROWTHS
+        ):
+            return Backoff(interval, Growth(growth), most, jitter)
+        case _:
+            raise CorruptRecord(_NO_POLICY)
 
 
 def _pack(values: tuple[object, ...]) -> bytes:
@@ -140,10 +151,12 @@ def _pack(values: tuple[object, ...]) -> bytes:
     return packed
 
 
-def _unpack(blob: bytes, part: str) -> list[Any]:
+def _unpack(blob: bytes | None, part: str) -> list[Any]:
+    if blob is None:
+        raise CorruptRecord(f"a task's {part} is missing")
     try:
         values: Any = msgpack.unpackb(blob)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: a list as the key of a map
         raise CorruptRecord(f"a task's {part} is not MessagePack: {error}") from error
     match values:
         case [int(version), *fields] if version == FORMAT:

@@ -41,13 +41,15 @@ class Vault:
         """Return the request of a task as it is kept."""
         return self._sealer.seal(_request_place(project_id, task_id), codec.pack_request(target))
 
-    def open_request(self, project_id: str, task_id: str, kept: bytes) -> HttpTarget:
-        """Return the request of a task.
+    def open_request(self, project_id: str, task_id: str, kept: bytes | None) -> HttpTarget:
+        """Return the request of a task; `kept` None: there is none, though there should be.
 
         Raises:
             KeyElsewhere: its key is not here; who has it can read the request.
             CorruptRecord: nobody can.
         """
+        if kept is None:
+            raise codec.CorruptRecord("its request is missing")
         return codec.unpack_request(self._open(_request_place(project_id, task_id), kept, "request"))
 
     def show_request(self, project_id: str, task_id: str, kept: bytes) -> HttpTarget:

@@ -115,6 +115,25 @@ async def test_a_policy_that_cannot_be_read_ends_its_task_and_no_other(ports: Po
     assert (await ports.tasks.get(PROJECT, "damaged")).state is TaskState.FAILED
 
 
+@pytest.mark.parametrize("fields", [("request",), ("policy",), ("request", "policy")])
+async def test_what_is_missing_ends_its_task_and_no_other(ports: Ports, fields: tuple[str, ...]) -> None:
+    await ports.subscribe(spec("damaged", labels={"a": "b"}), spec("whole"))
+    whole = ports.raw().databases[keys.CONFIGURATION][f"{{{partition()}}}:config:{PROJECT}/damaged"].fields
+    assert whole is not None
+    script = "redis.call('SELECT', 2) return redis.call('HDEL', KEYS[1], unpack(ARGV))"
+    await ports.client.eval(script, 1, f"{{{partition()}}}:config:{PROJECT}/damaged", *fields)
+
+    batch = await ports.look()
+
+    assert [claim.task_id for claim in batch.claims] == ["whole"]
+    assert batch.unreadable == [(PROJECT, "damaged")]
+    await tamper(ports, "damaged", **whole)
+    told = await ports.tasks.timeline(PROJECT, "damaged", 0, 10)
+    assert [event.reason for event in told.events] == [None, None, Reason.UNREADABLE, Reason.UNREADABLE]
+    assert told.task.state is TaskState.FAILED
+    assert await ports.task_in_queue() == 1
+
+
 async def test_a_task_is_shown_without_a_request_that_does_not_open(ports: Ports) -> None:
     await ports.subscribe(spec("whole"), spec("damaged"))
     await tamper(ports, "damaged", request=b"\x00")

@@ -106,6 +106,55 @@ def test_what_is_messagepack_of_something_else(blob: bytes) -> None:
         codec.unpack_request(blob)
 
 
+REQUEST: tuple[object, ...] = (codec.FORMAT, "https://t", "PUT", {}, {}, b"", False)
+RETRY, REPEAT = (3, (1, "LINEAR", None, 0.5), None, None, ()), (0, None, None)
+POLICY: tuple[object, ...] = (codec.FORMAT, 300_000, (None, None, None), RETRY, REPEAT)
+
+
+def without_each(record: tuple[object, ...]) -> list[bytes]:
+    """Return the record with a field too few, too many, and with each field of a wrong type or value."""
+    spoilt = [record[:-1], (*record, 0)]
+    spoilt += [(*record[:n], 1.5, *record[n + 1 :]) for n in range(1, len(record))]
+    return [msgpack.packb(values) for values in spoilt]
+
+
+@pytest.mark.parametrize("blob", without_each(REQUEST))
+def test_a_request_of_other_fields(blob: bytes) -> None:
+    assert codec.unpack_request(msgpack.packb(REQUEST)).url == "https://t"
+    with pytest.raises(codec.CorruptRecord, match="other fields than a request"):
+        codec.unpack_request(blob)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        *without_each(POLICY),
+        *(
+            msgpack.packb((*POLICY[:3], retry, REPEAT))
+            for retry in (RETRY[:4], (*RETRY, 0), (None, *RETRY[1:]))
+        ),
+        msgpack.packb((*POLICY[:3], (3, (1, "SIDEWAYS", None, 0.5), None, None, ()), REPEAT)),
+        msgpack.packb((*POLICY[:3], (3, (1, "LINEAR"), None, None, ()), REPEAT)),
+        msgpack.packb((*POLICY[:4], (0, None))),
+    ],
+)
+def test_a_policy_of_other_fields(blob: bytes) -> None:
+    assert codec.unpack_policy(msgpack.packb(POLICY))[0] == 300_000
+    with pytest.raises(codec.CorruptRecord, match="other fields than a policy"):
+        codec.unpack_policy(blob)
+
+
+def test_a_policy_that_is_missing() -> None:
+    with pytest.raises(codec.CorruptRecord, match="a task's policy is missing"):
+        codec.unpack_policy(None)
+
+
+@pytest.mark.parametrize("part", [codec.unpack_request, codec.unpack_policy])
+def test_a_map_with_a_list_for_a_key(part: object) -> None:
+    with pytest.raises(codec.CorruptRecord, match="is not MessagePack"):
+        part(b"\x81\x90\x01")  # type: ignore[operator]
+
+
 def test_a_later_version_s_record_names_the_versions() -> None:
     blob = msgpack.packb((codec.FORMAT + 1, "url"))
 
