@@ -175,12 +175,12 @@ async def _compose(
         client = await stack.enter_async_context(address.connect())
         signals_client = await stack.enter_async_context(address.connect_for_signals())
         checks_client = await stack.enter_async_context(address.connect_for_checks())
-        probe = RedisStoreProbe(checks_client, client, partitions, store.keyring)
+        runner = ScriptRunner(client, store_settings, telemetry)
+        probe = RedisStoreProbe(checks_client, client, partitions, store.keyring, runner.observer)
         if await stop.comes_before(await_store(probe, address.location)):
             raise _StoppedEarly
         health = Health()
         health.fail(Part.SERVER, "it is starting", logging.DEBUG)
-        runner = ScriptRunner(client, store_settings, telemetry)
         clock = StoreClock()
         tasks = RedisTaskStore(runner, store_settings, vault)
         execution = RedisExecutionStore(runner, store_settings, clock, vault, KeyRegistry(client))
@@ -203,7 +203,7 @@ async def _compose(
         projects = Projects(project_store, authenticator, revocations)
         throttle = CallThrottle(call_rate(settings.module.throttler), bus, telemetry)
         membership = Membership(
-            RedisInstanceRegistry(client),
+            RedisInstanceRegistry(client, runner.observer),
             attempts,
             scheduler,
             _announced(settings, instance, store.keyring),

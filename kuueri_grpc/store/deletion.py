@@ -6,7 +6,6 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import EndStep, Lease, RevokedAttempt
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
-from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.scripts import Argument, ScriptRunner, run_alone
 
@@ -57,12 +56,13 @@ class ProjectDeletion:
         cursor = "0"
         while (cursor := text(await self._run("project_forget", project_id, cursor, _SCAN_CHUNK))) != "0":
             pass
-        with outages_mapped():
+        with self._runner.observer.call("email"):
             email = await self._client.hget(
                 keys.project(keys.partition_of(project_id, self._partitions), project_id), "email"
             )
         if email is not None:
-            await run_alone(self._client, "free_email", [keys.email(text(email))], project_id)
+            with self._runner.observer.call("free_email"):
+                await run_alone(self._client, "free_email", [keys.email(text(email))], project_id)
         await self._run("project_drop", project_id)
 
     async def _run(self, name: str, project_id: str, *more: Argument) -> Any:

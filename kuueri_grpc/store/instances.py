@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kuueri_grpc.ports import Instance, Sighting
+from kuueri_grpc.ports import NO_TELEMETRY, Instance, Sighting
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
+from kuueri_grpc.store.observer import StoreObserver
 from kuueri_grpc.store.scripts import run_alone
 
 #: Silence after which an instance is forgotten: many missed heartbeats, so it is gone or of no use.
@@ -20,21 +21,26 @@ _KEYS = (keys.INSTANCES, keys.INSTANCE_DETAILS)
 
 
 class RedisInstanceRegistry:
-    """`ports.InstanceRegistry`, by the store's clock."""
+    """`ports.InstanceRegistry`, by the store's clock.
 
-    def __init__(self, client: Commands) -> None:
+    `observer`: told of what a server says of itself; who only looks needs none.
+    """
+
+    def __init__(self, client: Commands, observer: StoreObserver | None = None) -> None:
         self._client = client
+        self._observer = observer or StoreObserver(NO_TELEMETRY)
 
     async def announce(self, instance: Instance) -> Sequence[Sighting]:
         """See `ports.InstanceRegistry`."""
         details = json.dumps(dataclasses.asdict(instance))
         arguments = (instance.instance_id, details, _FORGOTTEN_AFTER_MS, _KEYS_TTL_MS)
-        flat = await run_alone(self._client, "announce", _KEYS, *arguments)
+        with self._observer.call("announce"):
+            flat = await run_alone(self._client, "announce", _KEYS, *arguments)
         return _oldest_first(zip(flat[::2], flat[1::2], strict=True))
 
     async def withdraw(self, instance_id: str) -> None:
         """See `ports.InstanceRegistry`."""
-        with outages_mapped():
+        with self._observer.call("withdraw"):
             await self._client.zrem(keys.INSTANCES, instance_id)
             await self._client.hdel(keys.INSTANCE_DETAILS, instance_id)
 

@@ -4,6 +4,7 @@ import logging
 import time
 from types import TracebackType
 
+from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import Telemetry
 from kuueri_grpc.store.errors import OUTAGES, ErrorKind, kind_of, unavailable
 
@@ -14,7 +15,7 @@ _REFUSALS = frozenset({ErrorKind.OOM, ErrorKind.READONLY, ErrorKind.MISCONF, Err
 
 
 class StoreObserver:
-    """Watches the calls of one process.
+    """Watches the calls of one process: one observer for all that calls the store.
 
     An outage of a kind begins with the first call that fails by it, and ends with the first that is
     answered; where the store only refuses some calls, with the first of those that is answered.
@@ -98,6 +99,10 @@ class _Call:
     ) -> None:
         if error is None:
             self._observer.answered(self._operation, time.perf_counter() - self._started)
-        elif isinstance(error, OUTAGES):
-            self._observer.failed(self._operation, kind_of(error))
+            return
+        # What it is made of may have said already what the caller is told.
+        cause = error.__cause__ if isinstance(error, StoreUnavailable) else error
+        if isinstance(cause, OUTAGES):
+            self._observer.failed(self._operation, kind_of(cause))
+        if cause is error and isinstance(error, OUTAGES):
             raise unavailable(error) from error

@@ -16,6 +16,7 @@ from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import initialise
 from kuueri_grpc.store.errors import ErrorKind, kind_of, outages_mapped
 from kuueri_grpc.store.fitness import warn_of_weak_durability
+from kuueri_grpc.store.observer import StoreObserver
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,22 @@ class RedisStoreProbe:
         served: the client that everything else uses; refused its calls while the store is unfit.
         partitions: how many the store must have been initialised with.
         keyring: keys that must open whatever is in it.
+        observer: told of every look: of a server that has nothing to do, nothing else shows an outage.
     """
 
-    def __init__(self, checks: Commands, served: Commands, partitions: int, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        checks: Commands,
+        served: Commands,
+        partitions: int,
+        keyring: Keyring,
+        observer: StoreObserver,
+    ) -> None:
         self._checks = checks
         self._served = served
         self._partitions = partitions
         self._keyring = keyring
+        self._observer = observer
         self._epoch: str | None = None
 
     async def check(self) -> str:
@@ -60,8 +70,8 @@ class RedisStoreProbe:
         return epoch
 
     async def _look(self) -> str:
-        epoch = await initialise(self._checks, self._partitions, self._keyring)
-        with outages_mapped():
+        with self._observer.call("probe"):
+            epoch = await initialise(self._checks, self._partitions, self._keyring)
             # There is no such field. A write all the same, so it is refused whenever writes are (READONLY,
             # MISCONF, NOREPLICAS), except where memory is short: what frees some is taken then, too.
             await self._checks.hdel(keys.STORE, "probe")

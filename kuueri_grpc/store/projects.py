@@ -16,7 +16,6 @@ from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.credentials import pack_credential, unpack_credential
 from kuueri_grpc.store.deletion import ProjectDeletion
-from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.vault import Vault
@@ -37,6 +36,7 @@ class RedisProjectStore:
     ) -> None:
         self._client = client
         self._runner = runner
+        self._observer = runner.observer
         self._partitions = partitions
         self._queue_limit = queue_limit
         self._deletion = ProjectDeletion(client, runner, partitions)
@@ -54,19 +54,19 @@ class RedisProjectStore:
         project, keep the claim. A crash in between leaves a project nobody was told of.
         """
         claim = keys.email(email)
-        with outages_mapped():
+        with self._observer.call("email"):
             claimed = await self._client.set(claim, project_id, nx=True, px=_EMAIL_CLAIM_MS)
             # A repeated call after a lost answer finds its own claim.
             if not claimed and await self._client.get(claim) != project_id.encode():
                 raise EmailExists(email)
         signing = codec.pack_signing([(self._vault.seal_signing(project_id, signing_secret), None)])
         await self._run("project_create", project_id, email, key_id, pack_credential(digest), signing)
-        with outages_mapped():
+        with self._observer.call("email"):
             await self._client.set(claim, project_id)
 
     async def get(self, project_id: str) -> Project:
         """See `ports.ProjectStore`."""
-        with outages_mapped():
+        with self._observer.call("project"):
             kept = await self._client.hgetall(keys.project(self._partition(project_id), project_id))
         if not kept or b"closed" in kept:
             raise ProjectNotFound(project_id)
@@ -80,13 +80,13 @@ class RedisProjectStore:
 
     async def credential(self, project_id: str, key_id: str) -> Credential | None:
         """See `ports.ProjectStore`."""
-        with outages_mapped():
+        with self._observer.call("credential"):
             kept = await self._client.hget(keys.credentials(self._partition(project_id), project_id), key_id)
         return None if kept is None else unpack_credential(project_id, key_id, _bytes(kept))
 
     async def credentials(self, project_id: str) -> list[Credential]:
         """See `ports.ProjectStore`."""
-        with outages_mapped():
+        with self._observer.call("credentials"):
             seconds, microseconds = await self._client.time()
             kept = await self._client.hgetall(keys.credentials(self._partition(project_id), project_id))
         if not kept:
@@ -160,7 +160,7 @@ class RedisProjectStore:
 
     async def epoch(self) -> str:
         """See `ports.ProjectStore`."""
-        with outages_mapped():
+        with self._observer.call("epoch"):
             kept = await self._client.hget(keys.STORE, "epoch")
         if not kept:
             # It came back empty, and is about to be initialised.

@@ -72,13 +72,16 @@ async def run_alone(client: Commands, name: str, script_keys: Sequence[str], *ar
 
 
 class ScriptRunner:
-    """Runs scripts on partitions; loads one when the server does not have it (first use, restart)."""
+    """Runs scripts on partitions; loads one when the server does not have it (first use, restart).
+
+    `observer` is told of every call. What calls the store beside the runner is to tell it too.
+    """
 
     def __init__(
         self, client: Commands, settings: StoreSettings, telemetry: Telemetry = NO_TELEMETRY
     ) -> None:
         self._client = client
-        self._observer = StoreObserver(telemetry, 0.0 if client.one_server else _QUIET_S)
+        self.observer = StoreObserver(telemetry, 0.0 if client.one_server else _QUIET_S)
         self._keys = [keys.script_keys(p) for p in range(settings.partitions)]
         # What every script is told first, see `lua/prelude.lua`.
         self._common = (settings.history_ms, settings.timeline_cap, settings.feed_cap)
@@ -87,7 +90,7 @@ class ScriptRunner:
         """Run one script and return its answer. Raises `StoreUnavailable`."""
         wanted = script(name)
         partition_keys = self._keys[partition]
-        with self._observer.call(name):
+        with self.observer.call(name):
             try:
                 return await self._evalsha(wanted.sha, partition_keys, arguments)
             except NoScriptError:
@@ -115,7 +118,7 @@ class ScriptRunner:
             return [await self.run(name, partition, arguments)]
         if not pending:
             return []
-        with self._observer.call(name):
+        with self.observer.call(name):
             answers = await self._run_all(name, pending)
             for answer in answers:
                 if isinstance(answer, Exception):
@@ -132,13 +135,16 @@ class ScriptRunner:
         if self.one_server and len(calls) <= 1:
             return await self.run_many(name, calls)
         started = time.perf_counter()
-        with outages_mapped():
+        try:
             answers = await self._run_all(name, calls)
+        except OUTAGES as error:
+            self.observer.failed(name, kind_of(error))
+            raise unavailable(error) from error
         failures = [answer for answer in answers if isinstance(answer, OUTAGES)]
         if not failures:
-            self._observer.answered(name, time.perf_counter() - started)
+            self.observer.answered(name, time.perf_counter() - started)
             return answers
-        self._observer.failed(name, kind_of(failures[0]))
+        self.observer.failed(name, kind_of(failures[0]))
         if self.one_server and len(failures) == len(answers):
             raise unavailable(failures[0]) from failures[0]
         return [unavailable(answer) if isinstance(answer, OUTAGES) else answer for answer in answers]

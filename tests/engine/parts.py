@@ -160,7 +160,7 @@ async def instance(
         address = StoreAddress(ports.url)
         checks = await stack.enter_async_context(address.connect_for_checks())
         served = await stack.enter_async_context(address.connect())
-        probe = RedisStoreProbe(checks, served, ports.settings.partitions, KEYRING)
+        probe = RedisStoreProbe(checks, served, ports.settings.partitions, KEYRING, ports.runner.observer)
         monitor = StoreMonitor(probe, bus, scheduler, hub, health)
         authenticator = Authenticator(ports.projects, ports.clock)
         yield Instance(

@@ -129,7 +129,7 @@ async def serving(
         health = Health()
         scheduler = Scheduler(execution, attempts, revocations, clock, EngineSettings(), instance, health)
         checks = await stack.enter_async_context(address.connect_for_checks())
-        probe = RedisStoreProbe(checks, client, PARTITIONS, KEYRING)
+        probe = RedisStoreProbe(checks, client, PARTITIONS, KEYRING, runner.observer)
         monitor = StoreMonitor(probe, bus, scheduler, watches, health)
         project_store = RedisProjectStore(client, runner, PARTITIONS, queue_limit, VAULT)
         authenticator = Authenticator(project_store, clock)

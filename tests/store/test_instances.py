@@ -23,7 +23,7 @@ def an_instance(instance_id: str, start_time_ms: int = 1) -> Instance:
 
 @pytest.fixture
 def registry(ports: Ports) -> RedisInstanceRegistry:
-    return RedisInstanceRegistry(ports.client)
+    return RedisInstanceRegistry(ports.client, ports.runner.observer)
 
 
 async def test_instances_see_each_other_the_oldest_first(registry: RedisInstanceRegistry) -> None:

@@ -1,6 +1,8 @@
 """An outage of the store, as operators see it: on the admin endpoint and in the log."""
 
+import asyncio
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import grpc
 import pytest
 
 from tests.acceptance.caller import Project, after, post, register
-from tests.outages.servers import NOT_SERVING, SERVING, Served, health, serving
+from tests.acceptance.served import PATIENCE_S
+from tests.outages.servers import NOT_SERVING, SERVING, Served, health, logged, serving
 from tests.outages.valkeys import Valkey, running
 from tests.telemetry.scrape import Numbers, get, scrape
 
@@ -37,6 +40,15 @@ class System:
             await self.project.get(self.task_id)
         assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
 
+    async def errors(self) -> dict[str, float]:
+        """Return how many calls to the store have failed, by operation; asking is none of them."""
+        seen = await scrape(self.admin, "/metrics?store=no")
+        return defaultdict(float, seen.by("kuueri_store_errors_total", "operation"))
+
+    async def tells(self, text: str) -> None:
+        """Return when the server has logged something."""
+        await logged(self.server.directory, text)
+
     def events(self, event: str) -> list[str]:
         return [line for line in self.server.log.splitlines() if f"event={event} " in f"{line} "]
 
@@ -54,8 +66,8 @@ async def system(tmp_path: Path) -> AsyncIterator[System]:
         yield system
 
 
-async def is_out(system: System, kind: str) -> None:
-    """A call fails, and everything says why."""
+async def is_out(system: System, kind: str, operation: str) -> None:
+    """A call fails, in one operation of the store, and everything says why."""
     await system.call_fails()
     ready = await get(system.admin, "/readyz")
     assert ready.status == 503
@@ -64,7 +76,7 @@ async def is_out(system: System, kind: str) -> None:
     seen = await system.numbers()
     assert seen.sum("kuueri_ready") == 0
     assert not seen.has("kuueri_tasks_waiting")
-    assert seen.sum("kuueri_store_errors_total", operation="get", kind=kind) == 1
+    assert seen.sum("kuueri_store_errors_total", operation=operation, kind=kind) == 1
     assert seen.sum("kuueri_grpc_calls_total", method="TaskService/GetTask", code="UNAVAILABLE") == 1
     (began,) = [line for line in system.events("store_outage_began") if f"kind={kind}" in line]
     assert "instance=" in began
@@ -85,7 +97,7 @@ async def test_a_store_that_is_frozen(system: System) -> None:
     async with health(system.channel) as follow:
         system.valkey.freeze()
         await follow.becomes(NOT_SERVING)
-        await is_out(system, "timeout")
+        await is_out(system, "timeout", "get")
         system.valkey.thaw()
         await follow.becomes(SERVING)
         await is_back(system, "timeout")
@@ -96,7 +108,8 @@ async def test_a_store_that_is_killed(system: System) -> None:
     async with health(system.channel) as follow:
         system.valkey.kill()
         await follow.becomes(NOT_SERVING)
-        await is_out(system, "connection")
+        # Without signals a token is looked up on every call.
+        await is_out(system, "connection", "credential")
         await system.valkey.start()
         await follow.becomes(SERVING)
         await is_back(system, "connection")
@@ -104,6 +117,20 @@ async def test_a_store_that_is_killed(system: System) -> None:
     assert system.events("signals_lost")
     assert system.events("signals_restored")
     assert system.events("serving")
+
+
+async def test_an_idle_server_tells_that_its_store_is_gone(system: System) -> None:
+    """Nobody calls, and the scrape leaves the store alone: the server's own look at it says so."""
+    async with health(system.channel) as follow:
+        system.valkey.kill()
+        await follow.becomes(NOT_SERVING)
+        await system.tells("event=store_outage_began kind=connection")
+        async with asyncio.timeout(PATIENCE_S):
+            while not (seen := await system.errors())["probe"] or not seen["announce"]:
+                pass
+        await system.valkey.start()
+        await follow.becomes(SERVING)
+        await system.tells("event=store_outage_ended kind=connection")
 
 
 async def test_a_store_that_comes_back_empty(system: System) -> None:
