@@ -90,6 +90,8 @@ class Fleet:
         # What is of the store is the same whoever is asked.
         spokesman = next((worker for worker in workers if worker.answering), None) if of_store else None
         await asyncio.gather(*(self._pull(worker, of_store=worker is spokesman) for worker in workers))
+        # What one that has ended meanwhile had counted is with the departed.
+        workers = [worker for worker in workers if self._workers.get(worker.name) is worker]
         merged = self._departed.copy().add(self._registry.collect(), _SUPERVISOR, alive=True)
         for worker in workers:
             merged.add(parse(worker.latest), worker.name, alive=worker.answering)

@@ -94,6 +94,24 @@ async def test_counts_survive_the_worker(crew: Crew) -> None:
     assert seen.sum("kuueri_workers") == 2
 
 
+@pytest.mark.parametrize("returns", [False, True])
+async def test_a_worker_that_ends_while_it_is_asked_counts_once(crew: Crew, *, returns: bool) -> None:
+    first, second = await crew.start("1"), await crew.start("2")
+    attempts(first, 2)
+    attempts(second, 3)
+    await scrape(crew.address)
+    while not second.questions.locked():
+        await second.questions.acquire()
+    asking = asyncio.create_task(scrape(crew.address))
+    await second.questions.acquire()
+    crew.fleet.leave("2")
+    if returns:
+        await crew.start("2")
+    seen = await asking
+    assert seen.sum("kuueri_attempts_total") == 5
+    assert seen.sum("kuueri_workers") == 1
+
+
 async def test_a_worker_that_comes_again_need_not_have_left(crew: Crew) -> None:
     attempts(await crew.start("1"), 2)
     await scrape(crew.address)
