@@ -35,6 +35,7 @@ _SHARED: Mapping[str, Sequence[str]] = {
     "credential_add": ("prelude", "lib_credentials"),
     "credential_remove": ("prelude", "lib_credentials"),
     "rotate_token": ("prelude", "lib_credentials"),
+    "rotate_signing": ("prelude", "lib_credentials"),
 }
 _PRELUDE = ("prelude",)
 

@@ -173,9 +173,9 @@ class TestRemembering:
     ) -> None:
         """A token that is good a moment later is not refused for it."""
         key = next(iter(ports.raw().names_with(f":credentials:{registered.project.project_id}")))[1]
-        await ports.client.rename(key, "elsewhere")
+        await ports.client.rename(key, f"{key}:elsewhere")
         await refused(authenticator, registered.token)
-        await ports.client.rename("elsewhere", key)
+        await ports.client.rename(f"{key}:elsewhere", key)
 
         access = await authenticator.authenticate(registered.token)
         assert access.project_id == registered.project.project_id

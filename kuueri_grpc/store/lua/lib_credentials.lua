@@ -4,6 +4,13 @@
 -- not run out). Of one that a rotation added: o when the others end. Of one that made a rotation that may be
 -- repeated: r the request, m the credential that it added, k until when (ms).
 
+-- Whether a project exists and is not being deleted.
+local function project_open(project)
+  use(AUTHORISATION_DB)
+  local facts = call('HMGET', PROJECT .. project, 'id', 'closed')
+  return facts[1] and not facts[2]
+end
+
 local function credentials_of(project)
   use(AUTHORISATION_DB)
   local flat = call('HGETALL', CREDENTIALS .. project)

@@ -168,13 +168,6 @@ local function project_exists(project)
   return known_projects[project]
 end
 
--- Whether a project exists and is not being deleted.
-local function project_open(project)
-  use(AUTHORISATION_DB)
-  local facts = call('HMGET', PROJECT .. project, 'id', 'closed')
-  return facts[1] and not facts[2]
-end
-
 -- Append this script's events of each project to its feed: one entry, whose id is the number of its
 -- last event. Numbers count up per project without gaps, so a reader notices what was trimmed.
 local function publish_feeds()
