@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from kuueri_grpc.domain.errors import KuueriError, StoreUnavailable
+from kuueri_grpc.domain.errors import KuueriError, ProjectNotFound, StoreUnavailable
 from kuueri_grpc.domain.state import TERMINAL_STATES, TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.ports import Claim, NewTask, TaskFilter
@@ -58,6 +58,21 @@ class History:
         except KuueriError:
             pass  # refused, which changes nothing
 
+    async def delete(self, project: str, steps: int) -> None:
+        """Delete a project, or get so far with it; one that is gone is made anew."""
+        projects = self.ports.projects
+        try:
+            await projects.close(project)
+        except ProjectNotFound:
+            await self.ports.create_project(project)
+            return
+        if steps > 0:
+            assert (await projects.end_tasks(project, None)).cursor is None
+        if steps > 1:
+            assert await projects.erase_tasks(project)
+        if steps > 2:
+            await projects.drop(project)
+
     async def pass_time(self) -> None:
         await self.ports.until(await self.ports.now_ms() + 3)
 
@@ -67,7 +82,10 @@ class History:
         await self.pass_time()
 
     async def finish(self) -> None:
-        """End every task, whatever state it was left in."""
+        """End every task, whatever state it was left in, and every deletion."""
+        for project in await self.ports.projects.closed():
+            await self.delete(project, 3)
+            assert not self.ports.raw().names_with(project)
         await self.claim(0, 1, "reaper")
         for project in PROJECTS:
             for task in (await self.ports.tasks.list_tasks(project, TaskFilter(), 100, None)).tasks:
@@ -76,7 +94,8 @@ class History:
         self.claims += await self.ports.claim(100)
         await self.ports.execution.report([report(claim.lease, Trigger.COMPLETE) for claim in self.claims])
         for project in PROJECTS:
-            assert await self.ports.task_in_queue(project) == 0
+            if self.ports.raw().names_with(f":project:{project}"):
+                assert await self.ports.task_in_queue(project) == 0
 
 
 def step(name: str, *arguments: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
@@ -107,6 +126,7 @@ steps = st.one_of(
         projects,
         task_ids,
     ),
+    step("delete", projects, st.integers(0, 3)),
     step("pass_time"),
     step("crash"),
 )
