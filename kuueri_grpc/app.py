@@ -70,7 +70,8 @@ from kuueri_grpc.telemetry.log import configure_logging, set_instance
 _log = logging.getLogger(__name__)
 
 API_ROLE = "api"
-#: How long calls under way may take when nothing else is; and when somebody may be waiting for the port.
+#: How long calls under way may take when nothing else is; and when time has run out, or somebody may be
+#: waiting for the port.
 _CALL_GRACE_S, _SHORT_CALL_GRACE_S = 1.0, 0.2
 
 
@@ -308,7 +309,8 @@ async def _tell_health_checks(health: Health, server: GrpcServer) -> None:
 
 
 async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, stop: Stop) -> None:
-    """Stop in order: health checks first, calls last."""
+    """Stop in order, health checks first and calls last, all within `grace_s` whatever the store does."""
+    deadline = time.monotonic() + grace_s
     process.health.fail(Part.SERVER, "it is stopping", logging.INFO)
     if server is not None:
         await server.drain()
@@ -316,7 +318,9 @@ async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, s
     if server is not None and stop.deserted:
         # Whoever takes the place of the supervisor that is gone wants the port.
         await server.stop(_SHORT_CALL_GRACE_S)
-    await process.drain.finish(grace_s)
-    await process.membership.withdraw()
-    if server is not None:
-        await server.stop(_CALL_GRACE_S)
+    await process.drain.finish(max(0.0, deadline - time.monotonic()))
+    left_s = min(_CALL_GRACE_S, max(_SHORT_CALL_GRACE_S, deadline - time.monotonic()))
+    async with asyncio.TaskGroup() as last:
+        last.create_task(process.membership.withdraw(left_s))
+        if server is not None:
+            last.create_task(server.stop(left_s))

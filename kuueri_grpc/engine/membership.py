@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 #: The role of an instance that claims due tasks.
 SCHEDULER_ROLE = "scheduler"
 _HEARTBEAT_S = 2.0
+_WITHDRAWAL_S = 0.5
 #: Silence after which an instance's partitions are looked at by the next one without waiting for it.
 _PRESUMED_DEAD_MS = 7_000
 
@@ -76,14 +77,18 @@ class Membership:
             await self._share(ranked(self._partitions, self._instance.instance_id, others))
             self._others = others
 
-    async def withdraw(self) -> None:
-        """Say that this instance is stopping; others find out by its silence if that fails."""
+    async def withdraw(self, patience_s: float) -> None:
+        """Say that this instance is stopping; others find out by its silence if that fails.
+
+        It is given up after `patience_s`, or 500 ms: a heartbeat that the store does not answer comes first.
+        """
+        self._withdrawn = True
         try:
-            async with self._speaking:
-                self._withdrawn = True
+            async with asyncio.timeout(min(patience_s, _WITHDRAWAL_S)), self._speaking:
                 await self._registry.withdraw(self._instance.instance_id)
-        except StoreUnavailable as error:
-            _log.warning("withdrawing this instance failed, it will be forgotten: %s", error)
+        except (StoreUnavailable, TimeoutError) as error:
+            why = str(error) or "the store does not answer in time"
+            _log.warning("withdrawing this instance failed, it will be forgotten: %s", why)
 
     async def _share(self, ownership: Ownership) -> None:
         self._ownership = ownership

@@ -23,6 +23,7 @@ from tests.acceptance.caller import (
     types,
 )
 from tests.acceptance.targets import OK, Target, held
+from tests.outages.valkeys import running
 from tests.supervision.calls import not_serving, persistent
 from tests.supervision.processes import all_gone, serving
 
@@ -167,6 +168,28 @@ async def test_what_one_instance_hands_back_another_takes_at_once(
                     assert (state_name(task), task.attempt_count) == ("COMPLETED", 1)
             await staying.stop()
     assert_each_came(target, task_ids, "/slow", 2)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_store_that_does_not_answer_does_not_hold_up_the_end(
+    tmp_path: Path, target: Target, workers: str
+) -> None:
+    """The store's time-out is longer than anybody here waits."""
+    target.script("/slow", held(asyncio.Event()))
+    options = ("--workers", workers, "--grace", "1")
+    patient = {**PATIENT, "TASKS_DATABASE__REDIS__TIMEOUT_MS": "60000"}
+    async with (
+        running(tmp_path / "store") as valkey,
+        serving(tmp_path, "--redis-url", valkey.url, *options, env=patient) as served,
+    ):
+        await served.ready()
+        async with connected(served.address) as channel:
+            await in_flight(await register(channel), target, "/slow", 20)
+            valkey.freeze()
+            await served.stop()
+        assert "worker_killed" not in served.story
+        aborted = re.findall(r"(\d+) attempts were aborted and could not be handed back", served.story)
+        assert sum(map(int, aborted)) == 20
 
 
 async def test_a_grace_time_of_nothing(tmp_path: Path, target: Target) -> None:

@@ -14,6 +14,7 @@ from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.ports import Instance, InstanceRegistry, Sighting
 
 PARTITIONS = 64
+HOUR_S = 3_600.0
 
 
 def an_instance(instance_id: str, *roles: str) -> Instance:
@@ -99,7 +100,7 @@ async def test_a_share_that_could_not_be_looked_at_is_looked_at_the_next_time() 
 async def test_a_withdrawal_that_fails_is_no_obstacle() -> None:
     fixture = Fixture()
     fixture.registry.withdraw.side_effect = StoreUnavailable("gone")
-    await fixture.membership.withdraw()
+    await fixture.membership.withdraw(HOUR_S)
     fixture.registry.withdraw.assert_awaited_once_with("me")
 
 
@@ -116,7 +117,7 @@ async def test_no_heartbeat_comes_after_the_withdrawal() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(fixture.membership.run_once())
         await answering.wait()
-        withdrawal = group.create_task(fixture.membership.withdraw())
+        withdrawal = group.create_task(fixture.membership.withdraw(HOUR_S))
         await asyncio.sleep(0)
         fixture.registry.withdraw.assert_not_awaited()
         answer.set()
@@ -125,9 +126,29 @@ async def test_no_heartbeat_comes_after_the_withdrawal() -> None:
     assert [call[0] for call in fixture.registry.method_calls] == ["announce", "withdraw"]
 
 
+@pytest.mark.parametrize("unanswered", ["announce", "withdraw"])
+async def test_a_store_that_does_not_answer_holds_up_no_withdrawal(unanswered: str) -> None:
+    fixture = Fixture()
+    asked = asyncio.Event()
+
+    async def never(_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    setattr(fixture.registry, unanswered, AsyncMock(side_effect=never))
+    heartbeat = asyncio.create_task(fixture.membership.run_once())
+    if unanswered == "announce":
+        await asked.wait()
+    else:
+        await heartbeat
+    async with asyncio.timeout(5):
+        await fixture.membership.withdraw(0.01)
+    heartbeat.cancel()
+
+
 async def test_it_stops_announcing_when_it_has_withdrawn() -> None:
     fixture = Fixture()
-    await fixture.membership.withdraw()
+    await fixture.membership.withdraw(HOUR_S)
     await asyncio.wait_for(fixture.membership.run(), 5)
     assert fixture.announced == []
 
