@@ -10,7 +10,7 @@ import grpc
 
 from kuueri_grpc.cli.credentials import CredentialsFile
 from kuueri_grpc.cli.errors import EXIT_USAGE, CliError
-from kuueri_grpc.cli.options import TOKEN_VARIABLE
+from kuueri_grpc.cli.options import ADMIN_TOKEN_VARIABLE, TOKEN_VARIABLE
 from kuueri_grpc.cli.rpc_errors import to_cli_error
 from kuueri_grpc.cli.transport import current_transport, is_local
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
@@ -19,7 +19,6 @@ from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-ADMIN_TOKEN_VARIABLE = "KUUERI_ADMIN_TOKEN"  # noqa: S105  the name of a variable
 #: A call without an answer ends after this long.
 CALL_TIMEOUT_S = 30.0
 #: A stream is taken for dead when a ping has no answer. The server's heartbeat comes every 15 s, so a

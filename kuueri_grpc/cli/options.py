@@ -17,6 +17,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 ADDRESS_VARIABLE = "KUUERI_ADDRESS"
 TOKEN_VARIABLE = "KUUERI_TOKEN"  # noqa: S105  the name of a variable
+ADMIN_TOKEN_VARIABLE = "KUUERI_ADMIN_TOKEN"  # noqa: S105  the same
 DEFAULT_PORT = 8202
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 _MAX_INT32 = 2**31 - 1

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from kuueri_grpc.cli.client import ADMIN_TOKEN_VARIABLE, Client, Connection, admin_connection
+from kuueri_grpc.cli.client import Client, Connection, admin_connection
 from kuueri_grpc.cli.credentials import CredentialsFile, ProjectCredentials
 from kuueri_grpc.cli.errors import CliError, usage_error
 from kuueri_grpc.cli.help import SectionedCommand
 from kuueri_grpc.cli.instants import format_local
 from kuueri_grpc.cli.keeping import Export, export_line, told_of_keeping
-from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token
+from kuueri_grpc.cli.options import ADMIN_TOKEN_VARIABLE, DEFAULT_ADDRESS, Address, Json, Token
 from kuueri_grpc.cli.output import Output, make_console, print_pairs, to_document
 from kuueri_grpc.cli.rotation import rotate_signing_secret, rotate_token
 from kuueri_grpc.cli.tokens import tokens

@@ -13,7 +13,13 @@ import typer
 from kuueri_grpc.cli.credentials import CredentialsFile
 from kuueri_grpc.cli.errors import CliError, usage_error
 from kuueri_grpc.cli.help import SectionedCommand
-from kuueri_grpc.cli.options import TLS_SCHEME, TOKEN_VARIABLE, address_flag, tls_file_option
+from kuueri_grpc.cli.options import (
+    ADMIN_TOKEN_VARIABLE,
+    TLS_SCHEME,
+    TOKEN_VARIABLE,
+    address_flag,
+    tls_file_option,
+)
 from kuueri_grpc.config import ConfigError, Settings, load_settings
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.supervisor import supervise
@@ -143,7 +149,7 @@ def _run(settings: Settings) -> None:
     steps = first_steps if settings.tls.cert is None else first_steps_over_tls
 
     def show(address: str) -> None:
-        typer.echo("\n".join(steps(reachable(address))))
+        typer.echo("\n".join(steps(reachable(address), wants_admin=settings.admin_token is not None)))
 
     if settings.workers > 1:
         asyncio.run(supervise(settings, on_ready=show))
@@ -156,8 +162,11 @@ def _run(settings: Settings) -> None:
     uvloop.run(serve_alone(settings, on_ready=show))
 
 
-def first_steps(address: str) -> list[str]:
-    """Return what a person can do next, in commands that work as they are pasted."""
+def first_steps(address: str, *, wants_admin: bool = False) -> list[str]:
+    """Return what a person can do next, in commands that work as they are pasted.
+
+    `wants_admin`: Register needs the admin token, which is taken from where the server may have it, too.
+    """
     kuueri, grpcurl = command_path("kuueri"), command_path("grpcurl")
     flag = address_flag(address)
     if CredentialsFile().is_kept(address):
@@ -172,18 +181,23 @@ def first_steps(address: str) -> list[str]:
     return [
         "In another terminal:",
         f"  {grpcurl} -plaintext {address} list",
-        f'  eval "$({kuueri} project register{flag} --email you@example.com --export)"',
+        f'  eval "$({_admin(wants_admin)}{kuueri} project register{flag} --email you@example.com --export)"',
         f'  {grpcurl} -plaintext -H "{authorization}" -d {subscribe} {address} {method}',
         f"  {kuueri} list{flag}",
     ]
 
 
-def first_steps_over_tls(address: str) -> list[str]:
+def _admin(wanted: bool) -> str:
+    # Not as an option: that could be seen by every user of the machine.
+    return f'{ADMIN_TOKEN_VARIABLE}="$TASKS_ADMIN_TOKEN" ' if wanted else ""
+
+
+def first_steps_over_tls(address: str, *, wants_admin: bool = False) -> list[str]:
     """Like `first_steps`, but for the host: that is the one that the certificate names."""
     kuueri, flag = command_path("kuueri"), address_flag(f"{TLS_SCHEME}{address}")
     return [
         "In another terminal, with a host that the certificate names (--tls-ca FILE: its authority):",
-        f"  {kuueri} project register{flag} --email you@example.com",
+        f"  {_admin(wants_admin)}{kuueri} project register{flag} --email you@example.com",
         f"  {kuueri} subscribe{flag} https://example.com/ --watch",
     ]
 

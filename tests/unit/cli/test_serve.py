@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kuueri_grpc.cli.credentials import CredentialsFile, ProjectCredentials
-from kuueri_grpc.cli.serve import command_path, first_steps, reachable
+from kuueri_grpc.cli.serve import command_path, first_steps, first_steps_over_tls, reachable
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -57,6 +57,19 @@ def test_the_first_steps_are_to_register_and_to_subscribe(
         ),
         "  kuueri list",
     ]
+
+
+def test_the_admin_token_is_taken_from_the_environment_and_not_shown_to_others(
+    installation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(installation))
+    admin = 'KUUERI_ADMIN_TOKEN="$TASKS_ADMIN_TOKEN" '
+    assert first_steps(ADDRESS, wants_admin=True)[2] == (
+        f'  eval "$({admin}kuueri project register --email you@example.com --export)"'
+    )
+    assert first_steps_over_tls(ADDRESS, wants_admin=True)[1] == (
+        f"  {admin}kuueri project register --address https://{ADDRESS} --email you@example.com"
+    )
 
 
 def test_with_a_project_at_hand_there_is_nothing_to_register(
