@@ -11,7 +11,7 @@ PY := $(BIN)/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format protos bench chaos lock clean
+.PHONY: help install demo serve test lint format protos bench chaos fuzz lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(STAMP) ## measure lateness, throughput and idle cost
 
 chaos: $(STAMP) ## faults at random, under load, and the account: make chaos CHAOS_SECONDS=600 CHAOS_SEED=7
 	$(PY) -m pytest tests/chaos -p no:xdist --timeout 0 $(ARGS)
+
+fuzz: $(STAMP) ## hostile messages to every method of a real server: make fuzz FUZZ_SECONDS=180
+	$(PY) -m pytest tests/fuzz -p no:xdist --timeout 0 $(ARGS)
 
 lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev

@@ -28,7 +28,7 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(V1, {_METHOD: method})])
+    server.add_registered_method_handlers(V1, {_METHOD: method})
 
 
 def _describe_v1() -> None:

@@ -18,6 +18,7 @@ from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_t
 from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from kuueri_grpc.ports import NO_TELEMETRY, Clock, Telemetry
 from kuueri_grpc.service.admission import Admission
+from kuueri_grpc.service.aio_server import aio_server
 from kuueri_grpc.service.certificates import CertificateFiles, Certificates
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.interceptor import CallInterceptor
@@ -115,7 +116,7 @@ async def build_server(
     credentials = None if certificates is None else Certificates(certificates, engine.telemetry).credentials()
     gate = CallGate()
     peers = Peers(wire.peer_failures, wire.peer_registrations, engine.telemetry)
-    server = grpc.aio.server(
+    server = aio_server(
         interceptors=[
             CallInterceptor(
                 Admission(engine.authenticator, engine.throttle, peers, admin_token),

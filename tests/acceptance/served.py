@@ -81,6 +81,10 @@ class CommandProcess:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -157,6 +161,16 @@ class Server:
     @property
     def log(self) -> str:
         return self._log.read_text()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.running
+
+    @property
+    def pid(self) -> int:
+        """The process that was started: with one worker it is all of the server but its store."""
+        assert self._process is not None
+        return self._process.pid
 
     def _store_pid(self) -> int | None:
         path = self.data_dir / "valkey.pid"
