@@ -11,7 +11,7 @@ PY := $(BIN)/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format protos bench chaos fuzz lock clean
+.PHONY: help install demo serve test lint format protos bench chaos fuzz audit lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ chaos: $(STAMP) ## faults at random, under load, and the account: make chaos CHA
 
 fuzz: $(STAMP) ## hostile messages to every method of a real server: make fuzz FUZZ_SECONDS=180
 	$(PY) -m pytest tests/fuzz -p no:xdist --timeout 0 $(ARGS)
+
+# In an environment of its own: what it needs is nothing that the server or its tests need.
+audit: $(STAMP) ## known holes in what constraints.txt pins; asks a database on the internet
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
+	  $(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'; }
+	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS)
 
 lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev

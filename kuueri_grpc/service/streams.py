@@ -53,4 +53,4 @@ class Streams:
                 del self._open[project_id]
 
     def _lasts_s(self) -> float | None:
-        return None if self._longest_s is None else self._longest_s * random.uniform(*_LASTS)  # noqa: S311
+        return None if self._longest_s is None else self._longest_s * random.uniform(*_LASTS)  # noqa: S311  spreads ends, hides nothing

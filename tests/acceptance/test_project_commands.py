@@ -136,7 +136,7 @@ class TestAdminToken:
     async def test_a_server_for_others_does_not_start_without(self, tmp_path: Path) -> None:
         for workers in ("1", "2"):
             refused = await run(
-                *("kuueri", "serve", "--host", "0.0.0.0", "--port", "0", "--insecure", "--workers", workers),  # noqa: S104
+                *("kuueri", "serve", "--host", "0.0.0.0", "--port", "0", "--insecure", "--workers", workers),  # noqa: S104  as an operator would
                 *("--data-dir", str(tmp_path / "data")),
                 cwd=tmp_path,
             )

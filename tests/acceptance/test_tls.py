@@ -80,7 +80,7 @@ async def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, pem: P
 async def test_plain_text_beyond_this_machine_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     for workers in ("1", "2"):
-        arguments = ("--host", "0.0.0.0", "--workers", workers, "--data-dir", str(data_dir))  # noqa: S104
+        arguments = ("--host", "0.0.0.0", "--workers", workers, "--data-dir", str(data_dir))  # noqa: S104  it is refused
         env = {"TASKS_ADMIN_TOKEN": "secret"}
         ended = await run("kuueri", "serve", *arguments, cwd=tmp_path, env=env)
         assert ended.exit_code == 1
