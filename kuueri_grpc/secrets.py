@@ -5,6 +5,7 @@ The client library is an optional extra and slow to import, so it is imported on
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,22 @@ if TYPE_CHECKING:
     from google.cloud.secretmanager import SecretManagerServiceClient
 
 ACCESS_TIMEOUT_S = 10.0
+
+
+_VERSION = re.compile(r"projects/[^/]+(/locations/[^/]+)?/secrets/[^/]+/versions/[^/]+")
+_EXPECTED = "expected projects/PROJECT/secrets/SECRET/versions/VERSION, where VERSION may be `latest`"
+#: What to do about an answer, by the class of Google's exception and those that it derives from.
+_ADVICE = {
+    "PermissionDenied": "give the service account the role `Secret Manager Secret Accessor` on the secret",
+    "Unauthenticated": "the service account's key is not accepted: was it revoked?",
+    "NotFound": "check the names of project, secret and version, and that the version was not destroyed",
+    "FailedPrecondition": "is the version disabled? Enable it, or name another one",
+    "InvalidArgument": _EXPECTED,
+    "ResourceExhausted": "the quota of Secret Manager is used up; try again later",
+    "ServerError": "Secret Manager cannot be reached from here; check the network, then try again",
+    "RefreshError": "the credentials could not be used: check the key's account, and this machine's clock",
+    "TransportError": "Google's token service cannot be reached from here; check the network, then try again",
+}
 
 
 class SecretError(Exception):
@@ -29,19 +46,36 @@ def access_secret(version: str, key_filename: Path | None) -> str:
     Raises:
         SecretError: The extra is not installed, the key does not load, or the service refused.
     """
+    if not _VERSION.fullmatch(version):
+        raise SecretError(f"{version!r} is not the name of a secret's version; {_EXPECTED}")
     client = connect(key_filename)
     # After connect, which has found out that they are installed.
-    from google.api_core.exceptions import GoogleAPIError
+    from google.api_core.exceptions import GoogleAPIError, ResourceExhausted, RetryError, ServiceUnavailable
+    from google.api_core.retry import Retry, if_exception_type
     from google.auth.exceptions import GoogleAuthError
 
+    # The library's own would go on for a minute: a server that starts says sooner what is wrong.
+    transient = if_exception_type(ServiceUnavailable, ResourceExhausted)
+    retry = Retry(transient, initial=0.2, maximum=2.0, timeout=ACCESS_TIMEOUT_S)
     try:
-        response = client.access_secret_version(name=version, timeout=ACCESS_TIMEOUT_S)
+        response = client.access_secret_version(name=version, retry=retry, timeout=ACCESS_TIMEOUT_S)
         return str(response.payload.data.decode())
     except (GoogleAPIError, GoogleAuthError) as error:
-        raise SecretError(f"cannot read {version}: {error}") from error
+        cause = error.cause if isinstance(error, RetryError) and error.cause else error
+        raise SecretError(f"cannot read {version}: {_said(cause)}; {_advice(cause)}") from error
     except UnicodeDecodeError:
         # Not chained: the exception holds the bytes.
         raise SecretError(f"cannot read {version}: its content is not UTF-8 text") from None
+
+
+def _said(error: Exception) -> str:
+    # The first line: what follows it are details of the library's own.
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _advice(error: Exception) -> str:
+    found = (advice for kind in type(error).__mro__ if (advice := _ADVICE.get(kind.__name__)))
+    return next(found, "see https://cloud.google.com/secret-manager/docs/access-control")
 
 
 def connect(key_filename: Path | None) -> SecretManagerServiceClient:
@@ -69,5 +103,8 @@ def connect(key_filename: Path | None) -> SecretManagerServiceClient:
     except (GoogleAuthError, ValueError):
         source = "the surroundings" if key_filename is None else str(key_filename)
         # Not chained: what does not parse may still be part of a key.
-        raise SecretError(f"no usable Google Cloud credentials in {source}") from None
+        raise SecretError(
+            f"no usable Google Cloud credentials in {source}; set TASKS_KEY_FILENAME to the JSON key of a "
+            "service account, or run where there are Application Default Credentials"
+        ) from None
     return client

@@ -6,6 +6,7 @@ from benchmarks.harness import workload
 from kuueri_grpc.crypto.keyring import EncryptionKey, Keyring
 from kuueri_grpc.domain.outcome import answered
 from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.domain.task import Backoff, Growth, RetryPolicy, Task, TaskSpec
 from kuueri_grpc.pb import task_service_pb2
 from kuueri_grpc.ports import Delivery
@@ -14,7 +15,7 @@ from kuueri_grpc.service.requests import read_subscribe
 
 URL = "http://127.0.0.1:8080/hook"
 NOW_MS = 1_700_000_000_000
-LIMITS = Limits()
+LIMITS = Limits(targets=TargetPolicy(["127.0.0.0/8"]))
 SIGNING_SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"
 KEYRING = Keyring((EncryptionKey("bench1", bytes(32)),))
 RETRY = RetryPolicy(max_retries=5, backoff=Backoff(growth=Growth.EXPONENTIAL, jitter=0.5))

@@ -5,7 +5,6 @@ The base64 is of 32 random bytes. A key without an id is known by one that is co
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 import secrets
@@ -40,7 +39,7 @@ class EncryptionKey:
     @property
     def check_value(self) -> str:
         """What tells this key from another one of the same id, and helps nobody to find it."""
-        return hmac.digest(self.material, b"kuueri-tasks key check", hashlib.sha256).hex()[:32]
+        return hmac.digest(self.material, b"kuueri-tasks key check", "sha256").hex()[:32]
 
     def reveal(self) -> str:
         """Return the key as it is written into a configuration."""
@@ -118,5 +117,5 @@ def _parse(word: str, place: int) -> EncryptionKey:
     if len(material) != KEY_BYTES:
         raise KeysInvalid(f"{named} has {len(material)} bytes; {_EXPECTED}")
     if not separator:
-        key_id = hmac.digest(material, b"kuueri-tasks key id", hashlib.sha256).hex()[:_ID_LENGTH]
+        key_id = hmac.digest(material, b"kuueri-tasks key id", "sha256").hex()[:_ID_LENGTH]
     return EncryptionKey(key_id, material)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,12 +25,35 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
 from kuueri_grpc import secrets
 from kuueri_grpc.config import ConfigError, load_settings
 from kuueri_grpc.secrets import SecretError, access_secret, connect
+from tests.keys import KEYRING
 
 VERSION = "projects/acme/secrets/tasks/versions/7"
 LATIN_1 = "projects/acme/secrets/latin/versions/1"
+NO_JSON = "projects/acme/secrets/text/versions/1"
+KEYS = "projects/acme/secrets/keys/versions/1"
 CONTENT = {
     VERSION: json.dumps({"PORT": 7, "SERVICE": {"LEASE_MS": 7000}}).encode(),
     LATIN_1: "hidden é".encode("latin-1"),
+    NO_JSON: b'{"SERVICE": hidden}',
+    KEYS: json.dumps({"SERVICE": {"CRYPTO": {"KEY": [KEYRING.reveal()]}}}).encode(),
+}
+#: Secrets that are refused: the code, what the service says, and what a person is told to do about it.
+REFUSALS = {
+    "denied": (
+        grpc.StatusCode.PERMISSION_DENIED,
+        "Permission denied on resource",
+        "Secret Accessor` on the secret",
+    ),
+    "revoked": (grpc.StatusCode.UNAUTHENTICATED, "invalid credentials", "was it revoked?"),
+    "none": (grpc.StatusCode.NOT_FOUND, "Secret not found", "check the names of project, secret and version"),
+    "disabled": (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "is in DISABLED state",
+        "Enable it, or name another one",
+    ),
+    "odd": (grpc.StatusCode.INVALID_ARGUMENT, "invalid name", "expected projects/PROJECT/secrets/SECRET"),
+    "busy": (grpc.StatusCode.RESOURCE_EXHAUSTED, "quota", "try again later"),
+    "down": (grpc.StatusCode.INTERNAL, "down", "check the network"),
 }
 
 
@@ -37,7 +61,8 @@ def _answer(
     request: AccessSecretVersionRequest, context: grpc.ServicerContext
 ) -> AccessSecretVersionResponse:
     if request.name not in CONTENT:
-        context.abort(grpc.StatusCode.NOT_FOUND, f"Secret [{request.name}] not found")
+        code, said, _ = REFUSALS[request.name.split("/")[3]]
+        context.abort(code, said)
     return AccessSecretVersionResponse(payload=SecretPayload(data=CONTENT[request.name]))
 
 
@@ -107,12 +132,56 @@ def test_a_file_takes_the_place_of_the_secret(
 
 
 @pytest.mark.usefixtures("secret_manager")
-def test_an_unknown_secret_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TASKS_VERSION", "projects/acme/secrets/none/versions/1")
-    with pytest.raises(
-        ConfigError, match=r"cannot read projects/acme/secrets/none/versions/1: 404 .*not found"
-    ):
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_names_the_secret_and_says_what_to_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = f"projects/acme/secrets/{name}/versions/1"
+    code, said, advice = REFUSALS[name]
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        monkeypatch.setattr(secrets, "ACCESS_TIMEOUT_S", 1.0)  # for as long it is asked again
+    monkeypatch.setenv("TASKS_VERSION", version)
+    with pytest.raises(ConfigError) as caught:
         load_settings()
+    assert str(caught.value).startswith(
+        f"the configuration in Secret Manager cannot be read: cannot read {version}: "
+    )
+    assert said in str(caught.value)
+    assert advice in str(caught.value)
+
+
+def test_a_service_that_cannot_be_reached_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens there."""
+    channel = grpc.insecure_channel(f"unix:{Path.cwd() / 'nobody.sock'}")
+    client = SecretManagerServiceClient(transport=SecretManagerServiceGrpcTransport(channel=channel))
+    monkeypatch.setattr(secrets, "connect", lambda _: client)
+    monkeypatch.setattr(secrets, "ACCESS_TIMEOUT_S", 0.5)
+    with pytest.raises(SecretError, match=r"check the network, then try again"):
+        access_secret(VERSION, None)
+    channel.close()
+
+
+@pytest.mark.usefixtures("secret_manager")
+def test_a_document_that_is_no_json_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_VERSION", NO_JSON)
+    with pytest.raises(ConfigError, match=f"{NO_JSON}: not JSON at line 1, column 13") as caught:
+        load_settings()
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.usefixtures("secret_manager")
+def test_the_keys_of_encryption_come_from_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_VERSION", KEYS)
+    assert load_settings().service.crypto.keyring == KEYRING
+
+
+@pytest.mark.parametrize(
+    "version", ["tasks", "projects/acme/secrets/tasks", "projects/a/secrets/b/versions/"]
+)
+def test_a_name_that_is_none_is_told_before_anybody_is_asked(
+    secret_manager: list[Path | None], version: str
+) -> None:
+    with pytest.raises(SecretError, match=r"expected projects/PROJECT/secrets/SECRET/versions/VERSION"):
+        access_secret(version, None)
+    assert secret_manager == []
 
 
 @pytest.mark.usefixtures("secret_manager")
@@ -151,7 +220,9 @@ def test_a_key_that_is_none_is_named_and_not_shown(text: str) -> None:
     Path("account.json").write_text(text)
     with pytest.raises(SecretError) as caught:
         connect(Path("account.json"))
-    assert str(caught.value) == "no usable Google Cloud credentials in account.json"
+    assert str(caught.value).startswith(
+        "no usable Google Cloud credentials in account.json; set TASKS_KEY_FILENAME"
+    )
     assert caught.value.__suppress_context__
 
 
