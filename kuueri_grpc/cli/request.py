@@ -6,7 +6,7 @@ without a count) is refused here, because the server would never see it. All els
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
@@ -24,11 +24,11 @@ from kuueri_grpc.pb.task_service_pb2 import SubscribeRequest
 class TargetOptions:
     """The request to make; headers and parameters are as they were typed."""
 
-    url: str
+    url: str = field(repr=False)
     method: HttpMethod | None = None
-    headers: tuple[str, ...] = ()
-    query: tuple[str, ...] = ()
-    body: bytes = b""
+    headers: tuple[str, ...] = field(default=(), repr=False)
+    query: tuple[str, ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
     follow_redirects: bool = False
 
 

@@ -101,11 +101,11 @@ class Schedule:
 class HttpTarget:
     """The request to send. `url` is absolute http(s); `query_params` are added to its own query."""
 
-    url: str
+    url: str = field(repr=False)
     method: HttpMethod = HttpMethod.POST
-    headers: Mapping[str, str] = field(default_factory=dict)
-    query_params: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query_params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
     follow_redirects: bool = False
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.engine import token_format
@@ -16,8 +16,8 @@ class Registered:
     """A new project with its secrets, which are shown this once."""
 
     project: Project
-    token: str
-    signing_secret: str
+    token: str = field(repr=False)
+    signing_secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class CreatedToken:
     """A new token, which is shown this once, and what is kept of it."""
 
     credential: Credential
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RotatedToken:
     """A new token, which is shown this once, and when the others end (ms)."""
 
-    token: str
+    token: str = field(repr=False)
     old_expire_time_ms: int
 
 

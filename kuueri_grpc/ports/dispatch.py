@@ -1,7 +1,7 @@
 """Ports: the clock, and the sender of attempts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from kuueri_grpc.domain.outcome import Outcome
@@ -33,7 +33,7 @@ class Delivery:
     timeout_ms: int
     target: HttpTarget
     #: Secrets to sign with, newest first ("whsec_" + base64); empty: the request is not signed.
-    signing_secrets: tuple[str, ...] = ()
+    signing_secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 class NotStarted(Exception):

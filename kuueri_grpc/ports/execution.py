@@ -1,7 +1,7 @@
 """Port: due tasks, leases and reports."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from kuueri_grpc.domain.decision import Decision
@@ -27,7 +27,7 @@ class Claim:
     target: HttpTarget
     retry: RetryPolicy
     repeat: RepeatPolicy
-    signing_secrets: tuple[str, ...] = ()
+    signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     #: Tasks of one lane go to the same place, nearly always. None: the task is in no lane.
     lane: int | None = None
 

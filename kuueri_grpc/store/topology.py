@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -30,9 +30,9 @@ class ClusterUrl:
     """
 
     scheme: str
-    userinfo: str
+    userinfo: str = field(repr=False)
     seeds: tuple[NodeAddress, ...]
-    query: str
+    query: str = field(repr=False)
 
     @classmethod
     def parse(cls, url: str) -> Self | None:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
@@ -77,7 +77,7 @@ class Behaviour:
     delay_ms: int = 0
     retry_after: str | None = None
     location: str | None = None
-    signing_keys: Sequence[bytes] = ()
+    signing_keys: Sequence[bytes] = field(default=(), repr=False)
 
 
 class TargetServer:

@@ -1,0 +1,3 @@
+from tests.acceptance.conftest import target
+
+__all__ = ["target"]
