@@ -139,7 +139,6 @@ async def test_the_example_starts_when_its_blanks_are_filled(tmp_path: Path, tar
     example = filled_example(tmp_path, ADMIN_PORT=0)
     document = json.loads(example.read_text())
     document["DATABASE"]["REDIS"]["PORT"] = valkey.port
-    document["MODULE"]["THROTTLER"]["LIMIT"] = 0
     example.write_text(json.dumps(document))
     try:
         with Server(tmp_path, "--config", str(example)) as server:

@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc.aio
 from google.protobuf.message import Message
-from redis import Redis
 
 from kuueri_grpc.crypto.keyring import EncryptionKey
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
@@ -136,8 +135,6 @@ class World:
         """Look at the store: its data, and the files in its directory."""
         url = f"redis://:{self.password}@127.0.0.1:{self.valkey.port}"
         self.canaries.look("the store's data", raw.read(url))
-        with Redis.from_url(url) as client:
-            client.bgrewriteaof()
         for path in self.valkey.directory.rglob("*"):
             if path.is_file():
                 self.canaries.look("the store's files", path.read_bytes())
