@@ -5,7 +5,8 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 
-from tests.chaos.world import LEASE_MS, Instance, World
+from tests.chaos.clustered import ClusterStore
+from tests.chaos.world import LEASE_MS, PARTITIONS, Instance, World
 
 Fault = Callable[[World, random.Random], Awaitable[None]]
 
@@ -51,7 +52,8 @@ async def restart_in_order(world: World, draw: random.Random) -> None:
 
 async def kill_the_store(world: World, draw: random.Random) -> None:
     """kill -9 of the store, and a start on its append-only file."""
-    world.store.kill()
+    if (killed := world.store.kill()) is not None:
+        await killed
     await _let_pass(draw.uniform(0, 2))
     await world.store.start()
     # The next fault may have to talk to it.
@@ -83,7 +85,7 @@ async def fill_the_store(world: World, draw: random.Random) -> None:
 async def refuse_writes(world: World, draw: random.Random) -> None:
     """The store asks for replicas that it does not have: NOREPLICAS."""
     async with world.store.client() as client:
-        await client.config_set("min-replicas-to-write", "1")
+        await client.config_set("min-replicas-to-write", "9")
         await _let_pass(draw.uniform(0.2, 1.5))
         await client.config_set("min-replicas-to-write", "0")
 
@@ -92,6 +94,18 @@ async def forget_scripts(world: World, draw: random.Random) -> None:
     """The store has none of the scripts any more."""
     async with world.store.client() as client:
         await client.script_flush()
+
+
+async def fail_over_in_order(world: World, draw: random.Random) -> None:
+    """A replica of a cluster takes over from its primary, with all that it has."""
+    if isinstance(world.store, ClusterStore):
+        await world.store.fail_over_in_order()
+
+
+async def move_a_slot(world: World, draw: random.Random) -> None:
+    """A partition goes to another node of a cluster."""
+    if isinstance(world.store, ClusterStore):
+        await world.store.move_a_slot(PARTITIONS)
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -108,16 +122,19 @@ FAULTS: tuple[Fault, ...] = (
     refuse_writes,
     forget_scripts,
 )
+#: On a cluster besides.
+OF_A_CLUSTER: tuple[Fault, ...] = (fail_over_in_order, move_a_slot)
 
 
 async def inject(world: World, draw: random.Random, until: float, told: list[str]) -> None:
     """Do one fault after the other until the event loop's time `until`; each is whole before the next."""
     loop = asyncio.get_running_loop()
     # Every fault once, in an order of the seed's, then at random: a short run has its share of each.
-    plan = list(dict.fromkeys(FAULTS))
+    faults = FAULTS + (OF_A_CLUSTER if isinstance(world.store, ClusterStore) else ())
+    plan = list(dict.fromkeys(faults))
     draw.shuffle(plan)
     while loop.time() < until:
-        fault = plan.pop() if plan else draw.choice(FAULTS)
+        fault = plan.pop() if plan else draw.choice(faults)
         began = loop.time()
         await fault(world, draw)
         told.append(f"{fault.__name__} ({loop.time() - began:.1f} s)")

@@ -51,12 +51,22 @@ class Everything(Target):
 
 
 @pytest.mark.timeout(SECONDS + _REST_S)
-async def test_nothing_acknowledged_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_nothing_acknowledged_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pytestconfig: pytest.Config
+) -> None:
     tell(capsys, f"\nchaos: CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")
     draw = random.Random(SEED)
     told: list[str] = []
     everything = Everything(answering(random.Random(SEED + 1)))
-    async with listening(target=everything) as target, world.running(tmp_path) as world_:
+    if pytestconfig.getoption("--store") == "cluster":
+        stored = world.three_primaries(tmp_path / "store", draw)
+    else:
+        stored = world.one_server(tmp_path / "store")
+    async with (
+        listening(target=everything) as target,
+        stored as store,
+        world.running(tmp_path, store) as world_,
+    ):
         async with connected(world_.instances[0].address) as channel:
             project = await register(channel)
         load = Load(world_, project, target, SEED)

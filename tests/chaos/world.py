@@ -3,15 +3,19 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import grpc.aio
+from redis.asyncio import Redis
 
 from tests.acceptance.caller import Project, connected
 from tests.acceptance.served import LOOPBACK, CommandProcess, Server
-from tests.outages.valkeys import Valkey
+from tests.chaos.clustered import ClusterStore
+from tests.cluster.nodes import cluster
+from tests.outages.valkeys import running as valkey_running
 
 PARTITIONS = 8
 SERVERS = 3
@@ -30,9 +34,9 @@ _ENVIRONMENT = {
 class Instance(Server):
     """A server that can be killed, stopped, frozen and started again, and the channel to it while it runs."""
 
-    def __init__(self, directory: Path, store: Valkey) -> None:
+    def __init__(self, directory: Path, store_url: str) -> None:
         directory.mkdir()
-        super().__init__(directory, "--redis-url", store.url, *LOOPBACK, env=_ENVIRONMENT)
+        super().__init__(directory, "--redis-url", store_url, *LOOPBACK, env=_ENVIRONMENT)
         self._channel: grpc.aio.Channel | None = None
 
     @property
@@ -69,10 +73,29 @@ class Instance(Server):
             await self._open.__aexit__(None, None, None)
 
 
+class Store(Protocol):
+    """What faults are done to: one server, or a cluster, of which one node is hit."""
+
+    @property
+    def url(self) -> str: ...
+
+    def client(self) -> Redis: ...
+
+    def kill(self) -> Awaitable[None] | None: ...
+
+    async def start(self) -> None: ...
+
+    async def loaded(self) -> None: ...
+
+    def freeze(self) -> None: ...
+
+    def thaw(self) -> None: ...
+
+
 class World:
     """The store and the servers."""
 
-    def __init__(self, store: Valkey, instances: Sequence[Instance]) -> None:
+    def __init__(self, store: Store, instances: Sequence[Instance]) -> None:
         self.store = store
         self.instances = instances
 
@@ -83,11 +106,23 @@ class World:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[World]:
-    """Run a world; end every process that it has, in order where that is possible."""
-    store = Valkey(directory / "store")
-    await store.start()
-    instances = [Instance(directory / f"server-{i}", store) for i in range(SERVERS)]
+async def one_server(directory: Path) -> AsyncIterator[Store]:
+    """Run a store of one server."""
+    async with valkey_running(directory) as store:
+        yield store
+
+
+@asynccontextmanager
+async def three_primaries(directory: Path, draw: random.Random) -> AsyncIterator[Store]:
+    """Run a cluster, each of whose primaries has a replica."""
+    async with cluster(directory) as made:
+        yield ClusterStore(made, draw)
+
+
+@asynccontextmanager
+async def running(directory: Path, store: Store) -> AsyncIterator[World]:
+    """Run a world on a store; end every process that it has, in order where that is possible."""
+    instances = [Instance(directory / f"server-{i}", store.url) for i in range(SERVERS)]
     try:
         for instance in instances:
             await instance.begin()
@@ -99,4 +134,3 @@ async def running(directory: Path) -> AsyncIterator[World]:
             if instance._process is not None and instance._process.running:
                 instance._process.send_to_group(signal.SIGKILL)
                 instance._process.wait()
-        store.stop()
