@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "one_server: not with --store cluster")
+    config.addinivalue_line("markers", "one_server(why): not with --store cluster")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -54,8 +54,8 @@ def store_url(request: pytest.FixtureRequest) -> str:
     It is emptied before a test, not after, so that what a failed test left can be looked at.
     """
     if request.config.getoption("--store") == "cluster":
-        if request.node.get_closest_marker("one_server"):
-            pytest.skip("of a store of one server")
+        if marker := request.node.get_closest_marker("one_server"):
+            pytest.skip(*marker.args or ["of a store of one server"])
         url: str = request.getfixturevalue("cluster_url")
         return url
     embedded_valkey: EmbeddedValkey = request.getfixturevalue("embedded_valkey")

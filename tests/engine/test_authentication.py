@@ -168,6 +168,7 @@ class TestRemembering:
 
         assert counting.reads == 3
 
+    @pytest.mark.one_server("renames a key, to another slot")
     async def test_what_is_unknown_is_not_remembered(
         self, ports: Ports, authenticator: Authenticator, registered: Registered
     ) -> None:
@@ -232,6 +233,7 @@ async def heard(instance: Instance, what: str = "forget") -> AsyncIterator[None]
     setattr(authenticator, what, method)
 
 
+@pytest.mark.one_server("cuts the one connection of a server; see tests/cluster/test_signals.py")
 class TestAnnounced:
     @pytest.fixture(autouse=True)
     def _for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:

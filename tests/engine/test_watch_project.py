@@ -229,6 +229,7 @@ class TestNoGap:
 
 
 class TestSeveral:
+    @pytest.mark.one_server("counts subscriptions, of one node")
     async def test_all_are_told_by_one_reading(self, ports: Ports, here: Instance) -> None:
         store = Counted.of(ports)
         hub = hub_of(here, store)

@@ -13,6 +13,7 @@ from kuueri_grpc.domain.timeline import EventType
 from kuueri_grpc.ports import Claim, ClaimBatch, Lease, NewTask, Report
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.clock import StoreClock
+from kuueri_grpc.store.cluster import ClusterClient
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, initialise
 from kuueri_grpc.store.execution import RedisExecutionStore
@@ -145,8 +146,20 @@ class Ports:
         kept = await self.tasks.timeline(project_id, task_id, 0, 10_000)
         return [event.type for event in kept.events]
 
+    async def everywhere(self, *command: str) -> None:
+        """Run a command that has no key on every server of the store."""
+        await everywhere(self.client, *command)
+
     def raw(self) -> raw.RawStore:
         return raw.read(self.url)
+
+
+async def everywhere(client: Commands, *command: str) -> None:
+    """See `Ports.everywhere`."""
+    if isinstance(client, ClusterClient):
+        await client._on_primaries(*command)
+    else:
+        await client.execute_command(*command)
 
 
 def report(lease: Lease, trigger: Trigger, wait_ms: int = HOUR_MS) -> Report:

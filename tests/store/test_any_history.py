@@ -142,7 +142,7 @@ steps = st.one_of(
 @given(st.lists(steps, min_size=5, max_size=25))
 async def test_any_history(store_url: str, history: list[tuple[object, ...]]) -> None:
     async with connected(store_url, SETTINGS) as ports:
-        await ports.client.flushall()
+        await ports.everywhere("FLUSHALL")
         for project in PROJECTS:
             await ports.create_project(project)
         made = History(ports)

@@ -11,7 +11,7 @@ from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import StoreAddress, UnfitStore, initialise
 from tests.keys import KEYRING
-from tests.store.ports import PROJECT, Ports, spec
+from tests.store.ports import PROJECT, Ports, everywhere, spec
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def test_the_epoch_is_the_store_s_for_as_long_as_its_data(client: Commands
     first = await initialise(client, 4, KEYRING)
     assert await initialise(client, 4, KEYRING) == first
 
-    await client.flushall()
+    await everywhere(client, "FLUSHALL")
 
     assert await initialise(client, 4, KEYRING) not in ("", first)
 
@@ -71,14 +71,14 @@ def test_a_password_is_not_shown() -> None:
 
 async def test_scripts_are_loaded_again_when_the_store_has_forgotten_them(ports: Ports) -> None:
     """As after a restart, for one call and for several in one round trip."""
-    await ports.client.script_flush()
+    await ports.everywhere("SCRIPT FLUSH")
     await ports.subscribe(*(spec(f"t{n}") for n in range(250)))
-    await ports.client.script_flush()
+    await ports.everywhere("SCRIPT FLUSH")
 
     page = await ports.tasks.list_tasks(PROJECT, TaskFilter(), 10, None)
 
     assert len(page.tasks) == 10
-    await ports.client.script_flush()
+    await ports.everywhere("SCRIPT FLUSH")
     assert len(await ports.execution.next_due()) == 1
 
 

@@ -85,7 +85,7 @@ async def test_a_full_store_and_one_without_scripts_still_hear_heartbeats(
 ) -> None:
     await ports.client.config_set("maxmemory", "1")
     try:
-        await ports.client.script_flush()
+        await ports.everywhere("SCRIPT FLUSH")
         await registry.announce(an_instance("a"))
         await registry.announce(an_instance("b"))
         assert len(await registry.sightings()) == 2

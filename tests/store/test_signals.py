@@ -15,6 +15,10 @@ from tests.store.drive import drive
 from tests.store.hearing import Ear, hearing
 from tests.store.ports import HOUR_MS, PROJECT, Ports, signal_bus, spec
 
+pytestmark = pytest.mark.one_server(
+    "what several nodes say comes in no order; see tests/cluster/test_signals.py"
+)
+
 LEASE = Lease(PROJECT, "a", "token")
 A = Changed(PROJECT, "a")
 ANY = Changed(PROJECT, None)

@@ -13,6 +13,10 @@ from tests.store.drive import drive
 from tests.store.hearing import Ear, hearing
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
+pytestmark = pytest.mark.one_server(
+    "what several nodes say comes in no order; see tests/cluster/test_signals.py"
+)
+
 HERE = keys.partition_of(PROJECT, 4)
 
 _ids = count()
