@@ -11,10 +11,10 @@ PY := $(BIN)/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format protos bench chaos fuzz audit lock clean
+.PHONY: help install demo serve test test-cluster lint format protos bench chaos fuzz audit faults previous lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with the server, the command and the development tools
 
@@ -37,6 +37,10 @@ serve: $(STAMP) ## run the server until Ctrl-C
 
 test: $(STAMP) ## run all tests
 	$(PY) -m pytest -n auto --dist worksteal $(ARGS)
+
+test-cluster: $(STAMP) ## run the store's, the engine's and the edge's tests, and the chaos, on a cluster
+	$(PY) -m pytest -n auto --dist worksteal tests/store tests/engine tests/service tests/cluster --store cluster $(ARGS)
+	$(PY) -m pytest tests/chaos -p no:xdist --timeout 0 --store cluster
 
 lint: $(STAMP) ## check style, types, layers, protos, generated code and file lengths
 	$(BIN)/ruff check .
@@ -68,6 +72,12 @@ audit: $(STAMP) ## known holes in what constraints.txt pins; asks a database on 
 	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && \
 	  $(VENV)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'; }
 	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS)
+
+faults: $(STAMP) ## the tests of docs/faults.md that measure, and what they measured: make faults FAULTS_DUE=100000
+	$(PY) -m pytest tests/faults -p no:xdist -rP $(ARGS) | grep -E '^(fault:|FAILED|ERROR|=+ .* in )'
+
+previous: ## at a release, beforehand: keep the package as it is for tests/faults/test_versions.py
+	git archive --format=zip -9 -o tests/faults/previous.zip HEAD kuueri_grpc
 
 lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -185,10 +186,12 @@ async def test_names_that_hang_hold_up_no_other_attempt() -> None:
         dispatching(LOOPBACK, resolver=resolver) as dispatcher,
         serving(answering(answer())) as target,
     ):
+        threads = threading.active_count()
         names = [f"http://host-{n}.example/" for n in range(200)]
         hanging = [asyncio.create_task(dispatcher.send(delivery(name))) for name in names]
         outcome = await dispatcher.send(delivery(target.url(host="localhost")))
         assert not any(task.done() for task in hanging)
+        assert threading.active_count() == threads, "a name is waited for in a thread"
         for task in hanging:
             task.cancel()
         await asyncio.wait(hanging)
