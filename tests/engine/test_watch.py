@@ -252,6 +252,7 @@ class TestNoGap:
 
 
 class TestSeveral:
+    @pytest.mark.one_server("counts subscriptions, of one node")
     async def test_all_are_told(self, ports: Ports, here: Instance) -> None:
         watches = [Watch(here.hub) for _ in range(20)]
         for watch in watches:

@@ -124,6 +124,7 @@ async def test_several_partitions_are_claimed_in_one_call(ports: Ports) -> None:
     assert sorted(claimed) == sorted((project, task) for project in projects for task in ("a", "b"))
 
 
+@pytest.mark.one_server("writes to the databases of one server")
 @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, max_losses=2)])
 async def test_a_record_that_cannot_be_read_keeps_no_other_task_waiting(ports: Ports) -> None:
     """It is left to an instance of a version that can; in the end it is parked."""
@@ -174,6 +175,7 @@ class TestNextDue:
         assert batch.next_due_ms is not None
         assert batch.next_due_ms <= await ports.now_ms()
 
+    @pytest.mark.one_server("each node has a clock of its own, known to the millisecond")
     async def test_each_partition_has_its_own(self, ports: Ports) -> None:
         now_ms = await ports.now_ms()
         expected: dict[int, int] = {}
