@@ -1,5 +1,6 @@
 """The events on a task's timeline, and the sentence that each one reads as."""
 
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,6 +71,15 @@ class TimelineEvent:
     reason: Reason | None = None
     next_time_ms: int | None = None
     detail: str = ""
+
+    @property
+    def mark(self) -> int:
+        """A number, never 0, by which to tell it from another event that took its place.
+
+        That happens where a store comes back with older data: numbers are given out a second time.
+        """
+        text = f"{self.task_id}/{self.sequence}/{self.create_time_ms}/{self.type}"
+        return zlib.crc32(text.encode()) or 1
 
 
 _FAILURES = {

@@ -4,11 +4,42 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from kuueri_grpc.domain.errors import KuueriError
+from kuueri_grpc.domain.errors import CursorTooOld, KuueriError
 
-Item = TypeVar("Item")
+
+class Marked(Protocol):
+    """An event in a stream."""
+
+    @property
+    def mark(self) -> int:
+        """See `TimelineEvent.mark`."""
+        ...
+
+
+Item = TypeVar("Item", bound=Marked)
+#: Returns the events after a number, oldest first, some or all of them, and the number of the latest.
+Read = Callable[[int], Awaitable[tuple[Sequence[Item], int]]]
+
+
+async def read_after(read: Read[Item], position: int, mark: int) -> tuple[Sequence[Item], int]:
+    """Read on behind the event at `position`, if it is the one with this mark (0: whichever it is).
+
+    Raises:
+        CursorTooOld: it is not: the store came back with older data and went on from there, so that what
+            follows `position` now is not all that followed the event.
+    """
+    if not (position and mark):
+        return await read(position)
+    events, latest = await read(position - 1)
+    if not events or events[0].mark != mark:
+        raise CursorTooOld(
+            f"event {position} is not the one that was told under this number: the task was purged and "
+            "subscribed anew, or the store has lost its latest writes (a fail-over, an older backup); "
+            "watch again without a token"
+        )
+    return events[1:], latest
 
 
 class FellBehind(Exception):
@@ -23,13 +54,14 @@ class Tail(Generic[Item]):
     instead of making this grow.
 
     Args:
-        read: returns the events after a number, oldest first, some or all of them, and the number of
-            the latest that there is.
+        read: how to read on.
         capacity: how many events are kept.
     """
 
-    def __init__(self, read: Callable[[int], Awaitable[tuple[Sequence[Item], int]]], capacity: int) -> None:
+    def __init__(self, read: Read[Item], capacity: int) -> None:
         self._read = read
+        self._mark = 0
+        self._doubted = False
         self._kept: deque[Item] = deque(maxlen=capacity)
         self._last: int | None = None
         self._closed: Callable[[], KuueriError] | None = None
@@ -40,18 +72,23 @@ class Tail(Generic[Item]):
         """There may be events that were not read yet."""
         self._news.set()
 
+    def doubt(self) -> None:
+        """The store was away: there may be events, and those that were read may be there no more."""
+        self._doubted = True
+        self._news.set()
+
     def close(self, error: Callable[[], KuueriError]) -> None:
         """Let every follower end with an `error` of its own, those that wait and those that come."""
         self._closed = error
         self._news.set()
 
-    def reaches(self, position: int) -> bool:
-        """Return whether a follower at `position` can go on from here.
+    def reaches(self, position: int, mark: int = 0) -> bool:
+        """Return whether a follower at `position`, of an event with this mark, can go on from here.
 
         The first one to ask decides where the tail begins.
         """
         if self._last is None:
-            self._last = position
+            self._last, self._mark = position, mark
         return position >= self._last - len(self._kept)
 
     async def after(self, position: int) -> Sequence[Item]:
@@ -81,12 +118,16 @@ class Tail(Generic[Item]):
     async def _read_on(self) -> None:
         # First, so that news that arrives during the reading is read next.
         self._news.clear()
+        doubted, self._doubted = self._doubted, False
         try:
-            events, latest = await self._read(self._end)
+            events, latest = await read_after(self._read, self._end, self._mark if doubted else 0)
         except BaseException:
             self._news.set()
+            self._doubted = self._doubted or doubted
             raise
-        self._kept.extend(events)
+        if events:
+            self._kept.extend(events)
+            self._mark = events[-1].mark
         self._last = self._end + len(events)
         if self._end < latest:
             self._news.set()

@@ -1,11 +1,11 @@
 """What is followed in this process: a tail for each subject, and a subscription while anyone follows it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from kuueri_grpc.domain.errors import KuueriError
-from kuueri_grpc.engine.tail import Tail
+from kuueri_grpc.engine.tail import Read, Tail
 from kuueri_grpc.ports import Changed, SignalBus
 
 
@@ -24,7 +24,7 @@ class Topic:
     def tail(
         self,
         identity: Hashable,
-        read: Callable[[int], Awaitable[tuple[Sequence[Any], int]]],
+        read: Read[Any],
         capacity: int,
     ) -> Tail[Any]:
         """Return the tail of a stream of events, made by the first one who asks for it."""
@@ -40,6 +40,11 @@ class Topic:
         """There may be news."""
         for tail in self._tails.values():
             tail.changed()
+
+    def doubt(self) -> None:
+        """See `Tail.doubt`."""
+        for tail in self._tails.values():
+            tail.doubt()
 
     def close(self, error: Callable[[], KuueriError]) -> None:
         """Let every follower end with an `error` of its own."""
@@ -66,10 +71,10 @@ class Topics:
         if topic := self._topics.get(subject):
             topic.changed()
 
-    def all_changed(self) -> None:
-        """There may be news of every subject: signals may have been missed."""
+    def doubt_all(self) -> None:
+        """The store was away: signals may have been missed, and what was read may be there no more."""
         for topic in self._topics.values():
-            topic.changed()
+            topic.doubt()
 
     def close(self, error: Callable[[], KuueriError]) -> None:
         """Let every follower end with an `error` of its own, those that are there and those that come."""

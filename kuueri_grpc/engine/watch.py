@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
 
 from kuueri_grpc.domain.errors import Draining, TaskNotFound
 from kuueri_grpc.domain.state import TERMINAL_STATES
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent
-from kuueri_grpc.engine.tail import FellBehind, Item, Tail
+from kuueri_grpc.engine.tail import FellBehind, Item, Read, Tail, read_after
 from kuueri_grpc.engine.topics import Topics
-from kuueri_grpc.ports import Changed, FeedEvent, SignalBus, TaskStore
+from kuueri_grpc.ports import Changed, FeedEvent, SignalBus, TaskStore, TimelineSlice
 
 #: Events per reading of a timeline, and entries (each of up to a few hundred events) per reading of a feed.
 _PAGE = 500
@@ -23,18 +23,24 @@ _PROJECT_CAPACITY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The task as it was when the watch began. `sequence`: the position to resume from."""
+    """The task as it was when the watch began.
+
+    `sequence`: the position to resume from, on the timeline or in the feed. `mark`: of the event there; 0 if
+    it is not known. Both are the same in what follows.
+    """
 
     task: Task
     sequence: int
+    mark: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """Something that happened. `sequence`: the position after it, on the timeline or in the feed."""
+    """Something that happened."""
 
     event: TimelineEvent
     sequence: int
+    mark: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Synced:
     """All that was missed has been told; what follows is live."""
 
     sequence: int
+    mark: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Heartbeat:
     """Nothing has happened for a while."""
 
     sequence: int
+    mark: int = field(default=0, compare=False)
 
 
 WatchItem = Snapshot | TaskEvent | Synced | Heartbeat
@@ -76,31 +84,33 @@ class WatchHub:
         self._topics.changed(change)
 
     def wake_all(self) -> None:
-        """Let every watch look: signals may have been missed."""
-        self._topics.all_changed()
+        """Let every watch look, and look whether it still stands on what it was told: the store was away."""
+        self._topics.doubt_all()
 
     def drain(self) -> None:
         """End every watch with `Draining`, and refuse new ones."""
         self._topics.close(Draining)
 
     async def watch(
-        self, project_id: str, task_id: str, after_sequence: int | None
+        self, project_id: str, task_id: str, after_sequence: int | None, mark: int = 0
     ) -> AsyncGenerator[WatchItem, None]:
         """Yield the task's snapshot, events after a sequence (None: all kept), `Synced`, then live events.
 
-        Ends after the terminal event.
+        Ends after the terminal event. `mark`: of the event at that sequence; 0 if it is not known.
 
         Raises:
             TaskNotFound: no such task, also when it is purged while being watched.
-            CursorTooOld: events after that sequence are not kept any more.
+            CursorTooOld: events after that sequence are not kept any more, or the event there is another.
             Draining: the server is shutting down.
             StoreUnavailable: the store does not serve.
         """
-        watched: Task | None = None
+        pages: list[TimelineSlice] = []
 
         async def read(after: int) -> tuple[Sequence[TimelineEvent], int]:
             page = await self._store.timeline(project_id, task_id, after, _PAGE)
-            if watched is not None and page.task.create_time_ms != watched.create_time_ms:
+            pages.append(page)
+            del pages[1:]  # the first one says which task it is that is watched
+            if page.task.create_time_ms != pages[0].task.create_time_ms:
                 raise TaskNotFound(task_id)  # it was purged, and this is another one of that id
             return page.events, page.last_sequence
 
@@ -108,35 +118,35 @@ class WatchHub:
         # Listen first, read then: what happens in between is either read or signalled.
         async with self._topics.following(subject) as topic:
             position = after_sequence or 0
-            page = await self._store.timeline(project_id, task_id, position, _PAGE)
-            watched = page.task
+            events, until = await read_after(read, position, mark)
+            watched = pages[0].task
             tail = topic.tail(watched.create_time_ms, read, _TASK_CAPACITY)
-            yield Snapshot(watched, position)
-            events, until = page.events, page.last_sequence
+            yield Snapshot(watched, position, mark)
             while True:
                 for event in events:
-                    position = event.sequence
-                    yield TaskEvent(event, position)
-                if position >= until and tail.reaches(position):
+                    position, mark = event.sequence, event.mark
+                    yield TaskEvent(event, position, mark)
+                if position >= until and tail.reaches(position, mark):
                     break
-                events, until = await read(position)
-            yield Synced(position)
+                events, until = await read_after(read, position, mark)
+            yield Synced(position, mark)
             ended = watched.state in TERMINAL_STATES
             while not ended:
-                news = await self._news(tail, read, position)
+                news = await self._news(tail, read, position, mark)
                 if not news:
-                    yield Heartbeat(position)
+                    yield Heartbeat(position, mark)
                 for event in news:
-                    position = event.sequence
+                    position, mark = event.sequence, event.mark
                     ended = event.type in TERMINAL_EVENTS
-                    yield TaskEvent(event, position)
+                    yield TaskEvent(event, position, mark)
 
     async def watch_project(
-        self, project_id: str, queue: str | None, after_number: int | None
+        self, project_id: str, queue: str | None, after_number: int | None, mark: int = 0
     ) -> AsyncGenerator[WatchItem, None]:
         """Yield events of all tasks of a project, or of one queue, after a number (None: from now on).
 
-        `Synced` parts what was missed from what is live. It ends only with an error.
+        `Synced` parts what was missed from what is live. It ends only with an error. `mark`: of the event
+        with that number; 0 if it is not known.
 
         Raises:
             CursorTooOld, Draining, StoreUnavailable: see `watch`.
@@ -148,44 +158,48 @@ class WatchHub:
 
         async with self._topics.following(Changed(project_id, None)) as topic:
             tail = topic.tail(None, read, _PROJECT_CAPACITY)
-            page = await self._store.feed(project_id, after_number, _FEED_PAGE)
-            position = page.last_number if after_number is None else after_number
-            events, until = page.events, page.last_number
+            position, mark = await self._start(project_id, after_number, mark)
+            events, until = await read_after(read, position, mark)
             while True:
                 for item in events:
-                    position = item.number
+                    position, mark = item.number, item.mark
                     if queue is None or item.queue == queue:
-                        yield TaskEvent(item.event, position)
-                if position >= until and tail.reaches(position):
+                        yield TaskEvent(item.event, position, mark)
+                if position >= until and tail.reaches(position, mark):
                     break
-                events, until = await read(position)
-            yield Synced(position)
+                events, until = await read_after(read, position, mark)
+            yield Synced(position, mark)
             told_at = time.monotonic()
             while True:
-                news = await self._news(tail, read, position)
+                news = await self._news(tail, read, position, mark)
                 for item in news:
-                    position = item.number
+                    position, mark = item.number, item.mark
                     if queue is None or item.queue == queue:
-                        yield TaskEvent(item.event, position)
+                        yield TaskEvent(item.event, position, mark)
                         told_at = time.monotonic()
                 # Also when only other queues have news, so that the client's token does not grow old.
                 if not news or time.monotonic() - told_at >= self._heartbeat_ms / 1_000:
-                    yield Heartbeat(position)
+                    yield Heartbeat(position, mark)
                     told_at = time.monotonic()
 
-    async def _news(
-        self,
-        tail: Tail[Item],
-        read: Callable[[int], Awaitable[tuple[Sequence[Item], int]]],
-        position: int,
-    ) -> Sequence[Item]:
+    async def _start(self, project_id: str, after_number: int | None, mark: int) -> tuple[int, int]:
+        """Return the number of the event to begin behind, by default the latest, and its mark."""
+        if after_number is not None:
+            return after_number, mark
+        number = (await self._store.feed(project_id, None, 1)).last_number
+        if not number:
+            return 0, 0
+        page = await self._store.feed(project_id, number - 1, 1)
+        return number, next((item.mark for item in page.events if item.number == number), 0)
+
+    async def _news(self, tail: Tail[Item], read: Read[Item], position: int, mark: int) -> Sequence[Item]:
         """Return what happened after `position`; nothing after a time of silence."""
         try:
             async with asyncio.timeout(self._heartbeat_ms / 1_000):
                 return await tail.after(position)
         except FellBehind:
             # More happened at once than is kept for all: this one reads for itself until it is back.
-            events, _ = await read(position)
+            events, _ = await read_after(read, position, mark)
             return events
         except TimeoutError:
             return ()

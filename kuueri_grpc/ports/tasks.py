@@ -76,6 +76,11 @@ class FeedEvent:
     queue: str
     event: TimelineEvent
 
+    @property
+    def mark(self) -> int:
+        """See `TimelineEvent.mark`."""
+        return self.event.mark
+
 
 @dataclass(frozen=True, slots=True)
 class FeedSlice:

@@ -186,27 +186,28 @@ class TaskService(TaskServiceServicer):
     ) -> AsyncGenerator[pb.WatchResponse, None]:
         sealer = tokens.WatchTokens(caller(), task_id, epoch)
         position = sealer.read(resume_token)
-        after = position.sequence if position else None
+        after, mark = (position.sequence, position.mark) if position else (None, 0)
         create_time_ms = 0
-        async with aclosing(self._watches.watch(caller(), task_id, after)) as items:
+        async with aclosing(self._watches.watch(caller(), task_id, after, mark)) as items:
             async for item in items:
                 if isinstance(item, Snapshot):
                     if position and not position.is_of(item.task):
                         raise tokens.replaced(task_id)
                     create_time_ms = item.task.create_time_ms
                 response = self._watch_response(item)
-                response.resume_token = sealer.seal(create_time_ms, item.sequence)
+                response.resume_token = sealer.seal(create_time_ms, item.sequence, item.mark)
                 yield response
 
     async def _watch_project(
         self, queue: str | None, epoch: str, resume_token: str
     ) -> AsyncGenerator[pb.WatchResponse, None]:
         sealer = tokens.FeedTokens(caller(), queue, epoch)
-        after = sealer.read(resume_token)
-        async with aclosing(self._watches.watch_project(caller(), queue, after)) as items:
+        position = sealer.read(resume_token)
+        after, mark = (position.number, position.mark) if position else (None, 0)
+        async with aclosing(self._watches.watch_project(caller(), queue, after, mark)) as items:
             async for item in items:
                 response = self._watch_response(item)
-                response.resume_token = sealer.seal(item.sequence)
+                response.resume_token = sealer.seal(item.sequence, item.mark)
                 yield response
 
     def _watch_response(self, item: WatchItem) -> pb.WatchResponse:

@@ -69,11 +69,13 @@ def _list_scope(project_id: str, where: TaskFilter) -> Position:
 class TimelinePosition:
     """A place on a task's timeline: after event `sequence` of the task that was made at `create_time_ms`.
 
-    The time tells the task from a later one with its id.
+    The time tells the task from a later one with its id, `mark` the event from another with its number
+    (0: not known).
     """
 
     create_time_ms: int
     sequence: int
+    mark: int = 0
 
     def is_of(self, task: Task) -> bool:
         """Whether `task` is the one that this is a position of."""
@@ -107,9 +109,10 @@ class WatchTokens:
     task_id: str
     epoch: str
 
-    def seal(self, create_time_ms: int, sequence: int) -> str:
+    def seal(self, create_time_ms: int, sequence: int, mark: int) -> str:
         """Return the token that resumes after event `sequence`."""
-        return _seal("watch", [self.project_id, self.task_id], [self.epoch, create_time_ms, sequence])
+        position: Position = [self.epoch, create_time_ms, sequence, mark]
+        return _seal("watch", [self.project_id, self.task_id], position)
 
     def read(self, token: str) -> TimelinePosition | None:
         """Return the position; None for a Watch from the start (an empty token).
@@ -127,12 +130,20 @@ class WatchTokens:
                 f"resume_token {error}; expected one from a Watch of the same task"
             ) from None
         match position:
-            case [str() as epoch, create_time_ms, sequence] if _is_count(create_time_ms) and _is_count(
-                sequence
+            case [str() as epoch, create_time_ms, sequence, mark] if (
+                _is_count(create_time_ms) and _is_count(sequence) and _is_count(mark)
             ):
                 _check_epoch(epoch, self.epoch)
-                return TimelinePosition(create_time_ms, sequence)
+                return TimelinePosition(create_time_ms, sequence, mark)
         raise ResumeTokenInvalid("resume_token holds no position")
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPosition:
+    """A place in a project's feed: after the event `number`; `mark` is as in `TimelinePosition`."""
+
+    number: int
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +154,12 @@ class FeedTokens:
     queue: str | None
     epoch: str
 
-    def seal(self, number: int) -> str:
+    def seal(self, number: int, mark: int) -> str:
         """Return the token that resumes after the project's event `number`."""
-        return _seal("feed", self._scope(), [self.epoch, number])
+        return _seal("feed", self._scope(), [self.epoch, number, mark])
 
-    def read(self, token: str) -> int | None:
-        """Return the number of the event to resume after; None for a Watch from now on (an empty token).
+    def read(self, token: str) -> FeedPosition | None:
+        """Return the position; None for a Watch from now on (an empty token).
 
         Raises:
             ResumeTokenInvalid: The token is not of this project and queue.
@@ -163,9 +174,9 @@ class FeedTokens:
                 f"resume_token {error}; expected one from a Watch of the same queue, or of all"
             ) from None
         match position:
-            case [str() as epoch, number] if _is_count(number):
+            case [str() as epoch, number, mark] if _is_count(number) and _is_count(mark):
                 _check_epoch(epoch, self.epoch)
-                return number
+                return FeedPosition(number, mark)
         raise ResumeTokenInvalid("resume_token holds no position")
 
     def _scope(self) -> Position:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kuueri_grpc.domain.errors import Draining, StoreUnavailable
+from kuueri_grpc.domain.errors import CursorTooOld, Draining, StoreUnavailable
 from kuueri_grpc.engine.tail import FellBehind, Tail
+from tests.unit.engine.streams import Event
 
 
 class Numbers:
@@ -18,28 +19,33 @@ class Numbers:
     """
 
     def __init__(self, latest: int = 0, page: int = 100) -> None:
-        self.latest, self.page = latest, page
+        self.latest, self.page, self.life, self.kept = latest, page, 0, 0
         self.reads: list[int] = []
         self.failures: list[Exception] = []
         self.asked = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def read(self, after: int) -> tuple[Sequence[int], int]:
+    async def read(self, after: int) -> tuple[Sequence[Event], int]:
         self.reads.append(after)
-        answer = list(range(after + 1, min(self.latest, after + self.page) + 1)), self.latest
+        numbers = range(after + 1, min(self.latest, after + self.page) + 1)
+        answer = [Event(n, self.life if n > self.kept else 0) for n in numbers], self.latest
         self.asked.set()
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
         return answer
 
-    def happen(self, tail: Tail[int], events: int = 1) -> None:
+    def go_back(self, kept: int, since: int) -> None:
+        """Keep the first events only; others have happened since."""
+        self.life, self.kept, self.latest = 1, kept, kept + since
+
+    def happen(self, tail: Tail[Event], events: int = 1) -> None:
         self.latest += events
         tail.changed()
 
 
-def tail_of(numbers: Numbers, position: int = 0, capacity: int = 100) -> Tail[int]:
+def tail_of(numbers: Numbers, position: int = 0, capacity: int = 100) -> Tail[Event]:
     """A tail that begins at `position`, as far as its first follower has read."""
     tail = Tail(numbers.read, capacity)
     assert tail.reaches(position)
@@ -52,7 +58,7 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-async def soon(tail: Tail[int], position: int) -> Sequence[int]:
+async def soon(tail: Tail[Event], position: int) -> Sequence[int]:
     async with asyncio.timeout(10):
         return await tail.after(position)
 
@@ -261,3 +267,66 @@ class TestClosing:
 
         with pytest.raises(Draining):
             await reading
+
+
+class TestAStoreThatWentBack:
+    """It comes back with older data, and gives numbers out a second time."""
+
+    @pytest.mark.parametrize("since", [0, 1, 2, 5])
+    async def test_who_was_told_what_is_gone_now_is_not_told_the_rest(self, since: int) -> None:
+        numbers = Numbers(latest=6)
+        tail = tail_of(numbers)
+        tail.changed()
+        assert await soon(tail, 0) == [1, 2, 3, 4, 5, 6]
+
+        numbers.go_back(kept=4, since=since)
+        tail.doubt()
+
+        for _ in range(2):  # each follower
+            with pytest.raises(CursorTooOld, match="lost its latest writes"):
+                await soon(tail, 6)
+
+    async def test_so_it_is_where_nothing_was_read_yet(self) -> None:
+        numbers = Numbers(latest=6)
+        tail = Tail(numbers.read, 100)
+        assert tail.reaches(6, Event(6).mark)
+
+        numbers.go_back(kept=5, since=3)
+        tail.doubt()
+
+        with pytest.raises(CursorTooOld):
+            await soon(tail, 6)
+
+    async def test_what_is_still_there_goes_on(self) -> None:
+        numbers = Numbers(latest=4)
+        tail = tail_of(numbers)
+        tail.changed()
+        assert await soon(tail, 0) == [1, 2, 3, 4]
+
+        numbers.go_back(kept=4, since=2)
+        tail.doubt()
+
+        assert await soon(tail, 4) == [5, 6]
+
+    async def test_a_doubt_outlives_a_failed_reading(self) -> None:
+        numbers = Numbers(latest=4)
+        tail = tail_of(numbers)
+        tail.changed()
+        await soon(tail, 0)
+        numbers.go_back(kept=3, since=2)
+        numbers.failures.append(StoreUnavailable("gone"))
+        tail.doubt()
+
+        with pytest.raises(StoreUnavailable):
+            await soon(tail, 4)
+        with pytest.raises(CursorTooOld):
+            await soon(tail, 4)
+
+    async def test_without_a_doubt_nothing_is_read_twice(self) -> None:
+        numbers = Numbers(latest=2)
+        tail = tail_of(numbers)
+        tail.changed()
+        await soon(tail, 0)
+        numbers.happen(tail)
+        assert await soon(tail, 2) == [3]
+        assert numbers.reads == [0, 2]

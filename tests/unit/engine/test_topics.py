@@ -10,6 +10,7 @@ import pytest
 from kuueri_grpc.domain.errors import Draining, KuueriError, StoreUnavailable
 from kuueri_grpc.engine.topics import Topic, Topics
 from kuueri_grpc.ports import Changed, SignalBus
+from tests.unit.engine.streams import Event
 
 TASK, OTHER, PROJECT = Changed("p", "a"), Changed("p", "b"), Changed("p", None)
 
@@ -31,9 +32,9 @@ class Events:
     latest = 0
     reads = 0
 
-    async def read(self, after: int) -> tuple[Sequence[int], int]:
+    async def read(self, after: int) -> tuple[Sequence[Event], int]:
         self.reads += 1
-        return range(after + 1, self.latest + 1), self.latest
+        return [Event(number) for number in range(after + 1, self.latest + 1)], self.latest
 
 
 async def soon(topic: Topic, events: Events, identity: object = None) -> Sequence[int]:
@@ -153,7 +154,7 @@ class TestNews:
             await turns()
             of_task.latest, of_project.latest = 1, 2
 
-            topics.all_changed()
+            topics.doubt_all()
 
             assert [list(told) for told in await asyncio.gather(*waiting)] == [[1], [1, 2]]
 

@@ -13,6 +13,7 @@ from kuueri_grpc.domain.task import HttpTarget, Task, TaskSpec
 from kuueri_grpc.ports import TaskFilter
 from kuueri_grpc.service import tokens
 from kuueri_grpc.service.tokens import (
+    FeedPosition,
     FeedTokens,
     PageTokenInvalid,
     ResumeTokenInvalid,
@@ -49,15 +50,15 @@ def test_a_timeline_token_leads_back(create_time_ms: int, sequence: int) -> None
     assert tokens.read_timeline_token(token, "p-1", "a") == TimelinePosition(create_time_ms, sequence)
 
 
-@given(st.integers(0, 10**15), st.integers(0, 10**9))
-def test_a_resume_token_leads_back(create_time_ms: int, sequence: int) -> None:
-    token = WATCH.seal(create_time_ms, sequence)
-    assert WATCH.read(token) == TimelinePosition(create_time_ms, sequence)
+@given(st.integers(0, 10**15), st.integers(0, 10**9), st.integers(0, 2**32 - 1))
+def test_a_resume_token_leads_back(create_time_ms: int, sequence: int, mark: int) -> None:
+    token = WATCH.seal(create_time_ms, sequence, mark)
+    assert WATCH.read(token) == TimelinePosition(create_time_ms, sequence, mark)
 
 
-@given(st.sampled_from([ALL, QUEUE]), st.integers(0, 10**15))
-def test_a_resume_token_of_many_tasks_leads_back(of: FeedTokens, number: int) -> None:
-    assert of.read(of.seal(number)) == number
+@given(st.sampled_from([ALL, QUEUE]), st.integers(0, 10**15), st.integers(0, 2**32 - 1))
+def test_a_resume_token_of_many_tasks_leads_back(of: FeedTokens, number: int, mark: int) -> None:
+    assert of.read(of.seal(number, mark)) == FeedPosition(number, mark)
 
 
 def test_an_empty_token_is_the_start() -> None:
@@ -104,7 +105,7 @@ def test_a_timeline_token_is_refused_for_another_project_or_task(project_id: str
 @pytest.mark.parametrize("other", [WatchTokens("p-2", "a", "epoch-1"), WatchTokens("p-1", "b", "epoch-1")])
 def test_a_resume_token_is_refused_for_another_project_or_task(other: WatchTokens) -> None:
     with pytest.raises(ResumeTokenInvalid) as caught:
-        other.read(WATCH.seal(5, 3))
+        other.read(WATCH.seal(5, 3, 9))
     assert str(caught.value) == (
         "resume_token is of another project, task or filter; expected one from a Watch of the same task"
     )
@@ -122,7 +123,7 @@ def test_a_resume_token_is_refused_for_another_project_or_task(other: WatchToken
 )
 def test_a_resume_token_of_many_tasks_is_refused_for_others(given_out: FeedTokens, other: FeedTokens) -> None:
     with pytest.raises(ResumeTokenInvalid) as caught:
-        other.read(given_out.seal(3))
+        other.read(given_out.seal(3, 9))
     assert str(caught.value) == (
         "resume_token is of another project, task or filter; expected one from a Watch of the same queue, "
         "or of all"
@@ -132,9 +133,9 @@ def test_a_resume_token_of_many_tasks_is_refused_for_others(given_out: FeedToken
 @pytest.mark.parametrize(
     ("of", "token"),
     [
-        (WatchTokens("p-1", "a", "epoch-2"), WATCH.seal(5, 3)),
-        (FeedTokens("p-1", None, "epoch-2"), ALL.seal(3)),
-        (FeedTokens("p-1", "orders", "epoch-2"), QUEUE.seal(3)),
+        (WatchTokens("p-1", "a", "epoch-2"), WATCH.seal(5, 3, 9)),
+        (FeedTokens("p-1", None, "epoch-2"), ALL.seal(3, 9)),
+        (FeedTokens("p-1", "orders", "epoch-2"), QUEUE.seal(3, 9)),
     ],
 )
 def test_a_resume_token_from_before_the_data_was_lost_is_too_old(
@@ -152,11 +153,11 @@ def test_a_token_of_another_call_is_refused() -> None:
     with pytest.raises(ResumeTokenInvalid, match=r"^resume_token is of another call; "):
         WATCH.read(page)
     with pytest.raises(ResumeTokenInvalid, match=r"^resume_token is of another call; "):
-        WATCH.read(ALL.seal(3))
+        WATCH.read(ALL.seal(3, 9))
     with pytest.raises(ResumeTokenInvalid, match=r"^resume_token is of another call; "):
-        ALL.read(WATCH.seal(5, 3))
+        ALL.read(WATCH.seal(5, 3, 9))
     with pytest.raises(PageTokenInvalid, match=r"^page_token is of another call; "):
-        tokens.read_timeline_token(WATCH.seal(5, 3), "p-1", "a")
+        tokens.read_timeline_token(WATCH.seal(5, 3, 9), "p-1", "a")
     with pytest.raises(PageTokenInvalid, match=r"^page_token is of another call; "):
         tokens.read_list_token(page, "p-1", ANY)
 
@@ -194,7 +195,7 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 
 
 def test_a_token_is_refused_in_any_spelling_but_its_own() -> None:
-    raw = base64.urlsafe_b64decode(WATCH.seal(1, 1) + "==")
+    raw = base64.urlsafe_b64decode(WATCH.seal(1, 1, 1) + "==")
     assert raw[1] == 1  # the version, which equals True
     with pytest.raises(ResumeTokenInvalid):
         WATCH.read(base64.urlsafe_b64encode(raw[:1] + b"\xc3" + raw[2:]).decode().rstrip("="))
@@ -202,7 +203,7 @@ def test_a_token_is_refused_in_any_spelling_but_its_own() -> None:
 
 @given(st.data())
 def test_an_altered_token_is_refused(data: st.DataObject) -> None:
-    token = WATCH.seal(1_700_000_000_000, 41)
+    token = WATCH.seal(1_700_000_000_000, 41, 2**32 - 1)
     raw = bytearray(base64.urlsafe_b64decode(token + "=="))
     position = data.draw(st.integers(0, len(raw) - 1))
     raw[position] ^= data.draw(st.integers(1, 255))
