@@ -106,7 +106,9 @@ class Tail(Generic[Item]):
             behind = self._end - position
             if behind > 0:
                 return list(itertools.islice(self._kept, len(self._kept) - behind, None))
-            await self._news.wait()
+            # News that is being read now is signalled to nobody any more: wait for what it brings instead.
+            if not self._reading.locked():
+                await self._news.wait()
             async with self._reading:
                 if self._end <= position and self._news.is_set() and self._closed is None:
                     await self._read_on()

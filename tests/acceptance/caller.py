@@ -162,11 +162,15 @@ class Project:
         request = projects_pb.RotateSigningSecretRequest()
         return (await self.projects.RotateSigningSecret(request, metadata=self.metadata)).signing_secret
 
-    async def watch(
-        self, task_id: str, resume_token: str = ""
-    ) -> AsyncGenerator[tasks_pb.WatchResponse, None]:
+    def watch(self, task_id: str, resume_token: str = "") -> AsyncGenerator[tasks_pb.WatchResponse, None]:
         """Yield the messages of a Watch to its end; left before, the stream is cancelled."""
-        request = tasks_pb.WatchRequest(task_id=task_id, resume_token=resume_token)
+        return self._watch(tasks_pb.WatchRequest(task_id=task_id, resume_token=resume_token))
+
+    def watch_all(self, resume_token: str = "") -> AsyncGenerator[tasks_pb.WatchResponse, None]:
+        """Like `watch`, of all tasks."""
+        return self._watch(tasks_pb.WatchRequest(all=True, resume_token=resume_token))
+
+    async def _watch(self, request: tasks_pb.WatchRequest) -> AsyncGenerator[tasks_pb.WatchResponse, None]:
         stream = self.tasks.Watch(request, metadata=self.metadata)
         try:
             async for message in stream:

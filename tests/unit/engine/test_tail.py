@@ -209,6 +209,21 @@ class TestBounds:
         tail.changed()
         assert await soon(tail, 7) == [8, 9]
 
+    async def test_one_that_comes_while_news_is_being_read_is_told_of_it(self) -> None:
+        numbers = Numbers()
+        tail = tail_of(numbers)
+        numbers.gate.clear()
+        numbers.happen(tail)
+        reading = asyncio.ensure_future(soon(tail, 0))
+        await numbers.asked.wait()
+
+        waiting = asyncio.ensure_future(soon(tail, 0))
+        await turns()
+        numbers.gate.set()
+
+        assert (await reading, await waiting) == ([1], [1])
+        assert numbers.reads == [0]
+
 
 class TestFailures:
     async def test_a_failed_reading_is_told_to_one_and_tried_again_by_the_next(self) -> None:
