@@ -8,11 +8,13 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.micro.authentication import AuthenticationCost, measure_authentication
 from benchmarks.micro.scripts import ScriptCost, measure
 from benchmarks.micro.steps import steps, time_us
 
 #: Tasks in a call: on a quiet server, and on a busy one.
 _SIZES = (1, 100)
+_CALLS_PER_ROUND = 100
 
 
 def main() -> None:
@@ -20,31 +22,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.micro", description="Time single steps of the server, in this process."
     )
-    parser.add_argument("--only", choices=["steps", "scripts"], help="time steps in Python, or scripts alone")
+    parser.add_argument(
+        "--only",
+        choices=["steps", "scripts", "authentication"],
+        help="time steps in Python, scripts, or what authentication adds to a Subscribe, alone",
+    )
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="measurements of each step")
     parser.add_argument("--tasks", type=int, default=3_000, metavar="N", help="tasks for each script")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="turns of authentication")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parsed = parser.parse_args()
     timed: dict[str, tuple[float, float]] = {}
     costs: list[ScriptCost] = []
-    if parsed.only != "scripts":
+    authentication: AuthenticationCost | None = None
+    if parsed.only in (None, "steps"):
         timed = {name: time_us(step, parsed.repeat) for name, step in steps().items()}
-    if parsed.only != "steps":
+    if parsed.only in (None, "authentication"):
+        with tempfile.TemporaryDirectory(prefix="kuueri-bench-") as directory:
+            authentication = uvloop.run(
+                measure_authentication(Path(directory), parsed.rounds, _CALLS_PER_ROUND)
+            )
+    if parsed.only in (None, "scripts"):
         with tempfile.TemporaryDirectory(prefix="kuueri-bench-") as directory:
             costs = uvloop.run(measure(Path(directory), parsed.tasks, _SIZES))
     if parsed.json:
-        print(json.dumps({"steps": timed, "scripts": [dataclasses.asdict(cost) for cost in costs]}, indent=2))
+        document = {
+            "steps": timed,
+            "scripts": [dataclasses.asdict(cost) for cost in costs],
+            "authentication": None if authentication is None else dataclasses.asdict(authentication),
+        }
+        print(json.dumps(document, indent=2))
         return
     if timed:
         _print_steps(timed)
     for cost in costs:
         _print_script(cost)
+    if authentication is not None:
+        _print_authentication(authentication)
 
 
 def _print_steps(timed: dict[str, tuple[float, float]]) -> None:
     print(f"{'us':<42} {'least':>7} {'median':>7}")
     for name, (least, median) in timed.items():
         print(f"{name:<42} {least:7.2f} {median:7.2f}")
+
+
+def _print_authentication(cost: AuthenticationCost) -> None:
+    low, high = cost.spread_us
+    print(f"\nSubscribe, {cost.calls} calls each way: us of CPU per call, of the server")
+    print(f"  without authentication {cost.without_us:7.1f}")
+    print(f"  with it                {cost.with_us:7.1f}")
+    print(
+        f"  added by it            {cost.added_us:7.1f}  (middle half of the rounds: {low:.1f} to {high:.1f})"
+    )
 
 
 def _print_script(cost: ScriptCost) -> None:

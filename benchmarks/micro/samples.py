@@ -13,7 +13,7 @@ from kuueri_grpc.ports import Delivery
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.requests import read_subscribe
 
-URL = "http://127.0.0.1:8080/hook"
+URL = "https://example.com/hook"
 NOW_MS = 1_700_000_000_000
 LIMITS = Limits(targets=TargetPolicy(["127.0.0.0/8"]))
 SIGNING_SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"

@@ -51,8 +51,10 @@ class Authenticator:
             Unauthenticated: it is malformed, mistyped, unknown, revoked or expired.
             StoreUnavailable: the store does not serve.
         """
-        key_id, digest = token_format.key_id_of(token), token_format.digest(token)
-        credential = await self._credential(key_id, digest)
+        digest = token_format.digest(token)
+        credential = self._known(digest)
+        if credential is None:
+            credential = await self._look_up(token_format.key_id_of(token), digest)
         kept = _NOBODY if credential is None else credential.digest
         if not hmac.compare_digest(kept, digest) or credential is None:
             raise Unauthenticated("the token is not valid: it was revoked, or its project was deleted")
@@ -60,8 +62,11 @@ class Authenticator:
 
     def remembers(self, token: str) -> bool:
         """Whether `token` is known to be valid without asking the store."""
-        remembered = self._remembered.get(token_format.digest(token))
-        return remembered is not None and remembered[0] > time.monotonic()
+        return self._known(token_format.digest(token)) is not None
+
+    def _known(self, digest: bytes) -> Credential | None:
+        remembered = self._remembered.get(digest)
+        return remembered[1] if remembered and remembered[0] > time.monotonic() else None
 
     def _access(self, credential: Credential) -> Access:
         now_ms, expiry = self._clock.now_ms(), credential.expire_time_ms
@@ -70,10 +75,7 @@ class Authenticator:
             raise Unauthenticated("the token is not valid any more: it was rotated, or has run out")
         return Access(credential.project_id, credential.key_id, credential.scope, ended)
 
-    async def _credential(self, key_id: str, digest: bytes) -> Credential | None:
-        remembered = self._remembered.get(digest)
-        if remembered and remembered[0] > time.monotonic():
-            return remembered[1]
+    async def _look_up(self, key_id: str, digest: bytes) -> Credential | None:
         changes = self._changes
         credential = await self._store.credential(token_format.project_id_of(key_id), key_id)
         if (
