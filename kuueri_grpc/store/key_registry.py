@@ -13,9 +13,12 @@ from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
+from kuueri_grpc.store.instances import RedisInstanceRegistry
 from kuueri_grpc.store.scripts import run_alone
 
 _FIELD = "key:"
+#: Silence after which an instance need not be waited for: it was killed.
+_PRESUMED_DEAD_MS = 7_000
 _WHERE = "in SERVICE.CRYPTO.KEY, or for an embedded store in encryption.keys in its data directory"
 
 
@@ -43,8 +46,20 @@ class KeyRegistry:
             return bool(await self._client.hexists(keys.STORE, _FIELD + key_id))
 
     async def note_newest(self, keyring: Keyring) -> None:
-        """Note the key that this process seals with, unless it is already."""
+        """Note the key that this process seals with, unless it is already.
+
+        Raises:
+            UnfitStore: somebody who serves the store does not have it, and could not go on.
+        """
         key = keyring.newest
+        for sighting in await RedisInstanceRegistry(self._client).sightings():
+            instance = sighting.instance
+            if sighting.age_ms < _PRESUMED_DEAD_MS and key.key_id not in instance.keys:
+                raise UnfitStore(
+                    f"instance {instance.instance_id} (process {instance.pid} on {instance.host}) serves the "
+                    f"store and does not have the key {key.key_id!r}, so nothing may be sealed with it yet. "
+                    f"Give every server that key behind its first one before any has it first, {_WHERE}"
+                )
         await run_alone(self._client, "note_key", [keys.STORE], _FIELD + key.key_id, key.check_value)
 
     async def retire(self, key_ids: list[str]) -> None:

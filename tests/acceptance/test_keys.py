@@ -13,6 +13,7 @@ from tests.acceptance.caller import connected, post, register
 from tests.acceptance.served import LOOPBACK, PATIENCE_S, Server, command, environment
 from tests.acceptance.targets import Target
 from tests.example import PASSWORD, filled_example
+from tests.keys import KEYRING
 from tests.outages.valkeys import Valkey, running
 
 KEY_VARIABLE = "TASKS_SERVICE__CRYPTO__KEY"
@@ -130,6 +131,19 @@ async def test_two_servers_of_different_keys_do_not_share_a_store(tmp_path: Path
                 env={KEY_VARIABLE: EncryptionKey("k2", bytes(32)).reveal()},
             )
     assert "sealed under the key 'tests1', and this server has only k2" in said
+
+
+async def test_a_new_key_waits_until_every_server_has_it(tmp_path: Path) -> None:
+    """A server that is given it too early does not take the others down."""
+    newest = KEYRING.behind(EncryptionKey("k2", bytes(32)))
+    async with running(tmp_path / "store") as valkey:
+        with Server(tmp_path, "--redis-url", valkey.url) as server:
+            said = refused_start(tmp_path, "--redis-url", valkey.url, env={KEY_VARIABLE: newest.reveal()})
+            assert "serves the store and does not have the key 'k2'" in said
+            async with connected(server.address) as channel:
+                await register(channel)
+        with Server(tmp_path, "--redis-url", valkey.url, env={KEY_VARIABLE: newest.reveal()}):
+            pass
 
 
 async def test_the_example_starts_when_its_blanks_are_filled(tmp_path: Path, target: Target) -> None:
