@@ -281,7 +281,7 @@ async def _run(
         process.engine.throttle.run(),
     ]
     if server is not None:
-        loops.append(_tell_health_checks(process.health, server))
+        loops += [_tell_health_checks(process.health, server), server.wait_closed()]
     if SCHEDULER_ROLE in settings.roles:
         loops.append(process.scheduler.run())
     async with running(loops, stop) as failures:

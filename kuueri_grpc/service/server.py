@@ -50,6 +50,9 @@ class EngineApi:
     telemetry: Telemetry = NO_TELEMETRY
 
 
+_FOREVER_S = 1e9
+
+
 class GrpcServer:
     """The server of one process. `port` is the bound one; it is served from `start` to `stop`.
 
@@ -62,6 +65,7 @@ class GrpcServer:
         self._server = server
         self._gate = gate
         self._health = health
+        self._stopping = False
         self.port = port
 
     async def start(self) -> Self:
@@ -82,12 +86,20 @@ class GrpcServer:
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, give those under way `grace_s` seconds, then cancel all that is open."""
+        self._stopping = True
         await self._gate.close(grace_s)
         await self._server.stop(0)
 
     async def wait_closed(self) -> None:
-        """Return when the server has stopped."""
-        await self._server.wait_for_termination()
+        """Return when the server was stopped.
+
+        Raises:
+            RuntimeError: It ended by itself. Nobody is answered any more.
+        """
+        # With a time limit it leaves the server as it is when this is cancelled, without one it does not.
+        await self._server.wait_for_termination(_FOREVER_S)
+        if not self._stopping:
+            raise RuntimeError("the gRPC server has ended by itself")
 
 
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

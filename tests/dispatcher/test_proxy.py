@@ -6,6 +6,7 @@ import ssl
 import pytest
 
 from kuueri_grpc.dispatcher import EgressProxy
+from kuueri_grpc.dispatcher.connector import GuardedResolver
 from kuueri_grpc.domain.timeline import Reason
 from tests.dispatcher.proxies import proxying
 from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
@@ -83,6 +84,15 @@ async def test_nor_for_a_name_that_resolves_to_one(addresses: list[str]) -> None
         outcome = await ours.send(delivery("http://inner.example/"))
 
         assert outcome.reason is Reason.BLOCKED_ADDRESS
+        assert proxy.asked == []
+
+
+async def test_nor_if_the_resolver_was_not_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GuardedResolver, "resolve", Zone(["8.8.8.8", "10.0.0.1"]).resolve)
+    async with proxying() as proxy, dispatching(proxy=proxy.way()) as dispatcher:
+        outcome = await dispatcher.send(delivery("http://inner.example/"))
+
+        assert (outcome.reason, outcome.detail) == (Reason.BLOCKED_ADDRESS, "private")
         assert proxy.asked == []
 
 

@@ -218,3 +218,9 @@ class TestPort:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await edge.projects.GetProject(project_service_pb2.GetProjectRequest(), metadata=owner.metadata)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    async def test_a_server_that_ends_by_itself_does_so_not_in_silence(self, edge: Edge) -> None:
+        closed = asyncio.create_task(edge.server.wait_closed())
+        await edge.server._server.stop(0)
+        with pytest.raises(RuntimeError, match="ended by itself"):
+            await closed
