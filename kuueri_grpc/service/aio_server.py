@@ -5,7 +5,7 @@ that is none ends this loop, and with it the server, for good; no token is neede
 takes calls of known methods alone, whose paths it need not read: gRPC's core has compared them. All other
 calls are answered UNIMPLEMENTED by a loop of our own, which reads nothing of them.
 
-It leans on parts of grpc.aio that are not public: hence pyproject.toml keeps to one release line.
+It leans on parts of grpc.aio that are not public: see docs/adr/0015-known-methods-alone.md.
 `tests/fuzz/test_garbage.py` has the packet.
 """
 
