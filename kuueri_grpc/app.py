@@ -170,6 +170,7 @@ async def _compose(
     store_settings = StoreSettings(
         partitions=partitions,
         history_ms=settings.history_ms,
+        max_losses=settings.service.max_losses,
         call_timeout_ms=settings.database.redis.timeout_ms,
     )
     async with contextlib.AsyncExitStack() as stack:
@@ -214,7 +215,7 @@ async def _compose(
             attempts=attempts,
             reporter=reporter,
             scheduler=scheduler,
-            drain=Drain(scheduler, watches, attempts, execution),
+            drain=Drain(scheduler, watches, attempts, execution, telemetry),
             membership=membership,
             leases=LeaseKeeper(execution, attempts, engine_settings.lease_ms, telemetry),
             maintenance=Maintenance(execution, scheduler, projects, engine_settings.maintenance_ms),

@@ -78,6 +78,9 @@ class ServiceSettings(Section):
     """Seconds that an ended task and its timeline are kept; unset takes DATABASE.REDIS.EXPIRATION_KEY."""
     lease_ms: int = Field(5000, ge=500, le=600_000)
     """Milliseconds after which an attempt whose worker went silent is taken over."""
+    max_losses: int = Field(5, ge=3, le=1_000)
+    """Losses of an attempt with its process after which its task is given up (FAILED, POISON). After two it
+    is watched, in a process without another such attempt, and only what happens then counts."""
     max_in_flight: int = Field(1000, ge=1)
     """Attempts that one process runs at a time."""
     max_per_host: int = Field(256, ge=1)

@@ -10,6 +10,7 @@ from kuueri_grpc.domain.decision import Progress, decide
 from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.engine.lanes import Lanes
 from kuueri_grpc.engine.reporter import Reporter
+from kuueri_grpc.engine.suspects import Suspects
 from kuueri_grpc.ports import (
     NO_TELEMETRY,
     Claim,
@@ -38,9 +39,10 @@ class _Attempt:
     `has_outcome`: it only has to be reported.
     """
 
-    __slots__ = ("has_outcome", "held_until", "started_ms", "worker")
+    __slots__ = ("has_outcome", "held_until", "number", "started_ms", "worker")
 
-    def __init__(self, held_until: float) -> None:
+    def __init__(self, number: int, held_until: float) -> None:
+        self.number = number
         self.held_until = held_until
         self.started_ms = 0
         self.has_outcome = False
@@ -68,6 +70,7 @@ class Attempts:
         self._telemetry = telemetry
         self._in_flight: dict[Lease, _Attempt] = {}
         self._lanes = Lanes(max(1, max_in_flight // _FULL_SHARE))
+        self._suspects = Suspects()
         self._slot_freed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -93,6 +96,11 @@ class Attempts:
     def lanes(self) -> Lanes:
         """Who waits for a turn at a target."""
         return self._lanes
+
+    @property
+    def suspects(self) -> Suspects:
+        """Which of them are watched."""
+        return self._suspects
 
     async def slot_freed(self) -> None:
         """Return when there may be a free slot.
@@ -121,6 +129,11 @@ class Attempts:
         """Return the leases that are held, to be renewed."""
         return list(self._in_flight)
 
+    def number_of(self, lease: Lease) -> int | None:
+        """Return the number of an attempt in flight; None if it is not."""
+        attempt = self._in_flight.get(lease)
+        return None if attempt is None else attempt.number
+
     def has_outcome(self, lease: Lease) -> bool:
         """Return whether an attempt is over and its report under way, whose answer says what counts."""
         attempt = self._in_flight.get(lease)
@@ -133,10 +146,12 @@ class Attempts:
 
     def start(self, claim: Claim, held_until: float) -> None:
         """Send a claimed task. `held_until`: when its lease runs out, on the monotonic clock (s)."""
-        attempt = _Attempt(held_until)
+        attempt = _Attempt(claim.attempt, held_until)
         self._in_flight[claim.lease] = attempt
         self._idle.clear()
         self._busy.set()
+        if claim.watch_ms:
+            self._suspects.watch(claim)
         attempt.worker = asyncio.create_task(self._run(claim, attempt))
         # No `finally` in the coroutine: a task that is cancelled before its first step never gets there.
         attempt.worker.add_done_callback(lambda _: self._ended(claim.lease))
@@ -182,6 +197,7 @@ class Attempts:
 
     def _ended(self, lease: Lease) -> None:
         del self._in_flight[lease]
+        self._suspects.leave(lease)
         self._slot_freed.set()
         if not self._in_flight:
             self._idle.set()

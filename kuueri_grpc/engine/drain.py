@@ -6,10 +6,11 @@ import logging
 import time
 
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.watch import WatchHub
-from kuueri_grpc.ports import ExecutionStore
+from kuueri_grpc.ports import NO_TELEMETRY, ExecutionStore, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -21,12 +22,18 @@ class Drain:
     """Claims nothing more, ends the watches, lets attempts end, and hands back those that do not."""
 
     def __init__(
-        self, scheduler: Scheduler, watches: WatchHub, attempts: Attempts, store: ExecutionStore
+        self,
+        scheduler: Scheduler,
+        watches: WatchHub,
+        attempts: Attempts,
+        store: ExecutionStore,
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._scheduler = scheduler
         self._watches = watches
         self._attempts = attempts
         self._store = store
+        self._telemetry = telemetry
         self._begun_at = time.monotonic()
 
     def begin(self) -> None:
@@ -74,12 +81,14 @@ class Drain:
             async with asyncio.timeout(_HAND_BACK_S / 2):
                 answers = await self._store.release(aborted)
         if handed_back := answers.count(True):
+            self._telemetry.attempts_recovered(handed_back, Reason.HANDED_BACK)
             _log.warning(
                 "%d attempts did not end in time: they were aborted and handed back",
                 handed_back,
                 extra={"event": "attempts_handed_back"},
             )
         if left := answers.count(None) + len(unreported):
+            self._telemetry.attempts_left(left)
             _log.warning(
                 "%d attempts were aborted and could not be handed back or reported, as the store does not "
                 "serve; their tasks are taken again when their leases have run out",

@@ -66,10 +66,16 @@ class LeaseKeeper:
             raise StoreUnavailable(f"a part of the store does not serve now: {left} leases were not renewed")
 
     async def _give_up(self, lease: Lease) -> None:
+        number = self._attempts.number_of(lease)
         # Reported while the call was under way: there is nothing to stop.
         if not self._attempts.has_outcome(lease) and await self._attempts.abort(lease):
             self._telemetry.lease_lost()
             _log.warning(
                 "a lease was lost; its attempt was aborted",
-                extra={"event": "lease_lost", "project": lease.project_id, "task": lease.task_id},
+                extra={
+                    "event": "lease_lost",
+                    "project": lease.project_id,
+                    "task": lease.task_id,
+                    "attempt": number,
+                },
             )

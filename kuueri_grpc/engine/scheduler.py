@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.agenda import Agenda
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.backoff import Backoff
@@ -13,9 +14,14 @@ from kuueri_grpc.engine.health import Health, Part
 from kuueri_grpc.engine.ownership import Ownership
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.settings import EngineSettings
-from kuueri_grpc.ports import NO_TELEMETRY, ClaimBatch, Clock, ExecutionStore, Telemetry
+from kuueri_grpc.ports import NO_TELEMETRY, ClaimBatch, Clock, ExecutionStore, LostAttempt, Telemetry
 
 _log = logging.getLogger(__name__)
+
+_WHY_AGAIN = {
+    Reason.LEASE_LOST: "whoever had it let its lease run out",
+    Reason.HANDED_BACK: "the store's answer that gave it to this server was lost",
+}
 
 
 class Scheduler:
@@ -49,6 +55,9 @@ class Scheduler:
         #: Partitions with due tasks whose targets had no room.
         self._held_up: set[int] = set()
         attempts.lanes.on_room(self._look_at_held_up)
+        #: Partitions that may have suspects for whom there was no room, in the order of their turns.
+        self._left_suspects: dict[int, None] = {}
+        attempts.suspects.on_room(self._look_for_a_suspect)
         # Until it knows of others.
         self._delay_ms: Callable[[int], int] = lambda _: 0
         self._woken = asyncio.Event()
@@ -71,6 +80,12 @@ class Scheduler:
             self._agenda.advance(partition, now_ms)
         self._held_up.clear()
         self._woken.set()
+
+    def _look_for_a_suspect(self) -> None:
+        for partition in self._left_suspects:
+            self._agenda.advance(partition, self._clock.now_ms())
+            self._woken.set()
+            return
 
     async def look_again(self) -> None:
         """Learn the next instant of every partition anew: signals may have been missed."""
@@ -149,10 +164,15 @@ class Scheduler:
         instants = self._agenda.take(partitions)
         lanes = self._attempts.lanes
         freed_before = lanes.freed
+        suspect_from = self._suspect_from(partitions)
         with self._revocations.claiming():
             try:
                 batches = await self._store.claim(
-                    dict.fromkeys(partitions, limit), self._instance, self._settings.lease_ms, lanes.full
+                    dict.fromkeys(partitions, limit),
+                    self._instance,
+                    self._settings.lease_ms,
+                    lanes.full,
+                    suspect_from,
                 )
             except BaseException:
                 for partition, at_ms in instants.items():
@@ -160,39 +180,64 @@ class Scheduler:
                 raise
             self._tell(batches)
             if self._closed:
-                await self._store.release([claim.lease for batch in batches for claim in batch.claims])
+                await self._hand_back(batches)
                 return
-            for batch in batches:
-                self._note(batch)
-                if batch.left_lanes:
-                    self._held_up.add(batch.partition)
-                for claim in batch.claims:
-                    if not self._revocations.revoked(claim.lease):
-                        self._attempts.start(claim, held_until)
+            self._start(batches, held_until)
+            self._note_left(batches, suspect_from)
             if lanes.freed != freed_before:
                 # There was room for more before the answer came.
                 self._look_at_held_up()
 
+    def _start(self, batches: Sequence[ClaimBatch], held_until: float) -> None:
+        for batch in batches:
+            for claim in batch.claims:
+                if not self._revocations.revoked(claim.lease):
+                    self._attempts.start(claim, held_until)
+
+    def _suspect_from(self, partitions: Sequence[int]) -> int | None:
+        """Return the partition that may give a suspect now; None: there is no room for one."""
+        if self._attempts.suspects.busy:
+            return None
+        return next((p for p in self._left_suspects if p in partitions), partitions[0])
+
+    def _note_left(self, batches: Sequence[ClaimBatch], suspect_from: int | None) -> None:
+        """Note when to look again, and where something was left that there was no room for."""
+        for batch in batches:
+            self._note(batch)
+            if batch.left_lanes:
+                self._held_up.add(batch.partition)
+            if not batch.left_suspects or batch.partition == suspect_from:
+                self._left_suspects.pop(batch.partition, None)
+            if batch.left_suspects:
+                self._left_suspects[batch.partition] = None  # behind the others, if it had its turn
+        if not self._attempts.suspects.busy:
+            self._look_for_a_suspect()
+
+    async def _hand_back(self, batches: Sequence[ClaimBatch]) -> None:
+        answers = await self._store.release([claim.lease for batch in batches for claim in batch.claims])
+        if handed_back := answers.count(True):
+            self._telemetry.attempts_recovered(handed_back, Reason.HANDED_BACK)
+
     def _tell(self, batches: Sequence[ClaimBatch]) -> None:
         self._telemetry.claimed(sum(len(batch.claims) for batch in batches))
         for batch in batches:
-            if batch.recovered:
-                self._telemetry.attempts_recovered(len(batch.recovered))
             if batch.poisoned:
                 self._telemetry.tasks_poisoned(len(batch.poisoned))
             if batch.expired:
                 self._telemetry.tasks_expired(batch.expired)
             if batch.unreadable:
                 self._telemetry.tasks_unreadable(len(batch.unreadable))
-            for project, task in batch.recovered:
+            for attempt in batch.recovered:
+                self._telemetry.attempts_recovered(1, attempt.reason)
                 _log.warning(
-                    "an attempt runs again: whoever had it let its lease run out",
-                    extra={"event": "attempt_recovered", "project": project, "task": task},
+                    "an attempt runs again: %s",
+                    _WHY_AGAIN[attempt.reason],
+                    extra=_fields(attempt, "attempt_recovered"),
                 )
-            for project, task in batch.poisoned:
+            for attempt in batch.poisoned:
                 _log.error(
                     "a task was given up: too many workers that ran it were lost",
-                    extra={"event": "task_poisoned", "project": project, "task": task},
+                    extra=_fields(attempt, "task_poisoned"),
                 )
 
     def _note(self, batch: ClaimBatch) -> None:
@@ -203,3 +248,13 @@ class Scheduler:
             self._agenda.advance(batch.partition, batch.next_due_ms)
         else:
             self.wake(batch.partition, batch.next_due_ms)
+
+
+def _fields(attempt: LostAttempt, event: str) -> dict[str, object]:
+    """Return what a log line says of a lost attempt."""
+    return {
+        "event": event,
+        "project": attempt.project_id,
+        "task": attempt.task_id,
+        "attempt": attempt.attempt,
+    }

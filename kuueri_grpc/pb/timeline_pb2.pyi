@@ -160,7 +160,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_NOT_RETRYABLE: _Reason.ValueType  # 16
     """FAILED: the status is not one of `retry_policy.retryable_status_codes`."""
     REASON_POISON: _Reason.ValueType  # 17
-    """FAILED: the task took its worker down too often and was parked."""
+    """FAILED: the task took its worker down too often and was parked. Losses that
+    another task may have caused as well are not held against it.
+    """
     REASON_RUN_NOW: _Reason.ValueType  # 18
     """DISPATCHED, or RESUMED where the task was paused: before its time, because of
     `RunTask`.
@@ -169,7 +171,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
     REASON_HANDED_BACK: _Reason.ValueType  # 20
     """RECOVERED: the worker was told to stop, waited for the attempt as long as it
-    may, then aborted it and gave the task back at once.
+    may, then aborted it and gave the task back at once. Or the attempt never
+    reached a worker and nothing was sent, as an answer of the store was lost.
     """
     REASON_UNREADABLE: _Reason.ValueType  # 21
     """ERRORED and FAILED: what the store keeps of the task cannot be read, because it
@@ -220,7 +223,9 @@ allows.
 REASON_NOT_RETRYABLE: Reason.ValueType  # 16
 """FAILED: the status is not one of `retry_policy.retryable_status_codes`."""
 REASON_POISON: Reason.ValueType  # 17
-"""FAILED: the task took its worker down too often and was parked."""
+"""FAILED: the task took its worker down too often and was parked. Losses that
+another task may have caused as well are not held against it.
+"""
 REASON_RUN_NOW: Reason.ValueType  # 18
 """DISPATCHED, or RESUMED where the task was paused: before its time, because of
 `RunTask`.
@@ -229,7 +234,8 @@ REASON_BY_REQUEST: Reason.ValueType  # 19
 """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
 REASON_HANDED_BACK: Reason.ValueType  # 20
 """RECOVERED: the worker was told to stop, waited for the attempt as long as it
-may, then aborted it and gave the task back at once.
+may, then aborted it and gave the task back at once. Or the attempt never
+reached a worker and nothing was sent, as an answer of the store was lost.
 """
 REASON_UNREADABLE: Reason.ValueType  # 21
 """ERRORED and FAILED: what the store keeps of the task cannot be read, because it

@@ -13,6 +13,7 @@ from kuueri_grpc.ports.execution import (
     ClaimBatch,
     ExecutionStore,
     Lease,
+    LostAttempt,
     Renewal,
     Report,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Instance",
     "InstanceRegistry",
     "Lease",
+    "LostAttempt",
     "NewTask",
     "NotStarted",
     "Project",

@@ -7,6 +7,7 @@ from typing import Protocol
 from kuueri_grpc.domain.decision import Decision
 from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.domain.task import HttpTarget, RepeatPolicy, RetryPolicy
+from kuueri_grpc.domain.timeline import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Claim:
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     #: Tasks of one lane go to the same place, nearly always. None: the task is in no lane.
     lane: int | None = None
+    #: Set (ms) for a suspect, which may have been what took its process down before: for so long no other
+    #: suspect may start beside it.
+    watch_ms: int = 0
 
     @property
     def lease(self) -> "Lease":
@@ -47,23 +51,35 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """An attempt whose lease ended without an outcome, and why."""
+
+    project_id: str
+    task_id: str
+    attempt: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimBatch:
     """What one partition gave. `next_due_ms`: when to look again (None: nothing is waiting).
 
-    Besides the claims it says what else the call did: tasks (project id, task id) whose leases had run out,
-    `recovered` into their queues or `poisoned`, how many tasks were `expired`, and which were due and have
-    FAILED with UNREADABLE, because what is kept of them cannot be read. After a lost answer this is not
-    said again. `left_lanes`: there are due tasks in lanes that the caller had no room for.
+    Besides the claims it says what else the call did: attempts whose leases had run out, `recovered` into
+    their queues or `poisoned`, how many tasks were `expired`, and which tasks (project id, task id) were due
+    and have FAILED with UNREADABLE, because what is kept of them cannot be read. After a lost answer this is
+    not said again. `left_lanes`: there are due tasks in lanes that the caller had no room for;
+    `left_suspects`: there may be suspects that are due.
     """
 
     partition: int
     claims: Sequence[Claim]
     next_due_ms: int | None
-    recovered: Sequence[tuple[str, str]] = ()
-    poisoned: Sequence[tuple[str, str]] = ()
+    recovered: Sequence[LostAttempt] = ()
+    poisoned: Sequence[LostAttempt] = ()
     expired: int = 0
     unreadable: Sequence[tuple[str, str]] = ()
     left_lanes: bool = False
+    left_suspects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +121,25 @@ class ExecutionStore(Protocol):
         ...
 
     async def claim(
-        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+        self,
+        limits: Mapping[int, int],
+        instance: str,
+        lease_ms: int,
+        full: Collection[int] = (),
+        suspect_from: int | None = None,
     ) -> list[ClaimBatch]:
         """Take up to `limits[partition]` due tasks from each partition, leased for `lease_ms`.
 
         Tasks of the lanes in `full` are left to those who have room for them, and nothing waits behind them.
+        So are suspects, but for one of the partition `suspect_from`: attempts that were lost twice with their
+        process, which may have been the cause, or have been beside it.
 
         Returns expired leases to their queues first (RECOVERED, same attempt number, no retry used; after
-        too many losses FAILED with POISON), and expires tasks past their start deadline. Never gives a
-        task before its due time. A queue's turn comes however long another queue's backlog is. A partition
-        that cannot be asked gives nothing, and is to be looked at again soon.
+        too many losses FAILED with POISON, where those of a suspect only count while it is watched), and
+        expires tasks past their start deadline. Never gives a task before its due time. A queue's turn comes
+        however long another queue's backlog is. A partition that cannot be asked gives nothing, and is to be
+        looked at again soon. What the answer to an earlier claim of this instance would have given, had it
+        come, is due again at once, without a loss.
         """
         ...
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from kuueri_grpc.domain.outcome import Outcome
+from kuueri_grpc.domain.timeline import Reason
 
 
 class Unfinished(StrEnum):
@@ -50,8 +51,14 @@ class Telemetry:
     def claimed(self, count: int) -> None:
         """A claim call ended, with `count` tasks."""
 
-    def attempts_recovered(self, count: int) -> None:
-        """Leases had run out: their tasks were given back to their queues."""
+    def attempts_recovered(self, count: int, reason: Reason) -> None:
+        """Attempts without an outcome were given back to their queues: their leases had run out, or before.
+
+        `reason`: LEASE_LOST or HANDED_BACK.
+        """
+
+    def attempts_left(self, count: int) -> None:
+        """Attempts were aborted and neither handed back nor reported: their leases have to run out."""
 
     def tasks_poisoned(self, count: int) -> None:
         """Tasks ended as FAILED because their leases had run out too often."""

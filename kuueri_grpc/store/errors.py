@@ -81,6 +81,8 @@ _TEXTS = {
     ErrorKind.BUSY: "it is busy with a script",
     ErrorKind.AUTH: "it does not accept this server's credentials",
 }
+#: Letters of an error's text that are shown.
+_MOST_WORDS = 300
 
 
 def kind_of(error: BaseException) -> ErrorKind:
@@ -89,6 +91,14 @@ def kind_of(error: BaseException) -> ErrorKind:
         if isinstance(error, known):
             return kind
     return _ANSWERS.get(str(error).partition(" ")[0], ErrorKind.OTHER)
+
+
+def words_of(error: BaseException) -> str:
+    """Return what the store itself said as it refused a call, for the operator; '' where it said nothing."""
+    if not isinstance(error, redis_errors.ResponseError):
+        return ""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return text[:_MOST_WORDS]
 
 
 def unavailable(error: BaseException) -> StoreUnavailable:

@@ -12,13 +12,14 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.domain.state import TaskState, Trigger, next_state
 from kuueri_grpc.domain.timeline import Reason
-from kuueri_grpc.ports import Claim, ClaimBatch, Lease, Renewal, Report
+from kuueri_grpc.ports import Claim, ClaimBatch, Lease, LostAttempt, Renewal, Report
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.clock import PartitionClocks, StoreClock
 from kuueri_grpc.store.interruptions import Interruptions
 from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
+from kuueri_grpc.store.unanswered import UnansweredClaims
 from kuueri_grpc.store.vault import Vault
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ _Unreadable = tuple[Sequence[Any], codec.CorruptRecord]
 _LEASE_CHUNK = 100
 #: Expired histories that one sweep of a partition takes out of the indexes.
 _SWEEP_CHUNK = 200
+#: Said of a lease whose task has FAILED, as its record is damaged; see `lua/lib_unreadable.lua`.
+_DAMAGED = 2
 
 
 class RedisExecutionStore:
@@ -54,6 +57,7 @@ class RedisExecutionStore:
         # A claim id is never used twice: random per process, counted within it.
         self._run_id = secrets.token_urlsafe(6)
         self._claim_count = itertools.count(1)
+        self._unanswered = UnansweredClaims()
 
     @property
     def partitions(self) -> int:
@@ -75,7 +79,12 @@ class RedisExecutionStore:
         return found
 
     async def claim(
-        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+        self,
+        limits: Mapping[int, int],
+        instance: str,
+        lease_ms: int,
+        full: Collection[int] = (),
+        suspect_from: int | None = None,
     ) -> list[ClaimBatch]:
         """See `ports.ExecutionStore`."""
         claim_id = f"{self._run_id}.{next(self._claim_count)}"
@@ -88,11 +97,16 @@ class RedisExecutionStore:
                 continue
             waits_until = self._clocks.after(partition, self._settings.call_timeout_ms)
             common = (lease_ms, instance, claim_id, self._settings.max_losses, waits_until or "")
-            calls.append((partition, (limits[partition], *common, *full)))
-        for (partition, _), answer in zip(calls, await self._each("claim", calls), strict=True):
+            told = (self._unanswered.told_with(partition), 1 if partition == suspect_from else "")
+            calls.append((partition, (limits[partition], *common, *told, *full)))
+        with self._unanswered.noted([partition for partition, _ in calls], claim_id):
+            answers = await self._each("claim", calls)
+        for (partition, _), answer in zip(calls, answers, strict=True):
             if isinstance(answer, StoreUnavailable):
+                self._unanswered.note(partition, claim_id)
                 batches.append(self._nothing_before(partition, self._interruptions.began(partition)))
             else:
+                self._unanswered.answered(partition)
                 self._clocks.observe(partition, answer[0])
                 batches.append(await self._batch(partition, answer))
         return batches
@@ -112,7 +126,8 @@ class RedisExecutionStore:
         return ClaimBatch(partition, [], self._clock.now_ms() + wait_ms)
 
     async def _batch(self, partition: int, answer: Any) -> ClaimBatch:
-        now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired, left_lanes = answer
+        now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired, *rest = answer
+        left_lanes, left_suspects, damaged = rest
         pairs = iter(flat_secrets)
         signing = dict(zip(pairs, pairs, strict=True))
         claims, unreadable = [], []
@@ -125,16 +140,26 @@ class RedisExecutionStore:
             partition,
             claims,
             self._clocks.on_engine(partition, next_due_ms) if next_due_ms >= 0 else None,
-            recovered=[_task_name(name) for name in recovered],
-            poisoned=[_task_name(name) for name in poisoned],
+            recovered=[
+                LostAttempt(*_task_name(name), attempt, Reason(reason.decode()))
+                for name, attempt, reason in zip(*[iter(recovered)] * 3, strict=True)
+            ],
+            poisoned=[
+                LostAttempt(*_task_name(name), attempt, Reason.POISON)
+                for name, attempt in zip(*[iter(poisoned)] * 2, strict=True)
+            ],
             expired=expired,
-            unreadable=await self._give_up(unreadable) if unreadable else (),
+            unreadable=[
+                *(_tell_damaged(*_task_name(name)) for name in damaged),
+                *(await self._give_up(unreadable) if unreadable else ()),
+            ],
             left_lanes=left_lanes == 1,
+            left_suspects=left_suspects == 1,
         )
 
     def _claim(self, row: Sequence[Any], signing: bytes, now_ms: int) -> Claim:
         project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, create, *more = row
-        lane, request, policy = more
+        lane, watch_ms, request, policy = more
         project_id, task_id = project.decode(), task.decode()
         timeout_ms, _, retry, repeat = codec.unpack_policy(policy)
         return Claim(
@@ -154,6 +179,7 @@ class RedisExecutionStore:
             repeat=repeat,
             signing_secrets=self._vault.live_signing(project_id, signing, now_ms),
             lane=int(lane) if lane else None,
+            watch_ms=watch_ms,
         )
 
     async def _give_up(self, rows: Sequence[_Unreadable]) -> list[tuple[str, str]]:
@@ -246,7 +272,9 @@ class RedisExecutionStore:
         for chunk_places, answer in zip(places, await self._each(name, calls), strict=True):
             if not isinstance(answer, StoreUnavailable):
                 for place, was_applied in zip(chunk_places, answer, strict=True):
-                    applied[place] = was_applied == 1
+                    applied[place] = was_applied >= 1
+                    if was_applied == _DAMAGED:
+                        _ = _tell_damaged(items[place][0].project_id, items[place][0].task_id)
         return applied
 
     async def sweep(self) -> None:
@@ -270,6 +298,15 @@ class RedisExecutionStore:
 def _task_name(name: bytes) -> tuple[str, str]:
     project, _, task = name.decode().partition("/")
     return project, task
+
+
+def _tell_damaged(project_id: str, task_id: str) -> tuple[str, str]:
+    """Log that a script has ended a task; return the task."""
+    _log.error(
+        "a task is given up: its record is damaged",
+        extra={"event": "task_unreadable", "project": project_id, "task": task_id},
+    )
+    return project_id, task_id
 
 
 def _lease_arguments(lease: Lease) -> list[Argument]:

@@ -18,6 +18,7 @@ one slot and one script can change them together, on one server and on a cluster
 | 1  | `{p}:ended`                      | ZSet   | ended tasks by the instant their history expires   |
 | 1  | `{p}:queue:<project>/<queue>`    | ZSet   | waiting tasks by due time                          |
 | 1  | `{p}:queue:<project>/<queue>~<n>`| ZSet   | those of lane n: their target has no room now      |
+| 1  | `{p}:queue:<project>/<queue>~!`  | ZSet   | suspects: one at a time is tried in each process   |
 | 1  | `{p}:task:<project>/<task>`      | Hash   | state and counters                                 |
 | 1  | `{p}:index:<project>`            | ZSet   | task ids by creation (us), for ListTasks           |
 | 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id made                    |

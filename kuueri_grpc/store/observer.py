@@ -6,7 +6,7 @@ from types import TracebackType
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import Telemetry
-from kuueri_grpc.store.errors import OUTAGES, ErrorKind, kind_of, unavailable
+from kuueri_grpc.store.errors import OUTAGES, ErrorKind, kind_of, unavailable, words_of
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +41,9 @@ class StoreObserver:
         if self._outages:
             self._end_outages(operation)
 
-    def failed(self, operation: str, kind: ErrorKind) -> None:
+    def failed(self, operation: str, error: BaseException) -> None:
         """The store did not answer, or refused."""
+        kind, words = kind_of(error), words_of(error)
         self._telemetry.store_failed(operation, kind)
         if kind in self._outages:
             self._outages[kind].operations.add(operation)
@@ -50,9 +51,10 @@ class StoreObserver:
             return
         self._outages[kind] = _Outage(operation)
         _log.warning(
-            "calls to the store fail (%s), the first was %s",
+            "calls to the store fail (%s), the first was %s%s",
             kind,
             operation,
+            f": {words}" if words else "",
             extra={"event": "store_outage_began", "kind": str(kind), "operation": operation},
         )
 
@@ -103,6 +105,6 @@ class _Call:
         # What it is made of may have said already what the caller is told.
         cause = error.__cause__ if isinstance(error, StoreUnavailable) else error
         if isinstance(cause, OUTAGES):
-            self._observer.failed(self._operation, kind_of(cause))
+            self._observer.failed(self._operation, cause)
         if cause is error and isinstance(error, OUTAGES):
             raise unavailable(error) from error

@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
-from kuueri_grpc.store.errors import OUTAGES, kind_of, outages_mapped, unavailable
+from kuueri_grpc.store.errors import OUTAGES, outages_mapped, unavailable
 from kuueri_grpc.store.observer import StoreObserver
 from kuueri_grpc.store.settings import StoreSettings
 
@@ -30,6 +30,9 @@ _SHARED: Mapping[str, Sequence[str]] = {
     "announce": (),
     "note_key": (),
     "free_email": (),
+    "claim": ("prelude", "lib_unreadable"),
+    "report": ("prelude", "lib_unreadable"),
+    "release": ("prelude", "lib_unreadable"),
     "cancel": ("prelude", "lib_cancel"),
     "project_end": ("prelude", "lib_cancel"),
     "credential_add": ("prelude", "lib_credentials"),
@@ -139,13 +142,13 @@ class ScriptRunner:
         try:
             answers = await self._run_all(name, calls)
         except OUTAGES as error:
-            self.observer.failed(name, kind_of(error))
+            self.observer.failed(name, error)
             raise unavailable(error) from error
         failures = [answer for answer in answers if isinstance(answer, OUTAGES)]
         if not failures:
             self.observer.answered(name, time.perf_counter() - started)
             return answers
-        self.observer.failed(name, kind_of(failures[0]))
+        self.observer.failed(name, failures[0])
         if self.one_server and len(failures) == len(answers):
             raise unavailable(failures[0]) from failures[0]
         return [unavailable(answer) if isinstance(answer, OUTAGES) else answer for answer in answers]

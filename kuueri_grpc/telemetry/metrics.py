@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from kuueri_grpc.domain.outcome import Outcome
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.ports import Telemetry, Throttled, Unfinished
 from kuueri_grpc.telemetry.queues import QueueLabels
 
@@ -90,7 +91,12 @@ class MetricsTelemetry(Telemetry):
         self._duration = histogram(
             "kuueri_attempt_duration_seconds", "From the start of an attempt to its outcome.", _ATTEMPT_S
         )
-        self._recovered = counter("kuueri_attempts_recovered", "Attempts given back: their lease ran out.")
+        self._recovered = _Children(
+            counter("kuueri_attempts_recovered", "Attempts given back without an outcome.", "reason")
+        )
+        for reason in (Reason.LEASE_LOST, Reason.HANDED_BACK):
+            _ = self._recovered[reason,]  # a series from the start: the first one counts in a rate too
+        self._left = counter("kuueri_attempts_left", "Attempts aborted and neither handed back nor reported.")
         self._claim_tasks = histogram("kuueri_claim_tasks", "Tasks that a claim call gave.", _CLAIM_TASKS)
         self._leases_lost = counter("kuueri_leases_lost", "Leases of attempts in flight that were lost.")
         self._reports_stale = counter("kuueri_reports_stale", "Outcomes refused by their fencing token.")
@@ -132,8 +138,11 @@ class MetricsTelemetry(Telemetry):
     def claimed(self, count: int) -> None:
         self._claim_tasks.observe(count)
 
-    def attempts_recovered(self, count: int) -> None:
-        self._recovered.inc(count)
+    def attempts_recovered(self, count: int, reason: Reason) -> None:
+        self._recovered[reason,].inc(count)
+
+    def attempts_left(self, count: int) -> None:
+        self._left.inc(count)
 
     def tasks_poisoned(self, count: int) -> None:
         self._poisoned.inc(count)

@@ -108,9 +108,14 @@ class SlowAnswers(RedisExecutionStore):
         return store
 
     async def claim(
-        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+        self,
+        limits: Mapping[int, int],
+        instance: str,
+        lease_ms: int,
+        full: Collection[int] = (),
+        suspect_from: int | None = None,
     ) -> list[ClaimBatch]:
-        batches = await super().claim(limits, instance, lease_ms, full)
+        batches = await super().claim(limits, instance, lease_ms, full, suspect_from)
         self.claimed.put_nowait(batches)
         await self.gate.wait()
         return batches

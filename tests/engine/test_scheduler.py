@@ -31,13 +31,18 @@ class Counted(RedisExecutionStore):
         return store
 
     async def claim(
-        self, limits: Mapping[int, int], instance: str, lease_ms: int, full: Collection[int] = ()
+        self,
+        limits: Mapping[int, int],
+        instance: str,
+        lease_ms: int,
+        full: Collection[int] = (),
+        suspect_from: int | None = None,
     ) -> list[ClaimBatch]:
         self.limits.append(limits)
         if self.outages:
             self.outages -= 1
             raise StoreUnavailable("not now")
-        return await super().claim(limits, instance, lease_ms, full)
+        return await super().claim(limits, instance, lease_ms, full, suspect_from)
 
 
 async def started(here: Instance, count: int) -> set[str]:

@@ -143,7 +143,7 @@ def _place_violations(view: _View, key: _Key, kept: dict[str, str], state: TaskS
     project, _, task_id = key.name.partition("/")
     waiting, dispatching = state in WAITING_STATES, state is TaskState.DISPATCHING
     queue = f"{project}/{kept['queue']}"
-    places = (queue, f"{queue}~{kept.get('lane')}")
+    places = (queue, f"{queue}~{kept.get('lane')}", f"{queue}~!")
     found = [view.scores("queue", key.partition, place).get(task_id) for place in places]
     queued = [score for score in found if score is not None]
     due = kept.get("due")
@@ -227,7 +227,7 @@ def _queue_violations(view: _View) -> Iterator[str]:
             if (
                 kept.get("state") not in WAITING_STATES
                 or kept["queue"] != queue
-                or lane not in ("", kept["lane"])
+                or lane not in ("", kept["lane"], "!" if int(kept.get("lost", 0)) > 1 else "")
             ):
                 yield f"queue {key.name}: task {task_id} does not wait in it"
         head = min(due.values())

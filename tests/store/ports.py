@@ -113,10 +113,13 @@ class Ports:
         lease_ms: int = HOUR_MS,
         project_id: str = PROJECT,
         full: Collection[int] = (),
+        suspects: bool = True,
     ) -> ClaimBatch:
-        """Claim from the partition of a project."""
+        """Claim from the partition of a project; one suspect at the most."""
         partition = keys.partition_of(project_id, self.settings.partitions)
-        (batch,) = await self.execution.claim({partition: limit}, instance, lease_ms, full)
+        (batch,) = await self.execution.claim(
+            {partition: limit}, instance, lease_ms, full, partition if suspects else None
+        )
         return batch
 
     async def claim(

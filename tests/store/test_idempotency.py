@@ -11,11 +11,13 @@ import pytest
 from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.ports import (
     Cancelled,
     ClaimBatch,
     Credential,
     EndStep,
+    LostAttempt,
     NewTask,
     Renewal,
     Rotation,
@@ -189,7 +191,7 @@ class TestClaim:
 
         assert isinstance(answer, ClaimBatch)
         assert [claim.attempt for claim in answer.claims] == [1]
-        assert answer.recovered == [(PROJECT, "a")]
+        assert answer.recovered == [LostAttempt(PROJECT, "a", 1, Reason.LEASE_LOST)]
 
     @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, max_losses=1)])
     async def test_parking_tasks_is_done_once(self, twice: Twice) -> None:
@@ -200,7 +202,7 @@ class TestClaim:
         answer = await assert_same(twice, twice.ports.look)
 
         assert isinstance(answer, ClaimBatch)
-        assert (answer.claims, answer.poisoned) == ([], [(PROJECT, "a")])
+        assert (answer.claims, answer.poisoned) == ([], [LostAttempt(PROJECT, "a", 1, Reason.POISON)])
         assert (await twice.ports.tasks.get(PROJECT, "a")).state is TaskState.FAILED
 
     async def test_what_has_become_due_since_is_left_for_the_next_claim(

@@ -8,12 +8,14 @@ from prometheus_client import CollectorRegistry
 from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.domain.task import Schedule
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.health import Health
 from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.ports import LostAttempt
 from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.settings import StoreSettings
@@ -22,6 +24,8 @@ from kuueri_grpc.telemetry.metrics import MetricsTelemetry
 from tests.store.ports import HERE, PROJECT, Ports, spec
 
 GIVES_UP_AT_ONCE = StoreSettings(partitions=4, max_losses=1)
+LOST = LostAttempt(PROJECT, "lost", 1, Reason.LEASE_LOST)
+GIVEN_UP = LostAttempt(PROJECT, "lost", 1, Reason.POISON)
 #: It could not have been started in time: its deadline is over as soon as it is due.
 TOO_LATE = Schedule(at_ms=0, start_deadline_ms=1)
 
@@ -36,7 +40,7 @@ async def lose(ports: Ports, task_id: str) -> None:
 async def test_the_store_names_what_was_recovered_once(ports: Ports) -> None:
     await lose(ports, "lost")
     batch = await ports.look()
-    assert (batch.recovered, batch.poisoned, batch.expired) == ([(PROJECT, "lost")], [], 0)
+    assert (batch.recovered, batch.poisoned, batch.expired) == ([LOST], [], 0)
     assert [claim.task_id for claim in batch.claims] == ["lost"]
     batch = await ports.look()
     assert (batch.recovered, batch.poisoned, batch.expired) == ([], [], 0)
@@ -46,7 +50,7 @@ async def test_the_store_names_what_was_recovered_once(ports: Ports) -> None:
 async def test_the_store_names_what_was_given_up(ports: Ports) -> None:
     await lose(ports, "lost")
     batch = await ports.look()
-    assert (batch.recovered, batch.poisoned, batch.expired) == ([], [(PROJECT, "lost")], 0)
+    assert (batch.recovered, batch.poisoned, batch.expired) == ([], [GIVEN_UP], 0)
     assert not batch.claims
 
 
@@ -88,5 +92,5 @@ async def test_the_scheduler_tells_of_it(
     assert registry.get_sample_value("kuueri_claim_tasks_sum") == 0
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    named = {name: record.__dict__[name] for name in ("event", "project", "task")}
-    assert named == {"event": "task_poisoned", "project": PROJECT, "task": "lost"}
+    named = {name: record.__dict__[name] for name in ("event", "project", "task", "attempt")}
+    assert named == {"event": "task_poisoned", "project": PROJECT, "task": "lost", "attempt": 1}

@@ -87,6 +87,7 @@ async def test_numbers_are_what_happened(tmp_path: Path, target: Target, workers
             "kuueri_tasks_poisoned_total",
             "kuueri_tasks_unreadable_total",
             "kuueri_attempts_recovered_total",
+            "kuueri_attempts_left_total",
             "kuueri_reports_stale_total",
             "kuueri_store_errors_total",
             "kuueri_worker_restarts_total",
@@ -118,7 +119,7 @@ async def test_workers_that_are_killed_are_counted_and_so_is_what_they_had(
         for task in tasks:
             await system.project.ended(task.task_id)
         assert seen.sum("kuueri_worker_restarts_total") == 2
-        assert seen.sum("kuueri_attempts_recovered_total") == 4
+        assert seen.sum("kuueri_attempts_recovered_total", reason="LEASE_LOST") == 4
         assert seen.sum("kuueri_tasks_accepted_total") == 4
         assert (await get(system.admin, "/readyz")).status == 200
         log = system.server.log

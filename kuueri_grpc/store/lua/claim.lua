@@ -1,38 +1,48 @@
 #!lua flags=allow-oom
 -- claim.lua: give expired leases back, then take due tasks, each leased under a fencing token.
 -- ARGS: limit, lease (ms), instance, claim id, losses before POISON, until when the caller waits (ms or ''),
---       then the lanes that the caller has no room for
--- Returns: {now, next due or -1, claims, secrets, recovered, poisoned, expired, 1 if lanes were left, else 0}
+--       claim ids of the caller whose answers it never had (separated by blanks, or ''), 1 if it has room
+--       for a suspect (else ''), then the lanes that it has no room for
+-- Returns: {now, next due or -1, claims, secrets, recovered, poisoned, expired, 1 if lanes were left, else 0,
+--       1 if suspects were left, else 0, unreadable}
 --       claim: {project, task, queue, token, attempt, retry, repeat, run start, due, create, lane or '',
---                request, policy}
+--                for how long to watch it (ms, 0: it is no suspect), request, policy}
 --       next due: of what is not in those lanes
 --       secrets: flat {project, signing secrets JSON, ...} of the projects in the claims
---       recovered, poisoned: {project/task, ...} whose leases had run out; expired: how many
+--       recovered: flat {project/task, attempt, reason, ...}; poisoned: flat {project/task, attempt, ...};
+--       expired: how many; unreadable: {project/task, ...} that have FAILED, as their records are damaged
 -- Idempotent: an instance's latest claim id is kept; the same id again gives the tasks that are
 -- leased under it and takes nothing new. A call that is carried out after its caller has given up (the
 -- server was frozen, and finds it in a socket) changes nothing.
 local limit, lease, instance, claim_id = tonumber(ARGS[1]), tonumber(ARGS[2]), ARGS[3], ARGS[4]
-local max_losses, waits_until = tonumber(ARGS[5]), tonumber(ARGS[6])
+local max_losses, waits_until, unanswered = tonumber(ARGS[5]), tonumber(ARGS[6]), ARGS[7]
+local suspect_wanted = ARGS[8] == '1'
 local full = {}
-for i = 7, #ARGS do
+for i = 9, #ARGS do
   full[ARGS[i]] = true
 end
 
 local PAGE = 100 -- queues, or tasks, that are looked at in one go
 local MOST_MOVED = 500 -- tasks of a queue that go to a lane in one call
-local left_lanes = 0
+local left_lanes, left_suspects = 0, 0
 
 local claims = {}
-local recovered, poisoned, expired = {}, {}, 0
+local recovered, poisoned, expired, unreadable = {}, {}, 0, {}
+
+-- For how long a suspect is watched (ms). `watch`: its field of that name.
+local function watch_time(watch)
+  return whole(watch, 2 * lease) or 2 * lease
+end
 
 local function replay()
   for _, name in ipairs(call('ZRANGE', LEASES, 0, -1)) do
     local t = call('HMGET', TASK .. name, 'token', 'queue', 'attempt', 'retry', 'repeat', 'start', 'due',
-      'create', 'lane')
+      'create', 'lane', 'lost', 'watch')
     if t[1] and string.sub(t[1], 1, #claim_id + 1) == claim_id .. ':' then
       local project, id = split(name)
       claims[#claims + 1] = { project, id, t[2], t[1], tonumber(t[3]), tonumber(t[4] or 0),
-        tonumber(t[5] or 0), tonumber(t[6]), tonumber(t[7]), tonumber(t[8]), t[9] or '' }
+        tonumber(t[5] or 0), tonumber(t[6]), tonumber(t[7]), tonumber(t[8]), t[9] or '',
+        suspect(t[10]) and watch_time(t[11]) or 0 }
     end
   end
   -- In the order of the first answer, which the tokens number.
@@ -41,25 +51,73 @@ local function replay()
   end)
 end
 
--- The holder of this lease died or hung.
-local function recover(name)
+local function set_aside(project, queue_name, id, claimed)
+  unreadable[#unreadable + 1] = project .. '/' .. id
+  end_unreadable(project, queue_name, id, nil, claimed)
+end
+
+-- The LEASED fields of a task in flight, whose lease ends. Nil: it is not in flight, or set aside.
+local function leased(name)
   local project, id = split(name)
   write_member(EXECUTION_DB, 'ZREM', LEASES, name)
   use(EXECUTION_DB) -- parking the one before may have looked elsewhere
-  local t = call('HMGET', TASK .. name, unpack(LEASED))
-  if t[1] ~= 'DISPATCHING' then
+  local t = fields_of(name, unpack(LEASED))
+  if is_damaged(t) then
+    return set_aside(project, t[2] or 'default', id)
+  end
+  return t[1] == 'DISPATCHING' and t or nil
+end
+
+-- The holder of this lease died or hung. `ended`: when the lease ran out.
+local function recover(name, ended)
+  local t = leased(name)
+  if not t then
     return
   end
-  local lost = tonumber(present(t[8]) or 0) + 1
+  local project, id = split(name)
+  local lost = whole(t[8], 0) or 0
+  -- Others were lost with its holder as well, and any of them may have been the cause: that is held against it
+  -- twice. From then on it is watched, alone of its kind, and a loss counts if it was for all of that time.
+  local lived = ended - lease - (whole(t[9], ended) or ended)
+  if suspect(t[8]) and lived > watch_time(t[10]) then
+    write(EXECUTION_DB, 'HSET', TASK .. name, 'watch', int(2 * lived))
+  else
+    lost = lost + 1
+    if lost == SUSPICIOUS then
+      write(EXECUTION_DB, 'HSET', TASK .. name, 'watch', '')
+    end
+  end
   if lost < max_losses then
     recovered[#recovered + 1] = name
+    recovered[#recovered + 1] = tonumber(t[4])
+    recovered[#recovered + 1] = 'LEASE_LOST'
     return give_back(project, id, t, 'LEASE_LOST', lost)
   end
   poisoned[#poisoned + 1] = name
+  poisoned[#poisoned + 1] = tonumber(t[4])
   local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'FAILED', a = tonumber(t[4]), r = 'POISON' })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'seq', sequence, 'end', int(now),
     'lost', lost, 'token', '', 'holder', '', 'due', '', 'hold', '', 'redo', '')
   retire(project, name)
+end
+
+-- Nothing of these claims was sent: their tasks need not wait until the leases run out, and lost nobody.
+local function give_back_unanswered()
+  local ids = {}
+  for id in string.gmatch(unanswered, '%S+') do
+    ids[id] = true
+  end
+  for _, name in ipairs(call('ZRANGE', LEASES, 0, -1)) do
+    local token = fields_of(name, 'token')[1]
+    local t = token and ids[string.match(token, '^[^:]*')] and leased(name)
+    if t then
+      local project, id = split(name)
+      recovered[#recovered + 1] = name
+      recovered[#recovered + 1] = tonumber(t[4])
+      recovered[#recovered + 1] = 'HANDED_BACK'
+      give_back(project, id, t, 'HANDED_BACK', t[8] or '')
+    end
+  end
 end
 
 local function expire(name, project, queue_name, id, sequence)
@@ -73,23 +131,38 @@ end
 local function take(queue, project, queue_name, lane, id)
   local name = project .. '/' .. id
   dequeue(queue, id)
-  local t = call('HMGET', TASK .. name, 'state', 'due', 'seq', 'attempt', 'retry', 'repeat', 'start',
-    'redo', 'deadline', 'early', 'lane', 'create')
+  local t = fields_of(name, 'state', 'due', 'seq', 'attempt', 'retry', 'repeat', 'start', 'redo', 'deadline',
+    'early', 'lane', 'create')
   local state = t[1]
   if not WAITING[state] then
+    if t.broken or is_unknown(state, t[3]) then
+      set_aside(project, queue_name, id, true)
+    end
     return
   end
-  if not lane and full[t[11]] then
-    left_lanes = 1
-    return enqueue(lane_in(queue, t[11]), id, tonumber(t[2]))
+  local due, sequence, create, start = whole(t[2]), whole(t[3]), whole(t[12]), whole(t[7], now)
+  local attempt, retry, repetition = whole(t[4], 0), whole(t[5], 0), whole(t[6], 0)
+  if not (due and sequence and create and start and attempt and retry and repetition and whole(t[9], 0)) then
+    return set_aside(project, queue_name, id, true)
   end
-  local due, sequence = tonumber(t[2]), tonumber(t[3])
-  local attempt, retry, repetition = tonumber(t[4] or 0), tonumber(t[5] or 0), tonumber(t[6] or 0)
-  local redo, early = present(t[8]), present(t[10])
+  local redo, early, watch = present(t[8]), present(t[10]), 0
+  if redo then
+    local losses = call('HMGET', TASK .. name, 'lost', 'watch')
+    watch = suspect(losses[1]) and watch_time(losses[2]) or 0
+  end
+  if watch > 0 and not suspect_wanted then
+    left_suspects = 1
+    return enqueue(lane_in(queue, SUSPECTS), id, due)
+  elseif not lane and watch == 0 and full[t[11]] then
+    left_lanes = 1
+    return enqueue(lane_in(queue, t[11]), id, due)
+  end
   if t[9] and attempt == 0 and now > due + tonumber(t[9]) then
     return expire(name, project, queue_name, id, sequence)
   end
-  local start = tonumber(t[7] or now)
+  if watch > 0 then
+    suspect_wanted, left_suspects = false, 1 -- one at a time; there may be more
+  end
   if not redo then
     attempt = attempt + 1
     if retry == 0 then
@@ -108,8 +181,8 @@ local function take(queue, project, queue_name, lane, id)
   end
   write(EXECUTION_DB, unpack(command))
   write_member(EXECUTION_DB, 'ZADD', LEASES, int(now + lease), name)
-  claims[#claims + 1] = { project, id, queue_name, token, attempt, retry, repetition, start, due,
-    tonumber(t[12]), t[11] or '' }
+  claims[#claims + 1] = { project, id, queue_name, token, attempt, retry, repetition, start, due, create,
+    t[11] or '', watch }
 end
 
 -- The queues and lanes that are ready, in the order of their turns, `limit` at the most.
@@ -121,6 +194,8 @@ local function ready_queues()
       local _, lane = split_lane(queue)
       if full[lane] then
         left_lanes = 1
+      elseif lane == SUSPECTS and not suspect_wanted then
+        left_suspects = 1
       elseif #ready < limit then
         ready[#ready + 1] = queue
       end
@@ -134,6 +209,9 @@ end
 local function take_share(queue, share)
   local place, lane = split_lane(queue)
   local project, queue_name = split(place)
+  if lane == SUSPECTS then
+    share = suspect_wanted and 1 or 0
+  end
   local wanted, seen = #claims + share, 0
   repeat
     local count = share + (next(full) and PAGE or 0)
@@ -156,7 +234,7 @@ local function next_turn()
     local page = call('ZRANGE', DUE, from, from + PAGE - 1, 'WITHSCORES')
     for i = 1, #page, 2 do
       local _, lane = split_lane(page[i])
-      if not full[lane] then
+      if not full[lane] and (lane ~= SUSPECTS or suspect_wanted) then
         return tonumber(page[i + 1])
       end
     end
@@ -170,8 +248,14 @@ local given_up = waits_until and now > waits_until
 if not given_up and call('GET', latest) == claim_id then
   replay()
 elseif not given_up then
-  for _, name in ipairs(call('ZRANGE', LEASES, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, 100)) do
-    recover(name)
+  if unanswered ~= '' then
+    give_back_unanswered()
+    commit() -- or the leases that are looked at next would be theirs
+    use(EXECUTION_DB)
+  end
+  local over = call('ZRANGE', LEASES, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, 100, 'WITHSCORES')
+  for i = 1, #over, 2 do
+    recover(over[i], tonumber(over[i + 1]))
   end
   write(EXECUTION_DB, 'SET', latest, claim_id, 'PX', 60000)
   commit() -- what was given back can be taken below
@@ -201,7 +285,7 @@ use(CONFIGURATION_DB)
 local projects = {}
 for _, claim in ipairs(claims) do
   local config = call('HMGET', CONFIG .. claim[1] .. '/' .. claim[2], 'request', 'policy')
-  claim[12], claim[13] = config[1], config[2]
+  claim[13], claim[14] = config[1], config[2]
   projects[claim[1]] = true
 end
 local secrets = {}
@@ -210,4 +294,4 @@ for project in pairs(projects) do
   secrets[#secrets + 1] = project
   secrets[#secrets + 1] = call('HGET', PROJECT .. project, 'signing') or '[]'
 end
-return { now, next_due or -1, claims, secrets, recovered, poisoned, expired, left_lanes }
+return { now, next_due or -1, claims, secrets, recovered, poisoned, expired, left_lanes, left_suspects, unreadable }

@@ -1,7 +1,7 @@
 -- lib_cancel.lua: how a task is canceled. Put behind the prelude of the scripts that do it, see scripts.py.
 
 -- What `cancel` has to know of a task: the fields to read.
-local CANCELABLE = { 'state', 'queue', 'seq', 'token', 'holder', 'lane' }
+local CANCELABLE = { 'state', 'queue', 'seq', 'token', 'holder', 'lane', 'lost' }
 
 -- End a live task as CANCELED, and note what its holder may still be doing, and until when it can. `t`: its
 -- CANCELABLE fields.
@@ -12,7 +12,7 @@ local function cancel(project, id, t, reason)
     write_member(EXECUTION_DB, 'ZREM', LEASES, name)
     write(EXECUTION_DB, 'HSET', TASK .. name, 'revoked', t[4], 'revoked_by', t[5], 'revoked_until', int(expiry))
   else
-    dequeue_anywhere(project .. '/' .. t[2], t[6], id)
+    dequeue_anywhere(project .. '/' .. t[2], t[6], t[7], id)
   end
   local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'CANCELED', r = reason })
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'CANCELED', 'end', int(now), 'seq', sequence, 'due', '',

@@ -126,12 +126,29 @@ local function split_lane(name)
   return string.sub(name, 1, at - 1), string.sub(name, at + 1)
 end
 
--- A waiting task leaves, wherever it waits. `lane`: its `lane` field.
-local function dequeue_anywhere(queue, lane, id)
-  dequeue(queue, id)
+-- An attempt that lost this many leases may have been the cause: it is a suspect. Suspects wait in a lane of
+-- their own where a process has no room for one.
+local SUSPICIOUS, SUSPECTS = 2, '!'
+
+-- `lost`: the field of that name.
+local function suspect(lost)
+  return (tonumber(lost or 0) or 0) >= SUSPICIOUS
+end
+
+-- A waiting task leaves the lane that it may wait in. `lane`, `lost`: its fields of those names.
+local function dequeue_from_lanes(queue, lane, lost, id)
   if lane then
     dequeue(lane_in(queue, lane), id)
   end
+  if suspect(lost) then
+    dequeue(lane_in(queue, SUSPECTS), id)
+  end
+end
+
+-- A waiting task leaves, wherever it waits.
+local function dequeue_anywhere(queue, lane, lost, id)
+  dequeue(queue, id)
+  dequeue_from_lanes(queue, lane, lost, id)
 end
 
 -- A queue that had its turn goes behind the others that wait: it scores at least `now`.
@@ -262,7 +279,7 @@ end
 -- Leases -----------------------------------------------------------------------------------------
 
 -- What `give_back` has to know of a task: the fields to read.
-local LEASED = { 'state', 'queue', 'seq', 'attempt', 'origin', 'hold', 'token', 'lost' }
+local LEASED = { 'state', 'queue', 'seq', 'attempt', 'origin', 'hold', 'token', 'lost', 'sent', 'watch' }
 
 -- An attempt ended without an outcome: the task returns to where it waited, or is held if Pause came
 -- meanwhile. The same attempt runs again, no retry is used up. `t`: its LEASED fields; `lost`: how often

@@ -3,8 +3,8 @@
 -- ARGS: number of reports, then for each report:
 --       project, task, token, status ('' no answer), latency (ms), reason ('' success), detail,
 --       next state, wait kind ('at'|'in'|''), wait (ms or ''), reason of the end ('')
--- Returns: for each report 1 (applied, now or by an earlier call) or 0 (the token is stale: nothing
---       changed)
+-- Returns: for each report 1 (applied, now or by an earlier call), 2 (the task has FAILED instead, as its
+--       record is damaged) or 0 (the token is stale: nothing changed)
 -- Idempotent: the token of the latest applied report is kept (`done`).
 local count, STRIDE = tonumber(ARGS[1]), 11
 
@@ -67,13 +67,17 @@ local function apply(at)
   local project, id, token = ARGS[at], ARGS[at + 1], ARGS[at + 2]
   local name = project .. '/' .. id
   use(EXECUTION_DB)
-  local t = call('HMGET', TASK .. name, 'token', 'done', 'queue', 'seq', 'attempt', 'retry', 'repeat',
+  local t = fields_of(name, 'token', 'done', 'queue', 'seq', 'attempt', 'retry', 'repeat',
     'hold', 'sent')
   if applied[token] or t[1] ~= token then
     return (applied[token] or t[2] == token) and 1 or 0
   end
   applied[token] = true
   write_member(EXECUTION_DB, 'ZREM', LEASES, name)
+  if not (t[3] and whole(t[4]) and whole(t[5]) and whole(t[6], 0) and whole(t[7], 0) and whole(t[9])) then
+    end_unreadable(project, t[3] or 'default', id, token)
+    return 2
+  end
   local next_state = ARGS[at + 7]
   local ends = TERMINAL[next_state]
   local fields = (ends and finish or wait)(at, project, id, t, next_state)

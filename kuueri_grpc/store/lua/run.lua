@@ -7,7 +7,7 @@ local project, id, operation = ARGS[1], ARGS[2], ARGS[3]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
-local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'ran', 'lane')
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'ran', 'lane', 'lost')
 local state = t[1]
 if not state then
   return { 'MISSING' }
@@ -29,9 +29,7 @@ if state == 'PAUSED' then
 end
 write(EXECUTION_DB, 'HSET', TASK .. name, 'state', state, 'due', int(now), 'seq', sequence, 'early', 1,
   'ran', operation, 'left', '')
-if t[6] then
-  dequeue(lane_in(project .. '/' .. t[2], t[6]), id)
-end
+dequeue_from_lanes(project .. '/' .. t[2], t[6], t[7], id)
 enqueue(project .. '/' .. t[2], id, now)
 commit()
 return { 'OK', snapshot(name) }

@@ -4,6 +4,7 @@ import asyncio
 from unittest.mock import create_autospec
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine import drain
@@ -12,7 +13,9 @@ from kuueri_grpc.engine.drain import Drain
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import ExecutionStore, Lease
+from kuueri_grpc.telemetry.metrics import MetricsTelemetry
 
+HANDED_BACK = {"reason": "HANDED_BACK"}
 LEASES = [Lease("project", f"task-{number}", "token") for number in range(3)]
 
 
@@ -22,7 +25,14 @@ class Fixture:
         self.watches = create_autospec(WatchHub, instance=True)
         self.attempts = create_autospec(Attempts, instance=True)
         self.store = create_autospec(ExecutionStore, instance=True)
-        self.drain = Drain(self.scheduler, self.watches, self.attempts, self.store)
+        self.registry = CollectorRegistry()
+        telemetry = MetricsTelemetry(self.registry)
+        self.drain = Drain(self.scheduler, self.watches, self.attempts, self.store, telemetry)
+
+    def counted(self) -> tuple[float | None, float | None]:
+        """Return how many attempts were handed back, and how many could not be, as the metrics have it."""
+        handed_back = self.registry.get_sample_value("kuueri_attempts_recovered_total", HANDED_BACK)
+        return handed_back, self.registry.get_sample_value("kuueri_attempts_left_total")
 
 
 async def never(*_: object) -> None:
@@ -82,6 +92,7 @@ async def test_those_that_do_not_are_aborted_and_then_handed_back(caplog: pytest
     fixture.store.release.return_value = [True, True, False]
     await fixture.drain.finish(0)
     fixture.store.release.assert_awaited_once_with(LEASES)
+    assert fixture.counted() == (2, 0)
     assert "2 attempts did not end in time" in caplog.text
     assert "could not be handed back" not in caplog.text
 
@@ -118,6 +129,7 @@ async def test_outcomes_that_no_store_takes_are_no_obstacle(
     fixture.attempts.abort_all.return_value = LEASES[2:]
     fixture.store.release.return_value = [True, None]
     await fixture.drain.finish(0)
+    assert fixture.counted() == (1, 2)
     assert "1 attempts did not end in time" in caplog.text
     assert "2 attempts were aborted and could not be handed back or reported" in caplog.text
 

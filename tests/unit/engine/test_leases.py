@@ -71,7 +71,8 @@ async def test_an_attempt_whose_lease_is_lost_is_aborted(
     await fixture.keeper.run_once()
     assert fixture.attempts.free_slots == 1
     await fixture.attempts.drained()
-    assert [record.event for record in caplog.records] == ["lease_lost"]  # type: ignore[attr-defined]
+    (line,) = caplog.records
+    assert (line.__dict__["event"], line.__dict__["attempt"]) == ("lease_lost", CLAIM.attempt)
 
 
 async def test_a_lease_that_its_report_has_ended_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
