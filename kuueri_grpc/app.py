@@ -47,7 +47,7 @@ from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.loops import running
 from kuueri_grpc.process.observed import Unobserved, admin_address, observed
 from kuueri_grpc.process.ready import print_ready, shown
-from kuueri_grpc.process.stop import Stop, stop_signals
+from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
 from kuueri_grpc.process.store import OpenStore, open_store
 from kuueri_grpc.service.certificates import CertificateError
 from kuueri_grpc.service.server import EngineApi, GrpcServer
@@ -73,10 +73,6 @@ API_ROLE = "api"
 #: How long calls under way may take when nothing else is; and when time has run out, or somebody may be
 #: waiting for the port.
 _CALL_GRACE_S, _SHORT_CALL_GRACE_S = 1.0, 0.2
-
-
-class _StoppedEarly(Exception):
-    """The process was told to stop before it served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
-    with stop_signals() as stop:
+    with stop_signals() as stop, contextlib.suppress(StoppedEarly):
         async with open_store(settings, stop) as store:
 
             def ready(address: str | None) -> None:
@@ -149,7 +145,7 @@ async def _serve(
             _compose(settings, store, stop, observation.telemetry) as process,
         ):
             await _run(settings, process, observation, stop, on_ready, reuse_port=reuse_port)
-    except _StoppedEarly:
+    except StoppedEarly:
         pass
     except (UnfitStore, StoreUnavailable, CertificateError, OSError) as error:
         raise StartError(str(error)) from error
@@ -180,7 +176,7 @@ async def _compose(
         runner = ScriptRunner(client, store_settings, telemetry)
         probe = RedisStoreProbe(checks_client, client, partitions, store.keyring, runner.observer)
         if await stop.comes_before(await_store(probe, address.location)):
-            raise _StoppedEarly
+            raise StoppedEarly
         health = Health()
         health.fail(Part.SERVER, "it is starting", logging.DEBUG)
         clock = StoreClock()

@@ -9,6 +9,10 @@ from typing import Any
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class StoppedEarly(Exception):
+    """The process was told to stop before it served."""
+
+
 class Stop:
     """A request to stop, which is made once and never taken back.
 

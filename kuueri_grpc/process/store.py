@@ -13,7 +13,7 @@ from kuueri_grpc.process.backoff import RestartBackoff
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.keys import embedded_keys, external_keys
 from kuueri_grpc.process.loops import running
-from kuueri_grpc.process.stop import Stop
+from kuueri_grpc.process.stop import Stop, StoppedEarly
 from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.embedded import EmbeddedValkey, ValkeyStartError
 
@@ -34,6 +34,7 @@ async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]
     """Have the store there until the end of the block; the embedded one is restarted when it dies.
 
     Raises:
+        StoppedEarly: `stop` came while the embedded store was starting; loading its data can take long.
         StartError: the embedded store does not start, there is no key for the store, or keeping it there
             broke down (which requests `stop`).
     """
@@ -44,7 +45,8 @@ async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]
         return
     embedded = EmbeddedValkey(settings.data_dir)
     try:
-        await embedded.start()
+        if await stop.comes_before(embedded.start()):
+            raise StoppedEarly
     except (ValkeyStartError, OSError) as error:
         raise StartError(str(error)) from error
     try:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,10 +23,11 @@ from urllib.parse import quote
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
 
 from kuueri_grpc.store import data_dir as directory
 from kuueri_grpc.store.data_dir import ValkeyStartError
+from kuueri_grpc.store.loading import LoadingReport
 
 __all__ = ["EmbeddedValkey", "ValkeyExit", "ValkeyStartError"]
 
@@ -69,7 +71,8 @@ class EmbeddedValkey:
 
     Args:
         data_dir: where the data is kept; made, for this user alone, if it is not there.
-        ready_timeout_ms: how long loading the data may take.
+        silence_timeout_ms: how long the server may take to say anything after it was started, be it that it
+            loads its data; that takes as long as there is data.
         orphan_timeout_ms: how long to wait for the server of a process that was killed just now.
         stop_timeout_ms: how long the server may take to stop before it is killed.
     """
@@ -78,12 +81,12 @@ class EmbeddedValkey:
         self,
         data_dir: Path,
         *,
-        ready_timeout_ms: int = 60_000,
+        silence_timeout_ms: int = 60_000,
         orphan_timeout_ms: int = 10_000,
         stop_timeout_ms: int = 30_000,
     ) -> None:
         self.data_dir = Path(os.path.realpath(data_dir))
-        self._ready_timeout_ms = ready_timeout_ms
+        self._silence_timeout_ms = silence_timeout_ms
         self._orphan_timeout_ms = orphan_timeout_ms
         self._stop_timeout_ms = stop_timeout_ms
         self._log_path = self.data_dir / "valkey.log"
@@ -214,18 +217,23 @@ class EmbeddedValkey:
             os.close(log)
 
     async def _ready(self, exited: asyncio.Future[int]) -> None:
+        patience_s = self._silence_timeout_ms / 1000
+        loading = LoadingReport()
         try:
-            async with asyncio.timeout(self._ready_timeout_ms / 1000), self._client() as client:
+            async with asyncio.timeout(patience_s) as silence, self._client() as client:
                 for delay_ms in _delays_ms():
                     if exited.done():
                         raise self._died(exited.result())
-                    if await _answers(client):
-                        return
+                    match await _said(client):
+                        case _Said.READY:
+                            return
+                        case _Said.LOADING:
+                            silence.reschedule(asyncio.get_running_loop().time() + patience_s)
+                            await loading.go_on(client)
                     await asyncio.wait({exited}, timeout=delay_ms / 1000)
         except TimeoutError:
             raise ValkeyStartError(
-                f"valkey-server was not ready after {self._ready_timeout_ms / 1000:g} s; "
-                f"{self._last_log_lines()}"
+                f"valkey-server has said nothing for {patience_s:g} s; {self._last_log_lines()}"
             ) from None
 
     def _died(self, status: int) -> ValkeyStartError:
@@ -261,12 +269,22 @@ class EmbeddedValkey:
         return "\n  ".join([f"the last lines of {self._log_path}:", *lines])
 
 
-async def _answers(client: redis.asyncio.Redis) -> bool:
-    """Tell whether the server is there and has loaded its data."""
+class _Said(Enum):
+    """What a server that was started says."""
+
+    NOTHING = 0
+    LOADING = 1
+    READY = 2
+
+
+async def _said(client: redis.asyncio.Redis) -> _Said:
     try:
-        return bool(await client.ping())
+        await client.ping()
+    except BusyLoadingError:
+        return _Said.LOADING
     except (RedisError, OSError):
-        return False
+        return _Said.NOTHING
+    return _Said.READY
 
 
 def _delays_ms() -> Iterator[int]:

@@ -13,7 +13,7 @@ from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.handover import Order, pack_order
 from kuueri_grpc.process.observed import admin_address
 from kuueri_grpc.process.ready import print_ready, shown
-from kuueri_grpc.process.stop import Stop, stop_signals
+from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
 from kuueri_grpc.process.store import OpenStore, open_store
 from kuueri_grpc.supervisor.admin import Roster, administered
 from kuueri_grpc.supervisor.port import reserved
@@ -35,7 +35,7 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
-    with stop_signals() as stop:
+    with stop_signals() as stop, contextlib.suppress(StoppedEarly):
         async with administered(admin_address(settings), stop) as roster, open_store(settings, stop) as store:
             with _reserved_port(settings) as port:
                 await _Crew(settings, store, port, roster).run(stop, on_ready)

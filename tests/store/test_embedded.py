@@ -221,10 +221,10 @@ async def test_waiting_for_the_end_of_nothing_is_a_mistake(data_dir: Path) -> No
 # --- what keeps it from starting --------------------------------------------------------------
 
 
-async def test_a_server_that_is_not_ready_in_time_is_ended(data_dir: Path) -> None:
-    store = EmbeddedValkey(data_dir, ready_timeout_ms=0)
+async def test_a_server_that_says_nothing_is_ended(data_dir: Path) -> None:
+    store = EmbeddedValkey(data_dir, silence_timeout_ms=0)
     with pytest.raises(
-        ValkeyStartError, match=f"not ready after 0 s; the last lines of {data_dir}/valkey.log"
+        ValkeyStartError, match=f"has said nothing for 0 s; the last lines of {data_dir}/valkey.log"
     ):
         await store.start()
     assert_gone(store.pid)
@@ -235,14 +235,13 @@ async def test_a_start_that_is_cancelled_leaves_nothing(
 ) -> None:
     asked = asyncio.Event()
 
-    async def never_answers(_client: object) -> bool:
+    async def never_answers(_client: object) -> None:
         asked.set()
         await asyncio.Event().wait()
-        return False
 
     store = EmbeddedValkey(data_dir)
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_answers", never_answers)
+        patch.setattr(embedded, "_said", never_answers)
         starting = asyncio.create_task(store.start())
         await asked.wait()
         starting.cancel()
