@@ -1,11 +1,15 @@
 """One process of a server of several; started by the supervisor as `python -m kuueri_grpc.worker`.
 
-It serves until SIGTERM, or until its standard input ends, which means that the supervisor is gone.
+It serves until SIGTERM, or until its standard input ends, which means that the supervisor is gone. On
+SIGUSR1 it writes to standard error what each of its threads is doing, also when its event loop stands still.
 """
 
 import asyncio
 import contextlib
+import faulthandler
 import os
+import select
+import signal
 import sys
 from typing import TextIO
 
@@ -13,12 +17,13 @@ import uvloop
 
 from kuueri_grpc.app import work
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.process.handover import LINE_LIMIT, Answer, pack_answer, unpack_order
+from kuueri_grpc.process.handover import BEAT_S, LINE_LIMIT, Answer, pack_answer, pack_beat, unpack_order
 from kuueri_grpc.process.stop import Stop, stop_signals
 
 
 async def run() -> int:
     """Serve as the supervisor says; return the exit status."""
+    faulthandler.register(signal.SIGUSR1)
     answers = _standard_output()
 
     def answer(fault: str = "") -> None:
@@ -26,6 +31,7 @@ async def run() -> int:
             print(pack_answer(Answer(fault)), file=answers, flush=True)
 
     with stop_signals() as stop:
+        beats = asyncio.create_task(_beat(answers.fileno()))
         supervisor = await _standard_input()
         line = await supervisor.readline()
         if not line.endswith(b"\n"):
@@ -39,6 +45,7 @@ async def run() -> int:
             return 1
         finally:
             watch.cancel()
+            beats.cancel()
         return 0
 
 
@@ -54,6 +61,15 @@ async def _standard_input() -> asyncio.StreamReader:
     protocol = asyncio.StreamReaderProtocol(reader)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     return reader
+
+
+async def _beat(answers: int) -> None:
+    with contextlib.suppress(OSError):  # there is nobody to hear it
+        while True:
+            # While the supervisor stands still nobody empties the pipe, and this loop must not wait for it.
+            if select.select([], [answers], [], 0)[1]:
+                os.write(answers, pack_beat())
+            await asyncio.sleep(BEAT_S)
 
 
 async def _outlive(supervisor: asyncio.StreamReader, stop: Stop) -> None:

@@ -174,6 +174,9 @@ class Settings(BaseSettings):
     """Port of the admin endpoint; 0 picks a free one, unset serves none."""
     workers: int = Field(default_factory=available_cores, ge=1, le=1024)
     """Processes that share the port and the work; 1 serves without a supervising parent."""
+    worker_timeout: float = Field(15.0, ge=0, le=3600)
+    """Seconds that one of several workers may stand still before it is killed and another one takes its
+    place; 4 at the least, 0: never."""
     roles: Annotated[tuple[Role, ...], NoDecode] = Field(("api", "scheduler"), min_length=1)
     """What the processes do: answer calls (api), run tasks (scheduler), or both."""
     grace: float = Field(10.0, ge=0, le=3600)

@@ -2,7 +2,8 @@
 
 The worker is told its settings in one line, secrets included: neither its arguments nor its environment
 hold them. Its input then stays open for as long as the supervisor lives. It answers in one line, that it
-serves or why it cannot. Whatever else comes over its output is no answer and harms nobody.
+serves or why it cannot, and says in others every second that it lives. Whatever else comes over its
+output harms nobody.
 """
 
 import json
@@ -13,6 +14,8 @@ from pydantic import SecretStr
 
 from kuueri_grpc.config import Settings
 
+#: How often a worker says that it lives.
+BEAT_S = 1.0
 #: Bytes of the longest line.
 LINE_LIMIT = 4 * 1_048_576
 
@@ -30,6 +33,11 @@ class Answer:
     """What became of the start of a worker. `fault` is empty when it serves."""
 
     fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A worker lives: its event loop goes round."""
 
 
 def pack_order(order: Order) -> bytes:
@@ -54,8 +62,13 @@ def pack_answer(answer: Answer) -> str:
     return json.dumps({"fault": answer.fault})
 
 
-def unpack_answer(line: bytes) -> Answer | None:
-    """Return the answer in a line of `pack_answer`; None for any other line."""
+def pack_beat() -> bytes:
+    """Return the line by which a worker says that it lives. A pipe takes it whole or not at all."""
+    return b'{"beat": true}\n'
+
+
+def unpack_answer(line: bytes) -> Answer | Beat | None:
+    """Return what a worker said in a line of `pack_answer` or `pack_beat`; None for any other line."""
     try:
         document = json.loads(line)
     except (ValueError, RecursionError):
@@ -63,5 +76,7 @@ def unpack_answer(line: bytes) -> Answer | None:
     match document:
         case {"fault": str(fault)}:
             return Answer(fault)
+        case {"beat": True}:
+            return Beat()
         case _:
             return None

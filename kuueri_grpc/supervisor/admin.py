@@ -22,6 +22,7 @@ class Roster:
         directory: where workers have the sockets of their own endpoints.
         join: told of a worker that serves, and of its socket.
         leave: told of a worker that has ended.
+        hung: told when a worker stands still and is killed.
     """
 
     def __init__(
@@ -29,10 +30,12 @@ class Roster:
         directory: Path | None = None,
         join: Callable[[str, Path], None] = lambda _, __: None,
         leave: Callable[[str], None] = lambda _: None,
+        hung: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory = directory
         self._join = join
         self._leave = leave
+        self._hung = hung
 
     def socket(self, worker: str) -> Path | None:
         """Return where a worker is to serve its own endpoint; None: it need not."""
@@ -42,6 +45,10 @@ class Roster:
         """A worker serves."""
         if (socket := self.socket(worker)) is not None:
             self._join(worker, socket)
+
+    def hung(self) -> None:
+        """A worker stands still and is killed."""
+        self._hung()
 
     def ended(self, worker: str) -> None:
         """A worker has ended, whether it had served or not."""
@@ -72,6 +79,6 @@ async def administered(address: AdminAddress | None, stop: Stop) -> AsyncIterato
             raise StartError(f"the admin endpoint cannot be served: {error}") from error
         _log.info("metrics and health are on %s", bound, extra={"event": "admin_serves", "address": bound})
         failures = await stack.enter_async_context(running([fleet.run()], stop))
-        yield Roster(Path(directory), fleet.join, fleet.leave)
+        yield Roster(Path(directory), fleet.join, fleet.leave, fleet.hung)
         if failures:
             raise StartError(f"the admin endpoint broke down: {failures[0]}")

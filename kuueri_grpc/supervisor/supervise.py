@@ -64,6 +64,7 @@ class _Crew:
                 name,
                 pack_order(Order(for_workers, roster.socket(name))),
                 settings.grace + _MARGIN_S,
+                settings.worker_timeout,
                 roster,
             )
             for name in map(str, range(1, settings.workers + 1))

@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator
 
 from kuueri_grpc.process.backoff import RestartBackoff
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.process.handover import LINE_LIMIT, Answer, unpack_answer
+from kuueri_grpc.process.handover import LINE_LIMIT, Answer, Beat, unpack_answer
 from kuueri_grpc.supervisor.admin import Roster
+from kuueri_grpc.supervisor.pulse import Pulse
 
 _log = logging.getLogger(__name__)
 
 _WORKER = ("-m", "kuueri_grpc.worker")
+#: What a worker that stands still gets to write down where it does.
+_LAST_WORDS_S = 0.5
 
 
 class WorkerSlot:
@@ -26,13 +29,17 @@ class WorkerSlot:
         name: what it is called among the workers of this server.
         order: the line that tells a worker its settings.
         stop_timeout_s: what a worker may take to stop before it is killed.
-        roster: told when a worker serves, and when it has ended.
+        silence_s: how long a worker may stand still before it is killed; 0: for ever.
+        roster: told when a worker serves, when it stands still, and when it has ended.
     """
 
-    def __init__(self, name: str, order: bytes, stop_timeout_s: float, roster: Roster) -> None:
+    def __init__(
+        self, name: str, order: bytes, stop_timeout_s: float, silence_s: float, roster: Roster
+    ) -> None:
         self._name = name
         self._order = order
         self._stop_timeout_s = stop_timeout_s
+        self._silence_s = silence_s
         self._roster = roster
         self._served = asyncio.Event()
 
@@ -76,10 +83,13 @@ class WorkerSlot:
             if not self._served.is_set():
                 raise StartError(f"a worker process cannot be started: {error}") from error
             return f"a worker process could not be started: {error}"
+        pulse = Pulse(self._silence_s)
+        guarding = asyncio.create_task(self._guard(process, pulse))
         try:
-            answer = await self._attend(process)
+            answer = await self._attend(process, pulse)
             status = await process.wait()
         finally:
+            guarding.cancel()
             await self._end(process)
             self._roster.ended(self._name)
         ending = f"worker process {process.pid} {_describe(status)}"
@@ -89,7 +99,22 @@ class WorkerSlot:
             raise StartError(answer.fault or f"{ending} before it served; the log says why")
         return ending
 
-    async def _attend(self, process: asyncio.subprocess.Process) -> Answer:
+    async def _guard(self, process: asyncio.subprocess.Process, pulse: Pulse) -> None:
+        """Kill a worker that stands still: the kernel gives it its share of connections all the same."""
+        silent_s = await pulse.fails()
+        _log.error(
+            "worker process %d has stood still for %.0f s and is killed; what it was "
+            "doing follows, unless it was stopped from outside",
+            process.pid,
+            silent_s,
+            extra={"event": "worker_hung", "seconds": silent_s},
+        )
+        self._roster.hung()
+        _signal(process, signal.SIGUSR1)
+        await asyncio.sleep(_LAST_WORDS_S)
+        _signal(process, signal.SIGKILL)
+
+    async def _attend(self, process: asyncio.subprocess.Process, pulse: Pulse) -> Answer:
         """Tell a worker its settings; return its answer when it has closed its output, at its end."""
         answer = Answer()
         if process.stdin is None or process.stdout is None:
@@ -107,6 +132,9 @@ class WorkerSlot:
                     len(line),
                     extra={"event": "worker_printed"},
                 )
+                continue
+            pulse.beat()
+            if isinstance(said, Beat):
                 continue
             answer = said
             if not answer.fault:

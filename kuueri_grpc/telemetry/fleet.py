@@ -46,6 +46,11 @@ class Fleet:
             "Workers that were started anew after they had ended.",
             registry=registry,
         )
+        self._hung = Counter(
+            "kuueri_workers_hung",
+            "Workers that stood still and were killed.",
+            registry=registry,
+        )
         self._workers: dict[str, _Worker] = {}
         self._names: set[str] = set()
         self._departed = Merged(QueueLabels())
@@ -63,6 +68,10 @@ class Fleet:
         gone = self._workers.pop(worker, None)
         if gone is not None:
             self._departed.add(parse(gone.latest), worker, alive=False)
+
+    def hung(self) -> None:
+        """A worker stands still and is killed."""
+        self._hung.inc()
 
     async def run(self) -> None:
         """Ask all workers now and then, until cancelled."""

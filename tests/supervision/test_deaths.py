@@ -11,6 +11,7 @@ from tests.acceptance.caller import connected, post, register
 from tests.acceptance.targets import Target, held
 from tests.supervision.calls import persistent
 from tests.supervision.processes import Served, all_gone, proc, serving
+from tests.telemetry.scrape import scrape
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -39,6 +40,54 @@ async def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, target: Targe
         await serves(served, target)
         assert len(served.printed) == len((await served.ready()).printed), "it said that it is ready once"
         await served.stop()
+
+
+async def test_a_worker_that_stands_still_is_replaced(tmp_path: Path, target: Target) -> None:
+    env = {"TASKS_WORKER_TIMEOUT": "4"}
+    async with serving(tmp_path, "--workers", "2", "--admin-port", "0", env=env) as served:
+        await served.ready()
+        admin = (await served.logged(r"metrics and health are on (\S+)"))[1]
+        first, second = served.workers()
+        os.kill(first, signal.SIGSTOP)
+
+        await served.logged(rf"ERROR .*worker process {first} has stood still for \d+ s .*event=worker_hung")
+        await served.logged(rf"WARNING .*worker process {first} was ended by signal 9 \(Killed\)")
+        await served.logged("worker process \\d+ serves", count=3)
+        workers = served.workers()
+        assert second in workers
+        assert len(workers) == 2
+        assert (await scrape(admin)).sum("kuueri_workers_hung_total") == 1
+        await serves(served, target)
+        await served.stop()
+
+
+async def test_a_worker_says_where_it_stands(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--workers", "2") as served:
+        await served.ready()
+        os.kill(served.workers()[0], signal.SIGUSR1)
+        await served.logged(r"most recent call first")
+        await served.logged(r"File .*worker\.py")
+        await served.stop()
+
+
+async def test_workers_are_not_blamed_for_time_in_which_all_stand_still(
+    tmp_path: Path, target: Target
+) -> None:
+    """As in a container that is frozen. The worker is the last to go on, and was silent the longest."""
+    async with serving(tmp_path, "--workers", "2", env={"TASKS_WORKER_TIMEOUT": "4"}) as served:
+        await served.ready()
+        workers = served.workers()
+        everybody = [*workers, served.process.pid]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        # Longer than a worker may be silent; nothing could tell that it is over.
+        await asyncio.sleep(6)
+        for pid in reversed(everybody):
+            os.kill(pid, signal.SIGCONT)
+        await serves(served, target)
+        assert served.workers() == workers
+        await served.stop()
+        assert "worker_hung" not in served.story
 
 
 async def test_all_workers_at_once(tmp_path: Path, target: Target) -> None:

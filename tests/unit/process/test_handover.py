@@ -1,11 +1,21 @@
 """What a worker is told is what the supervisor knows."""
 
 from pathlib import Path
+from select import PIPE_BUF
 
 import pytest
 
 from kuueri_grpc.config import Settings, load_settings
-from kuueri_grpc.process.handover import Answer, Order, pack_answer, pack_order, unpack_answer, unpack_order
+from kuueri_grpc.process.handover import (
+    Answer,
+    Beat,
+    Order,
+    pack_answer,
+    pack_beat,
+    pack_order,
+    unpack_answer,
+    unpack_order,
+)
 from tests.example import filled_example
 
 
@@ -39,9 +49,26 @@ def test_an_answer_arrives_as_it_was_given() -> None:
         assert unpack_answer(line.encode()) == answer
 
 
+def test_a_beat_is_heard_and_is_small_enough_to_come_whole() -> None:
+    line = pack_beat()
+    assert unpack_answer(line) == Beat()
+    assert len(line) < PIPE_BUF
+
+
 @pytest.mark.parametrize(
     "line",
-    [b"", b"\n", b"hello\n", b"\xff\n", b"7\n", b"[]\n", b"{}\n", b'{"fault": null}\n', b"[" * 100_000],
+    [
+        b"",
+        b"\n",
+        b"hello\n",
+        b"\xff\n",
+        b"7\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"fault": null}\n',
+        b'{"beat": 1.5}\n',
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_answer_is_none(line: bytes) -> None:
     assert unpack_answer(line) is None
