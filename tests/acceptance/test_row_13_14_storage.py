@@ -67,7 +67,7 @@ async def test_row_13_every_key_is_of_a_documented_kind_and_every_kind_is_there(
     ended = await project.subscribe(post(target.url("/b")))
     await project.ended(ended.task_id)
     kinds = documented_kinds()
-    assert {kind.type for kind in kinds} == {b"hash", b"list", b"zset", b"string", b"stream"}
+    assert {kind.type for kind in kinds} == {b"hash", b"list", b"set", b"zset", b"string", b"stream"}
 
     seen = set()
     for database in range(16):
@@ -83,7 +83,10 @@ async def test_row_13_every_key_is_of_a_documented_kind_and_every_kind_is_there(
                 continue  # it has expired since
             assert [kind.type for kind in matching] == [kept_as], key
             seen.update(matching)
-    assert seen == set(kinds)
+    # There only while something is under way that nothing here does: a deletion, a task that was lost twice.
+    in_passing = {kind for kind in kinds if kind.pattern.endswith((":closed", "\\~!"))}
+    assert len(in_passing) == 2
+    assert seen == set(kinds) - in_passing
 
 
 async def test_row_13_the_databases_hold_what_their_names_say(
