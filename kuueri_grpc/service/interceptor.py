@@ -18,6 +18,7 @@ from google.rpc import code_pb2  # type: ignore[import-untyped]
 from grpc_status.rpc_status import to_status as to_grpc_status
 
 from kuueri_grpc.domain.errors import WatcherTooSlow
+from kuueri_grpc.pb.task_service_pb2 import WatchRequest
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 from kuueri_grpc.service.admission import Admission
 from kuueri_grpc.service.auth import access, caller
@@ -106,11 +107,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 with self._gate.passing():
                     await self._admit(name, context)
+                    ending.request = _parse(read, request)
                     # A client that goes away cancels this call: the method's own clean-up runs then.
                     async with (
                         self._streams.open(caller()),
                         self._admission.streaming(access()),
-                        aclosing(method(_parse(read, request), context)) as messages,
+                        aclosing(method(ending.request, context)) as messages,
                     ):
                         async for message in messages:
                             await _write(context, message)
@@ -130,7 +132,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._telemetry.slow_watch_closed()
             _log.warning(
                 "a watch was closed: its client did not keep up",
-                extra={"event": "slow_watch_closed", "project": caller()},
+                extra={"event": "slow_watch_closed", "project": caller(), **_watched(ending.request)},
             )
         status = to_status(error)
         ending.code = code_pb2.Code.Name(status.code)
@@ -140,10 +142,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Ending:
     """How a call ended. It is cancelled where nothing else was noted: the client went away."""
 
-    __slots__ = ("code",)
+    __slots__ = ("code", "request")
 
     def __init__(self) -> None:
         self.code = "CANCELLED"
+        #: Of a stream, once it is read.
+        self.request: Any = None
+
+
+def _watched(request: Any) -> dict[str, str]:
+    """Return what a log line says of the subject of a watch; of one of all tasks nothing."""
+    if not isinstance(request, WatchRequest):
+        return {}
+    subject = {"task": request.task_id, "queue": request.queue}
+    return {name: value for name, value in subject.items() if value}
 
 
 async def _write(context: Context, message: Any) -> None:

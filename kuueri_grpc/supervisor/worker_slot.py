@@ -61,13 +61,18 @@ class WorkerSlot:
         backoff = RestartBackoff()
         while True:
             started = time.monotonic()
-            ending = await self._run_one()
+            pid, ending = await self._run_one()
             wait_ms = backoff.after(round((time.monotonic() - started) * 1_000))
-            _log.warning("%s; another one starts in %d ms", ending, wait_ms, extra={"event": "worker_ended"})
+            _log.warning(
+                "%s; another one starts in %d ms",
+                ending,
+                wait_ms,
+                extra={"event": "worker_ended", "pid": pid},
+            )
             await asyncio.sleep(wait_ms / 1_000)
 
-    async def _run_one(self) -> str:
-        """Run one worker; return how it ended."""
+    async def _run_one(self) -> tuple[int | None, str]:
+        """Run one worker; return its process id (None: it did not start), and how it ended."""
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -82,7 +87,7 @@ class WorkerSlot:
             # Out of memory or of processes for the moment: the others go on, and this is tried again.
             if not self._served.is_set():
                 raise StartError(f"a worker process cannot be started: {error}") from error
-            return f"a worker process could not be started: {error}"
+            return None, f"a worker process could not be started: {error}"
         pulse = Pulse(self._silence_s)
         guarding = asyncio.create_task(self._guard(process, pulse))
         try:
@@ -97,7 +102,7 @@ class WorkerSlot:
             ending += f": {answer.fault}"
         if status >= 0 and not self._served.is_set():
             raise StartError(answer.fault or f"{ending} before it served; the log says why")
-        return ending
+        return process.pid, ending
 
     async def _guard(self, process: asyncio.subprocess.Process, pulse: Pulse) -> None:
         """Kill a worker that stands still: the kernel gives it its share of connections all the same."""
@@ -107,7 +112,7 @@ class WorkerSlot:
             "doing follows, unless it was stopped from outside",
             process.pid,
             silent_s,
-            extra={"event": "worker_hung", "seconds": silent_s},
+            extra={"event": "worker_hung", "pid": process.pid, "seconds": silent_s},
         )
         self._roster.hung()
         _signal(process, signal.SIGUSR1)
@@ -130,7 +135,7 @@ class WorkerSlot:
                     "worker process %d printed %d bytes that are no answer; they are passed over",
                     process.pid,
                     len(line),
-                    extra={"event": "worker_printed"},
+                    extra={"event": "worker_printed", "pid": process.pid},
                 )
                 continue
             pulse.beat()
@@ -138,7 +143,11 @@ class WorkerSlot:
                 continue
             answer = said
             if not answer.fault:
-                _log.info("worker process %d serves", process.pid, extra={"event": "worker_serves"})
+                _log.info(
+                    "worker process %d serves",
+                    process.pid,
+                    extra={"event": "worker_serves", "pid": process.pid},
+                )
                 self._served.set()
                 self._roster.serving(self._name)
         return answer
@@ -155,7 +164,7 @@ class WorkerSlot:
             _log.warning(
                 "worker process %d did not stop in time and is killed",
                 process.pid,
-                extra={"event": "worker_killed"},
+                extra={"event": "worker_killed", "pid": process.pid},
             )
         finally:
             _signal(process, signal.SIGKILL)

@@ -69,10 +69,12 @@ async def all_there_is(stream: Stream) -> tuple[list[pb.WatchResponse], grpc.aio
 
 
 @asynccontextmanager
-async def lazy(edge: Edge, owner: Caller, resume_token: str) -> AsyncIterator[Call]:
-    """A watch of all by a client of its own that has not begun to read."""
+async def lazy(edge: Edge, owner: Caller, resume_token: str, queue: str = "") -> AsyncIterator[Call]:
+    """A watch of all, or of a queue, by a client of its own that has not begun to read."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{edge.server.port}", options=SMALL_WINDOW) as channel:
         request = pb.WatchRequest(all=True, resume_token=resume_token)
+        if queue:
+            request.queue = queue
         yield TaskServiceStub(channel).Watch(request, metadata=owner.metadata)
 
 
@@ -82,16 +84,18 @@ async def test_a_client_that_does_not_read_is_let_go_and_can_go_on_where_it_was(
     closings = Closings()
     async with serving(store_url, queue_limit=TASKS, telemetry=closings) as edge:
         owner = await edge.register("owner@example.com")
-        (synced,) = await read(watch(edge, owner, ALL), 1)
+        queue = pb.WatchRequest(queue="default")
+        (synced,) = await read(watch(edge, owner, queue), 1)
         for start in range(0, TASKS, BATCH):
             await subscribe(edge, owner, *(task(f"t{n}") for n in range(start, start + BATCH)))
 
-        async with lazy(edge, owner, synced.resume_token) as stream:
+        async with lazy(edge, owner, synced.resume_token, "default") as stream:
             with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, interceptor.__name__):
                 patched.setattr(interceptor, "SLOW_CLIENT_S", 0.1)
                 await soon(closings.heard.wait())
             (record,) = caplog.records
             assert (vars(record)["event"], vars(record)["project"]) == ("slow_watch_closed", owner.project_id)
+            assert vars(record)["queue"] == "default"
             # It begins to read: what was under way arrives, then why no more does.
             messages, error = await all_there_is(aiter(stream))
         refused = refusal_of(error)
@@ -100,7 +104,7 @@ async def test_a_client_that_does_not_read_is_let_go_and_can_go_on_where_it_was(
         assert 0 < len(messages) < TASKS
 
         missed = TASKS - len(messages)
-        again = await read(watch(edge, owner, ALL, messages[-1].resume_token), missed + 1)
+        again = await read(watch(edge, owner, queue, messages[-1].resume_token), missed + 1)
         assert [message.event.task_id for message in [*messages, *again[:-1]]] == [
             f"t{n}" for n in range(TASKS)
         ]
