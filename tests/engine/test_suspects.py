@@ -52,10 +52,12 @@ async def test_others_do_not_wait_for_it(ports: Ports) -> None:
         for project in PROJECTS:
             here.scheduler.wake(partition_of(project, 4), 0)
         await here.dispatcher.started()
-        await ports.subscribe(spec("new"))
-        here.scheduler.wake(partition_of(PROJECT, 4), 0)
+        for project in PROJECTS:
+            await ports.subscribe(spec("new"), project_id=project)
+            here.scheduler.wake(partition_of(project, 4), 0)
 
-        assert (await here.dispatcher.started()).task_id == "new"
+        assert [(await here.dispatcher.started()).task_id for _ in PROJECTS] == ["new", "new"]
+        assert here.attempts.in_flight == 3, "the other suspect waits"
 
 
 async def test_the_next_starts_when_one_was_watched_for_long_enough(ports: Ports) -> None:
