@@ -154,11 +154,11 @@ async def test_one_of_a_thousand_watchers_stops_reading(
         await soon(asyncio.gather(*(read(stream, 3) for stream in streams)))
         (synced,) = await read(watch(edge, owner, ALL), 1)
         async with lazy(edge, owner, synced.resume_token) as stream:
-            for start in range(0, TASKS, BATCH):
-                await subscribe(edge, owner, *(task(f"t{n}") for n in range(start, start + BATCH)))
             # Nothing is under way to the others meanwhile.
             with monkeypatch.context() as patched:
                 patched.setattr(interceptor, "SLOW_CLIENT_S", 0.1)
+                for start in range(0, TASKS, BATCH):
+                    await subscribe(edge, owner, *(task(f"t{n}") for n in range(start, start + BATCH)))
                 await soon(closings.heard.wait())
             assert edge.engine.watches.watchers >= 999
             await pause(edge, owner)
