@@ -29,11 +29,27 @@ async def all_ended(project: Project, ledger: Ledger) -> float:
     for task_id in ledger.paused & ledger.acknowledged:
         if state_name(await project.get(task_id)) not in TERMINAL_STATES:
             await project.resume(task_id)
-    async with asyncio.timeout(SETTLING_S):
-        # The project's own count, and not a stream: it is one of the things to be checked.
-        while (await project.facts()).task_in_queue != 0:  # noqa: ASYNC110  it is the server that is asked
-            await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(SETTLING_S):
+            # The project's own count, and not a stream: it is one of the things to be checked.
+            while (await project.facts()).task_in_queue != 0:  # noqa: ASYNC110  it is the server that is asked
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(await _still_live(project, ledger)) from None
     return time.monotonic() - began
+
+
+async def _still_live(project: Project, ledger: Ledger) -> str:
+    """Say what has not ended, and what is known of it."""
+    count = (await project.facts()).task_in_queue
+    lines = [
+        f"{count} tasks are live {SETTLING_S} s after the last fault, says the project; of those accepted:"
+    ]
+    for task_id in sorted(ledger.acknowledged):
+        task = await project.get(task_id)
+        if state_name(task) not in TERMINAL_STATES:
+            lines.append(f"  {task_id} is {state_name(task)}: {types(await project.timeline(task_id))}")
+    return "\n".join(lines[:20])
 
 
 class Account:
