@@ -5,7 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from kuueri_grpc.domain.state import TERMINAL_STATES
+from kuueri_grpc.domain.state import TERMINAL_STATES, TaskState
 from kuueri_grpc.pb.timeline_pb2 import TimelineEvent
 from tests.acceptance.caller import Project, of_type, state_name, types
 from tests.acceptance.targets import Exchange, Target
@@ -42,14 +42,13 @@ async def all_ended(project: Project, ledger: Ledger) -> float:
 async def _still_live(project: Project, ledger: Ledger) -> str:
     """Say what has not ended, and what is known of it."""
     count = (await project.facts()).task_in_queue
-    lines = [
-        f"{count} tasks are live {SETTLING_S} s after the last fault, says the project; of those accepted:"
-    ]
-    for task_id in sorted(ledger.acknowledged):
-        task = await project.get(task_id)
-        if state_name(task) not in TERMINAL_STATES:
-            lines.append(f"  {task_id} is {state_name(task)}: {types(await project.timeline(task_id))}")
-    return "\n".join(lines[:20])
+    lines = [f"{count} tasks are live {SETTLING_S} s after the last fault, says the project; ListTasks has:"]
+    for state in set(TaskState) - TERMINAL_STATES:
+        page = await project.list(state=f"TASK_STATE_{state}", page_size=20)
+        for task in page.tasks:
+            known = "accepted" if task.task_id in ledger.acknowledged else "never acknowledged"
+            lines.append(f"{task.task_id} ({known}) {state}: {types(await project.timeline(task.task_id))}")
+    return "\n  ".join(lines)
 
 
 class Account:

@@ -79,7 +79,12 @@ async def test_nothing_acknowledged_is_lost(
         caller = world_.any_project(project, draw)
         assert caller is not None
         await _serves(caller)
-        settled_s = await accounting.all_ended(caller, load.ledger)
+        try:
+            settled_s = await accounting.all_ended(caller, load.ledger)
+        except AssertionError:
+            tell(capsys, f"  faults       {', '.join(told)}")
+            await asyncio.to_thread(invariants.check, world_.store.url, world.PARTITIONS, TIMELINE_CAP)
+            raise
         account = accounting.Account(load.ledger, target)
         await account.check(caller)
         tell(capsys, _summary(load, told, account, settled_s))
