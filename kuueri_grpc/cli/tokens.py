@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kuueri_grpc.cli.client import Client
 from kuueri_grpc.cli.help import SectionedCommand
@@ -70,8 +71,8 @@ def list_tokens(as_json: Json = False, address: Address = DEFAULT_ADDRESS, token
             rows.row(
                 one.key_id,
                 _scope(one),
-                _instant(one, "create_time"),
-                _instant(one, "expire_time"),
+                _instant(one.create_time if one.HasField("create_time") else None),
+                _instant(one.expire_time if one.HasField("expire_time") else None),
                 _name(one),
             )
 
@@ -98,9 +99,9 @@ def _scope(token: AccessToken) -> str:
     return TokenScope.Name(token.scope).removeprefix(_PREFIX)
 
 
-def _instant(token: AccessToken, field: str) -> str:
+def _instant(instant: Timestamp | None) -> str:
     # "-": not known, or never.
-    return format_local(getattr(token, field).ToMilliseconds()) if token.HasField(field) else "-"  # type: ignore[arg-type]
+    return "-" if instant is None else format_local(instant.ToMilliseconds())
 
 
 def _name(token: AccessToken) -> str:

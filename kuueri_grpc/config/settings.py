@@ -53,8 +53,11 @@ class CryptoSettings(Section):
     @field_validator("key", mode="before")
     @classmethod
     def _join(cls, key: object) -> object:
-        is_list = isinstance(key, list | tuple) and all(isinstance(item, str) for item in key)
-        return ",".join(key) if is_list else key  # type: ignore[arg-type]  # a list of strings, as was checked
+        match key:
+            case [*items] if all(isinstance(item, str) for item in items):
+                return ",".join(map(str, items))
+            case _:
+                return key
 
     @field_validator("key")
     @classmethod
