@@ -16,6 +16,8 @@ from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 
 Metadata = tuple[tuple[str, str], ...]
 
+#: Without a pool of its own each, channels to one address share a connection, also one that was lost.
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 _CALL_TIMEOUT_S = 30.0
 _POLL_S = 0.05
 _PROJECT_ADDRESS = "bench@example.com"
@@ -73,7 +75,9 @@ class Client:
 @contextlib.asynccontextmanager
 async def connected(address: str, token: str | None = None) -> AsyncIterator[Client]:
     """Call on behalf of a project, of a new one unless a token is given, for as long as the block lasts."""
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
+        # Beside a process that was just killed, a connection may be reset once more.
+        await asyncio.wait_for(channel.channel_ready(), _CALL_TIMEOUT_S)
         if token is None:
             registered = await ProjectServiceStub(channel).Register(
                 project_service_pb2.RegisterRequest(email=_PROJECT_ADDRESS), timeout=_CALL_TIMEOUT_S

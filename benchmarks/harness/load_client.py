@@ -18,6 +18,7 @@ import grpc.aio
 import uvloop
 
 from benchmarks.harness import workload
+from benchmarks.harness.client import OWN_CONNECTION
 from benchmarks.harness.load import Order, Outcome
 from kuueri_grpc.pb import task_service_pb2
 
@@ -49,9 +50,9 @@ def _requests(order: Order) -> Iterator[bytes]:
 async def _run(order: Order) -> None:
     requests = iter(list(_requests(order)))
     metadata = (("authorization", f"Bearer {order.token}"),)
-    # Without a pool of its own each, channels to one address share a connection.
-    options = (("grpc.use_local_subchannel_pool", 1),)
-    channels = [grpc.aio.insecure_channel(order.address, options=options) for _ in range(order.connections)]
+    channels = [
+        grpc.aio.insecure_channel(order.address, options=OWN_CONNECTION) for _ in range(order.connections)
+    ]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     calls: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = [
         channel.unary_unary(
