@@ -78,6 +78,10 @@ class CommandProcess:
         return lines
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
 

@@ -137,13 +137,17 @@ class Target:
         self._begin(exchange)
 
     def _begin(self, exchange: Exchange) -> None:
-        task = asyncio.create_task(self._answer(exchange))
+        self.answer(exchange, self._next_answer(exchange.path))
+
+    def answer(self, exchange: Exchange, answer: Answer) -> None:
+        """Begin to answer a request."""
+        task = asyncio.create_task(self._answer(exchange, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange, answer: Answer) -> None:
         with suppress(ConnectionResetError):
-            await self._next_answer(exchange.path)(exchange)
+            await answer(exchange)
 
     def opened(self, connection: "_Connection") -> None:
         self.connection_count += 1

@@ -1,119 +1,150 @@
-"""The account after the faults: what was acknowledged has ended, and every duplicate is explained."""
+"""The account after the faults: every task is held to the rules, and every watch to the timelines."""
 
 import asyncio
+import random
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
-from kuueri_grpc.domain.state import TERMINAL_STATES, TaskState
+import grpc
+import grpc.aio
+
+from kuueri_grpc.pb.task_pb2 import TASK_STATE_PAUSED, Task, TaskState
 from kuueri_grpc.pb.timeline_pb2 import TimelineEvent
-from tests.acceptance.caller import Project, of_type, state_name, types
-from tests.acceptance.targets import Exchange, Target
-from tests.chaos.load import Ledger
+from tests.acceptance.caller import Project, ms, state_name, type_name
+from tests.acceptance.watcher import Watcher, watched
+from tests.chaos.ledger import Entry
+from tests.chaos.load import Load
+from tests.chaos.rules import RULES, Case
+from tests.chaos.target import ChaosTarget
 
 #: For what is still under way when the faults end: long waits, retries, leases.
 SETTLING_S = 90
-#: Clients and target share this process: a request may lie in a socket while a Cancel's answer is read.
-#: (`test_cancel_race` leaves no slack.)
-CANCEL_SLACK_MS = 1_000
-_TERMINAL_EVENTS = {"COMPLETED", "FAILED", "CANCELED", "EXPIRED"}
+#: For a watch to tell what has happened long ago. It must not need another fault, nor a new stream.
+_TELLING_S = 30
+_READERS = 32
 
 
-def task_of(exchange: Exchange) -> str:
-    return exchange.path.rpartition("/")[2]
-
-
-async def all_ended(project: Project, ledger: Ledger) -> float:
+async def all_ended(project: Project, load: Load, draw: random.Random) -> float:
     """Let go what is paused, wait until no task is live, and return how long that took, in s."""
     began = time.monotonic()
-    for task_id in ledger.paused & ledger.acknowledged:
-        if state_name(await project.get(task_id)) not in TERMINAL_STATES:
-            await project.resume(task_id)
     try:
         async with asyncio.timeout(SETTLING_S):
             # The project's own count, and not a stream: it is one of the things to be checked.
-            while (await project.facts()).task_in_queue != 0:  # noqa: ASYNC110  it is the server that is asked
-                await asyncio.sleep(0.1)
+            while (await project.facts()).task_in_queue != 0:
+                # Again and again: a task whose attempt is in flight may be held yet.
+                for task in await _listed(project, state=TASK_STATE_PAUSED):
+                    await load.call(load.ledger.entries[task.task_id], "resume", draw)
+                await asyncio.sleep(0.2)
     except TimeoutError:
-        raise AssertionError(await _still_live(project, ledger)) from None
+        live = [task for task in await _listed(project) if not task.HasField("end_time")]
+        told = "\n".join([await _tell(project, task) for task in live[:5]])
+        raise AssertionError(f"these have not ended:\n{told}") from None
     return time.monotonic() - began
 
 
-async def _still_live(project: Project, ledger: Ledger) -> str:
-    """Say what has not ended, and what is known of it."""
-    count = (await project.facts()).task_in_queue
-    lines = [f"{count} tasks are live {SETTLING_S} s after the last fault, says the project; ListTasks has:"]
-    for state in set(TaskState) - TERMINAL_STATES:
-        page = await project.list(state=f"TASK_STATE_{state}", page_size=20)
-        for task in page.tasks:
-            known = "accepted" if task.task_id in ledger.acknowledged else "never acknowledged"
-            lines.append(f"{task.task_id} ({known}) {state}: {types(await project.timeline(task.task_id))}")
-    return "\n  ".join(lines)
+async def _tell(project: Project, task: Task) -> str:
+    """Return what is known of a task that should have ended."""
+    events = [(ms(event.create_time), type_name(event)) for event in await project.timeline(task.task_id)]
+    last = [f"{at - events[0][0]} ms {name}" for at, name in events[-10:]]
+    now = f"{state_name(task)}, due at {ms(task.schedule_time) - events[0][0]} ms"
+    return f"{task.task_id} ({task.http_target.url}) is {now}: {last}"
+
+
+async def _listed(project: Project, **filters: TaskState.ValueType) -> list[Task]:
+    """Return all tasks that a filter lets pass; a page may have none of them."""
+    listed: list[Task] = []
+    token = ""
+    while True:
+        page = await project.list(page_size=1_000, page_token=token, **filters)
+        listed += page.tasks
+        token = page.next_page_token
+        if not token:
+            return listed
 
 
 class Account:
-    """Compares the ledger, the target's record and the timelines."""
+    """Compares the ledger, the target's record, the timelines and what watches told.
 
-    def __init__(self, ledger: Ledger, target: Target) -> None:
-        self.ledger = ledger
-        self.faults: list[str] = []
+    `found`: how many faults each rule found. `recovered`: events that say that an attempt goes out again.
+    `duplicates`: deliveries of an attempt after its first.
+    """
+
+    def __init__(self, load: Load, target: ChaosTarget, slack_ms: int) -> None:
+        self.faults: list[str] = [*load.ledger.faults]
+        self.found: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
         self.recovered = 0
         self.duplicates = 0
-        self._arrivals: defaultdict[str, list[Exchange]] = defaultdict(list)
-        for exchange in target.exchanges:
-            self._arrivals[task_of(exchange)].append(exchange)
+        self._ledger = load.ledger
+        self._arrivals = target.arrivals
+        self._slack_ms = slack_ms
 
-    @property
-    def ended_count(self) -> int:
-        """How many acknowledged tasks have ended."""
-        return sum(self.endings[state] for state in TERMINAL_STATES)
+    async def check(self, project: Project, everything: Watcher, queue: Watcher, queue_name: str) -> None:
+        """Check every task that was ever tried, that nothing else was sent, and what two watches told."""
+        found = await self._read(project)
+        timelines = {task_id: events for task_id, (_, events) in found.items()}
+        await self._check_watch(everything, timelines, everything.told.keys() - timelines.keys())
+        for task_id, entry in self._ledger.entries.items():
+            # Purged, or never accepted: the watch of everything had its events.
+            task, events = found.get(task_id, (None, everything.told.get(task_id, [])))
+            timelines[task_id] = events
+            self.endings[_ending(entry, task)] += 1
+            self.check_case(Case(entry, task, events, self._arrivals.get(task_id, []), self._slack_ms))
+        in_queue = {
+            task_id: events
+            for task_id, events in timelines.items()
+            if events and self._ledger.entries[task_id].task.queue == queue_name
+        }
+        await self._check_watch(queue, in_queue)
+        for task_id in self._arrivals.keys() - self._ledger.entries.keys():
+            self.faults.append(f"{task_id}: it was sent, and nobody subscribed it")
 
-    async def check(self, project: Project) -> None:
-        """Check every acknowledged task, and that nothing else was sent."""
-        for task_id in sorted(self.ledger.acknowledged):
-            task = await project.get(task_id)
-            self.endings[state_name(task)] += 1
-            self._check_task(task_id, state_name(task), await project.timeline(task_id), task.attempt_count)
-        for task_id in self._arrivals.keys() - self.ledger.acknowledged:
-            # Accepted, and the answer lost for good: allowed, since its client was never told no.
-            self.endings["UNACKNOWLEDGED"] += 1
-            self._check_task(task_id, None, await project.timeline(task_id), None)
+    def check_case(self, case: Case) -> None:
+        """Hold a task to the rules."""
+        for rule in RULES:
+            for fault in rule(case):
+                self.found[rule.__name__] += 1
+                self.faults.append(f"{case.task.task_id} ({rule.__name__}): it {fault}")
+        self.recovered += case.count("RECOVERED").total()
+        deliveries = Counter(arrival.attempt for arrival in case.arrivals)
+        self.duplicates += deliveries.total() - len(deliveries)
 
-    def _check_task(
-        self, task_id: str, state: str | None, events: Sequence[TimelineEvent], attempt_count: int | None
+    async def _check_watch(
+        self,
+        watcher: Watcher,
+        timelines: Mapping[str, Sequence[TimelineEvent]],
+        gone: Collection[str] = (),
     ) -> None:
-        told = types(events)
-        if [event.sequence for event in events] != list(range(1, len(events) + 1)):
-            self.faults.append(f"{task_id}: its timeline has gaps or repeats: {told}")
-        if told[-1] not in _TERMINAL_EVENTS or set(told[:-1]) & _TERMINAL_EVENTS:
-            self.faults.append(f"{task_id}: its timeline does not end, or goes on after its end: {told}")
-        if state is not None and told[-1] != state:
-            self.faults.append(f"{task_id}: it is {state}, its timeline ends with {told[-1]}")
-        recoveries = Counter(event.attempt for event in of_type(events, "RECOVERED"))
-        dispatches = Counter(event.attempt for event in of_type(events, "DISPATCHED"))
-        self.recovered += recoveries.total()
-        if attempt_count is not None and attempt_count != len(dispatches):
-            self.faults.append(f"{task_id}: counts {attempt_count} attempts, tells of {len(dispatches)}")
-        if sorted(dispatches) != list(range(1, len(dispatches) + 1)):
-            self.faults.append(f"{task_id}: attempts are not numbered 1, 2, 3 ...: {sorted(dispatches)}")
-        self._check_arrivals(task_id, recoveries, dispatches)
-        if state == "COMPLETED" and "SUCCEEDED" not in told:
-            self.faults.append(f"{task_id}: completed without a success: {told}")
+        """Hold a watch to the timelines of its tasks; of those that are `gone` there is none."""
+        await watcher.tells(
+            {task_id: events[-1].sequence for task_id, events in timelines.items()}, _TELLING_S
+        )
+        told = {task_id: events for task_id, events in watcher.told.items() if task_id not in gone}
+        found = [*watcher.faults, *watched(watcher.name, told, timelines)]
+        self.found[watched.__name__] += len(found)
+        self.faults += found
 
-    def _check_arrivals(self, task_id: str, recoveries: Counter[int], dispatches: Counter[int]) -> None:
-        arrivals = Counter(exchange.attempt for exchange in self._arrivals[task_id])
-        for attempt, count in arrivals.items():
-            self.duplicates += count - 1
-            if count > 1 + recoveries[attempt]:
-                explained = f"arrived {count} times, recovered {recoveries[attempt]} times"
-                self.faults.append(f"{task_id}: attempt {attempt} {explained}")
-            if count > dispatches[attempt]:
-                self.faults.append(
-                    f"{task_id}: attempt {attempt} arrived {count} times, dispatched {dispatches[attempt]}"
-                )
-        cancelled_ms = self.ledger.cancelled_ms.get(task_id)
-        if cancelled_ms is not None and any(
-            exchange.received_ms > cancelled_ms + CANCEL_SLACK_MS for exchange in self._arrivals[task_id]
-        ):
-            self.faults.append(f"{task_id}: an attempt began after Cancel had answered")
+    async def _read(self, project: Project) -> dict[str, tuple[Task, Sequence[TimelineEvent]]]:
+        """Return every task that is there, and its timeline."""
+        at_once = asyncio.Semaphore(_READERS)
+        found: dict[str, tuple[Task, Sequence[TimelineEvent]]] = {}
+
+        async def read(task_id: str) -> None:
+            async with at_once:
+                try:
+                    found[task_id] = (await project.get(task_id), await project.timeline(task_id))
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.NOT_FOUND:
+                        raise
+
+        async with asyncio.TaskGroup() as group:
+            for task_id in self._ledger.entries:
+                group.create_task(read(task_id))
+        return found
+
+
+def _ending(entry: Entry, task: Task | None) -> str:
+    if task is None:
+        return "PURGED" if entry.tried("purge") else "LOST" if entry.acknowledged else "NEVER ACCEPTED"
+    return state_name(task)

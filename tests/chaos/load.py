@@ -1,38 +1,44 @@
-"""Clients that go on through every fault, and the ledger of what was acknowledged to them."""
+"""Clients that go on through every fault, and write down what they were told."""
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import grpc
-import grpc.aio
 
 from kuueri_grpc.pb import task_pb2
-from tests.acceptance.caller import Project, after, post, repeats, retries
+from tests.acceptance.caller import Project, after, duration, repeats, retries
 from tests.acceptance.targets import Target, now_ms
+from tests.chaos.asking import NoAnswer, Refusal, asked
+from tests.chaos.ledger import CHANGES, Call, Entry, Ledger
 from tests.chaos.world import World
 
 CLIENTS = 8
-_CALL_TIMEOUT_S = 6.0
-#: What a call may be answered while something is broken; all else is a fault of the server.
-_EXPECTED = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-)
-#: Refusals that a race explains: the task has ended, or an attempt is in flight, or it was purged.
+QUEUES = 4
+#: For how long (s) a client goes on when the faults are over.
+_PATIENCE_S = 20
+#: Stories that are told at a time.
+_STORIES = 64
+#: Refusals that a race explains: the task has ended, or an attempt is in flight.
 _RACED = frozenset({grpc.StatusCode.FAILED_PRECONDITION})
-
-
-@dataclass
-class Ledger:
-    """What the servers have said yes to. Times are in ms since 1970."""
-
-    acknowledged: set[str] = field(default_factory=set)
-    cancelled_ms: dict[str, int] = field(default_factory=dict)
-    paused: set[str] = field(default_factory=set)
-    calls: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+_METHODS = (task_pb2.HTTP_METHOD_POST, task_pb2.HTTP_METHOD_PUT, task_pb2.HTTP_METHOD_PATCH)
+#: What clients do to a task, one call after the other; "" is a wait. A task that is left paused is resumed
+#: when the faults are over.
+_STORIES_OF: tuple[tuple[str, ...], ...] = (
+    ("cancel",),
+    ("", "cancel"),
+    ("cancel", "purge"),
+    ("pause", "", "resume"),
+    ("pause", "", "resume"),
+    ("pause", "", "run"),
+    ("pause", "", "cancel"),
+    ("pause", "", "purge"),
+    ("pause",),
+    ("run",),
+    ("", "run"),
+    ("", "get", "purge"),
+    ("get",),
+)
 
 
 class Load:
@@ -44,91 +50,128 @@ class Load:
         self._project = project
         self._target = target
         self._seed = seed
+        self._slots = asyncio.Semaphore(_STORIES)
 
-    async def run(self, until: float) -> None:
-        """Go on until the event loop's time `until`."""
+    async def run(self, over: asyncio.Event) -> None:
+        """Go on until it is over and every call that was begun has come to an end."""
         async with asyncio.TaskGroup() as group:
             for client in range(CLIENTS):
-                group.create_task(self._client(random.Random(f"{self._seed}/{client}"), client, until))
+                group.create_task(self._client(group, client, over))
 
-    async def _client(self, draw: random.Random, client: int, until: float) -> None:
-        loop = asyncio.get_running_loop()
+    async def _client(self, group: asyncio.TaskGroup, client: int, over: asyncio.Event) -> None:
+        draw = random.Random(f"{self._seed}/{client}")
         number = 0
-        while loop.time() < until:
-            number += 1
-            task = self._task(f"c{client}-{number}", draw)
-            await self._subscribe(task, draw, until + 20)
-            if draw.random() < 0.4 and task.task_id in self.ledger.acknowledged:
-                await self._meddle(task.task_id, draw)
+        while not over.is_set():
+            count = draw.choice([1, 1, 1, 1, 1, 1, 10])
+            entries = [self._task(f"c{client}-{number + i}", draw) for i in range(count)]
+            number += count
+            await self._subscribe([self.ledger.open(task) for task in entries], draw, over)
+            for task in entries:
+                entry = self.ledger.entries[task.task_id]
+                if draw.random() < 0.4 and entry.acknowledged:
+                    await self._slots.acquire()
+                    group.create_task(self._story(entry, over))
+            # A client that does something else as well.
+            await asyncio.sleep(draw.uniform(0, 0.25))
 
     def _task(self, task_id: str, draw: random.Random) -> task_pb2.Task:
-        path = draw.choices(["/ok", "/flaky", "/failing", "/slow"], [6, 3, 1, 1])[0]
-        return post(
-            self._target.url(f"{path}/{task_id}"),
+        kind = draw.choices(["ok", "flaky", "failing", "hanging"], [12, 6, 2, 1])[0]
+        task = task_pb2.Task(
             task_id=task_id,
-            queue=f"q{draw.randrange(4)}",
+            queue=f"q{draw.randrange(QUEUES)}",
+            http_target=task_pb2.HttpTarget(
+                url=self._target.url(f"/{kind}/{task_id}"),
+                method=draw.choice(_METHODS),
+                body=draw.randbytes(draw.choice([0, 16, 16, 512])),
+            ),
             schedule=after(draw.choice([0, 0, 50, 500, 3_000])),
-            retry_policy=retries(draw.choice([0, 3, 8]), draw.choice([5, 50, 300])),
+            retry_policy=retries(draw.choice([0, 2, 4]), draw.choice([5, 50, 300])),
             repeat_policy=repeats(draw.choice([0, 0, 0, 2]), 20),
         )
+        if kind == "hanging":
+            task.attempt_timeout.CopyFrom(duration(300))
+        if draw.random() < 0.1:
+            task.retry_policy.retryable_status_codes.extend([500, 503])
+        if draw.random() < 0.05:
+            task.schedule.start_deadline.CopyFrom(duration(1_000))
+        return task
 
-    async def _subscribe(self, task: task_pb2.Task, draw: random.Random, give_up: float) -> None:
+    async def _subscribe(self, entries: Sequence[Entry], draw: random.Random, over: asyncio.Event) -> None:
         """Subscribe as a careful client does: the same request again until there is an answer."""
         loop = asyncio.get_running_loop()
-        while loop.time() < give_up:
+        give_up: float | None = None
+        while give_up is None or loop.time() < give_up:
+            if over.is_set() and give_up is None:
+                give_up = loop.time() + _PATIENCE_S
             project = self._world.any_project(self._project, draw)
-            if project is None:
-                await asyncio.sleep(0.05)
-                continue
-            try:
-                await _answered(project.subscribe(task, request_id=task.task_id))
-            except (grpc.aio.AioRpcError, TimeoutError, grpc.aio.UsageError) as error:
-                self._note_refusal("subscribe", error)
-                await asyncio.sleep(draw.uniform(0.02, 0.2))
-            else:
-                self.ledger.calls["subscribe"] += 1
-                self.ledger.acknowledged.add(task.task_id)
+            if project is not None and await self._try_to_subscribe(project, entries):
                 return
+            await asyncio.sleep(draw.uniform(0.02, 0.2))
 
-    async def _meddle(self, task_id: str, draw: random.Random) -> None:
+    async def _try_to_subscribe(self, project: Project, entries: Sequence[Entry]) -> bool:
+        """Return whether there was an answer."""
+        for entry in entries:
+            entry.tries += 1
+        kind = "subscribe" if len(entries) == 1 else "batch"
+        try:
+            if kind == "batch":
+                await self._batch(project, entries)
+            else:
+                task = entries[0].task
+                await asked(project.subscribe(task, request_id=task.task_id))
+        except NoAnswer as failure:
+            self.ledger.refused[f"{kind} {failure}"] += 1
+            return False
+        except Refusal as refusal:
+            self.ledger.faults.append(f"{kind}: {refusal}")
+            return True
+        self.ledger.calls[kind] += 1
+        for entry in entries:
+            self.ledger.acknowledge(entry)
+        return True
+
+    async def _batch(self, project: Project, entries: Sequence[Entry]) -> None:
+        """Subscribe tasks in one call. Raises `NoAnswer` where it has to be made again."""
+        results = await asked(project.batch([entry.task for entry in entries]))
+        for entry, result in zip(entries, results, strict=True):
+            code = result.error.code
+            if code == grpc.StatusCode.UNAVAILABLE.value[0]:
+                raise NoAnswer("UNAVAILABLE")
+            # That it is there is no fault where an earlier call may have been carried out.
+            if code and not (code == grpc.StatusCode.ALREADY_EXISTS.value[0] and entry.tries > 1):
+                self.ledger.faults.append(f"batch: {entry.task.task_id}: {result.error.message}")
+
+    async def _story(self, entry: Entry, over: asyncio.Event) -> None:
+        draw = random.Random(f"{self._seed}/{entry.task.task_id}")
+        try:
+            for action in draw.choice(_STORIES_OF):
+                if not action:
+                    await asyncio.sleep(draw.uniform(0.2, 3))
+                elif action != "purge" or entry.tries == 1:
+                    # A Subscribe without an answer may be carried out after Purge, and make the task anew.
+                    await self.call(entry, action, draw)
+        finally:
+            self._slots.release()
+
+    async def call(self, entry: Entry, action: str, draw: random.Random) -> None:
+        """Make one call about a task, and write it down."""
         project = self._world.any_project(self._project, draw)
         if project is None:
             return
-        action = draw.choice(["cancel", "pause", "run", "get"])
-        if action == "pause":
-            # From the moment it is tried: an answer that was lost may have paused it all the same.
-            self.ledger.paused.add(task_id)
+        call = Call(action, now_ms())
+        entry.calls.append(call)
+        make: Callable[[str], asyncio.Future[task_pb2.Task]] = getattr(project, action)
         try:
-            await _answered(getattr(project, action)(task_id))
-        except (grpc.aio.AioRpcError, TimeoutError, grpc.aio.UsageError) as error:
-            self._note_refusal(action, error)
+            call.answer = await asked(make(entry.task.task_id))
+        except NoAnswer as failure:
+            self.ledger.refused[f"{action} {failure}"] += 1
             return
-        self.ledger.calls[action] += 1
-        if action == "cancel":
-            self.ledger.cancelled_ms[task_id] = now_ms()
-
-    def _note_refusal(self, action: str, error: Exception) -> None:
-        code = "TIMEOUT"
-        if isinstance(error, grpc.aio.AioRpcError):
-            allowed = _EXPECTED if action == "subscribe" else _EXPECTED | _RACED
-            assert error.code() in allowed, f"{action}: {error.code()} {error.details()}"
-            code = error.code().name
-        self.ledger.refused[f"{action} {code}"] += 1
-
-
-async def _answered(call: Awaitable[object]) -> None:
-    """Wait for a call's answer, for as long as a client would.
-
-    Raises:
-        TimeoutError: there is none, or none any more: its channel was closed, as one is whose server ends.
-    """
-    try:
-        async with asyncio.timeout(_CALL_TIMEOUT_S):
-            await call
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        # gRPC cancels the caller of a call whose channel is closed. Let through, it would end the client and,
-        # in a task group, nobody would notice.
-        if task is not None and task.cancelling():
-            raise
-        raise TimeoutError from None
+        except Refusal as refusal:
+            call.refused = True
+            self.ledger.refused[f"{action} {refusal.code.name}"] += 1
+            gone = refusal.code is grpc.StatusCode.NOT_FOUND and entry.tried("purge")
+            if not gone and not (action in CHANGES and refusal.code in _RACED):
+                self.ledger.faults.append(f"{action} {entry.task.task_id}: {refusal}")
+        else:
+            self.ledger.calls[action] += 1
+        call.answered_ms = now_ms()

@@ -1,10 +1,11 @@
-"""Three servers on one store are replaced one after the other, under load: nobody notices."""
+"""Three servers on one store are replaced one after the other, under load and watched: nobody notices."""
 
 import asyncio
 import itertools
 import re
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,20 @@ import grpc.aio
 import pytest
 
 from kuueri_grpc.pb import task_pb2
+from kuueri_grpc.pb.task_service_pb2 import WatchRequest
+from kuueri_grpc.pb.timeline_pb2 import TimelineEvent
 from tests.acceptance.caller import Project, after, connected, post, register, state_name
+from tests.acceptance.served import PATIENCE_S
 from tests.acceptance.targets import OK, Answer, Exchange, Target
+from tests.acceptance.watcher import Watcher, watched
 from tests.supervision.calls import not_serving, persistent
 from tests.supervision.processes import Served, serving
 
 pytestmark = pytest.mark.timeout(300)
 
 PRODUCERS = 8
+#: Of those that have more than one: one that is stopped, and one that takes over.
+WORKERS = {"b": "2", "d": "2"}
 
 
 class Front:
@@ -98,18 +105,21 @@ class Load:
 
 
 async def test_nothing_is_lost_and_nothing_is_sent_twice(tmp_path: Path, target: Target, store: str) -> None:
-    options = ("--redis-url", store, "--workers", "1", "--grace", "120")
     front = Front()
     load = Load(front, target)
     async with AsyncExitStack() as stack:
 
         async def start(name: str) -> Served:
+            options = ("--redis-url", store, "--workers", WORKERS.get(name, "1"), "--grace", "120")
             return await stack.enter_async_context(serving(tmp_path, *options, name=name))
 
         servers = [await start(name) for name in ("a", "b", "c")]
         for served in servers:
             await served.ready()
             await front.add(served, stack)
+        watcher = Watcher("all tasks", WatchRequest(all=True), front.next)
+        watching = asyncio.create_task(watcher.run())
+        await watcher.began()
         producers = [asyncio.create_task(load.produce()) for _ in range(PRODUCERS)]
 
         for name, leaving in zip(("d", "e", "f"), servers, strict=True):
@@ -123,8 +133,14 @@ async def test_nothing_is_lost_and_nothing_is_sent_twice(tmp_path: Path, target:
         await asyncio.gather(*producers)
 
         project = front.next()
+        timelines: dict[str, Sequence[TimelineEvent]] = {}
         for task_id in load.acknowledged:
-            task, _ = await project.ended(task_id)
+            task, timelines[task_id] = await project.ended(task_id)
             assert (state_name(task), task.attempt_count) == ("COMPLETED", 1), task
         came = Counter(exchange.path for exchange in target.exchanges)
         assert came == {f"/{task_id}": 1 for task_id in load.acknowledged}
+
+        await watcher.tells({task_id: len(events) for task_id, events in timelines.items()}, PATIENCE_S)
+        watching.cancel()
+        assert [*watcher.faults, *watched(watcher.name, watcher.told, timelines)] == []
+        assert watcher.streams > 1, "no server was stopped under it"
