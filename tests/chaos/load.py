@@ -13,7 +13,7 @@ from tests.chaos.asking import NoAnswer, Refusal, asked
 from tests.chaos.ledger import CHANGES, Call, Entry, Ledger
 from tests.chaos.world import World
 
-CLIENTS = 8
+CLIENTS = 6
 QUEUES = 4
 #: For how long (s) a client goes on when the faults are over.
 _PATIENCE_S = 20
@@ -72,7 +72,7 @@ class Load:
                     await self._slots.acquire()
                     group.create_task(self._story(entry, over))
             # A client that does something else as well.
-            await asyncio.sleep(draw.uniform(0, 0.25))
+            await asyncio.sleep(draw.uniform(0, 0.5))
 
     def _task(self, task_id: str, draw: random.Random) -> task_pb2.Task:
         kind = draw.choices(["ok", "flaky", "failing", "hanging"], [12, 6, 2, 1])[0]

@@ -1,6 +1,6 @@
 """Faults at random from a seed, under load, and then the account.
 
-CHAOS_SECONDS (12) is for how long faults are injected, at least; CHAOS_SEED (random, and printed) repeats a
+CHAOS_SECONDS (10) is for how long faults are injected, at least; CHAOS_SEED (random, and printed) repeats a
 run's choices; what the processes make of them is not repeated to the microsecond. A run goes on until it was
 hard enough (see `Demand`), and fails where that takes twice its time.
 """
@@ -29,7 +29,7 @@ from tests.chaos.pulse import Pulse
 from tests.chaos.target import ChaosTarget
 from tests.store import invariants
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "12"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", str(random.SystemRandom().randrange(10**6))))
 #: Starts, ends, the settling and the account, beside the faults.
 _REST_S = 300
