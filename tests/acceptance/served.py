@@ -85,10 +85,6 @@ class CommandProcess:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

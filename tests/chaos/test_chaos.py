@@ -10,7 +10,7 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,13 +75,9 @@ async def test_nothing_acknowledged_is_lost(
 ) -> None:
     tell(capsys, f"\nchaos: CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}")
     draw, tally, demand, pulse = random.Random(SEED), faults.Tally(), Demand.of(SECONDS), Pulse()
-    if pytestconfig.getoption("--store") == "cluster":
-        stored = world.three_primaries(tmp_path / "store", draw)
-    else:
-        stored = world.one_server(tmp_path / "store")
     async with (
         listening(target=ChaosTarget(SEED)) as target,
-        stored as store,
+        a_store(tmp_path, draw, pytestconfig) as store,
         world.running(tmp_path, store) as world_,
     ):
         assert isinstance(target, ChaosTarget)
@@ -126,6 +122,15 @@ async def test_nothing_acknowledged_is_lost(
         assert not account.faults, "\n".join([f"{len(account.faults)} faults", *account.faults[:20]])
         assert demand.lacking(load, tally, account.recovered) == []
         await check_the_store(world_)
+
+
+def a_store(
+    directory: Path, draw: random.Random, config: pytest.Config
+) -> AbstractAsyncContextManager[world.Store]:
+    """Run what `--store` says."""
+    if config.getoption("--store") == "cluster":
+        return world.three_primaries(directory / "store", draw)
+    return world.one_server(directory / "store")
 
 
 async def check_the_store(world_: world.World) -> None:
