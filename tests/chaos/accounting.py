@@ -13,7 +13,7 @@ from kuueri_grpc.pb.task_pb2 import TASK_STATE_PAUSED, Task, TaskState
 from kuueri_grpc.pb.timeline_pb2 import TimelineEvent
 from tests.acceptance.caller import Project, ms, state_name, type_name
 from tests.acceptance.watcher import Watcher, watched
-from tests.chaos.ledger import Entry
+from tests.chaos.ledger import Entry, Ledger
 from tests.chaos.load import Load
 from tests.chaos.rules import RULES, Case
 from tests.chaos.target import ChaosTarget
@@ -37,10 +37,19 @@ async def all_ended(project: Project, load: Load, draw: random.Random) -> float:
                     await load.call(load.ledger.entries[task.task_id], "resume", draw)
                 await asyncio.sleep(0.2)
     except TimeoutError:
-        live = [task for task in await _listed(project) if not task.HasField("end_time")]
-        told = "\n".join([await _tell(project, task) for task in live[:5]])
-        raise AssertionError(f"these have not ended:\n{told}") from None
+        raise AssertionError(await _still_live(project, load.ledger)) from None
     return time.monotonic() - began
+
+
+async def _still_live(project: Project, ledger: Ledger) -> str:
+    """Say what has not ended, and what is known of it."""
+    count = (await project.facts()).task_in_queue
+    live = [task for task in await _listed(project) if not task.HasField("end_time")]
+    lines = [f"{count} tasks are live after {SETTLING_S} s, says the project; ListTasks has {len(live)}:"]
+    for task in live[:20]:
+        known = "acknowledged" if ledger.entries[task.task_id].acknowledged else "never acknowledged"
+        lines.append(f"{known}: {await _tell(project, task)}")
+    return "\n  ".join(lines)
 
 
 async def _tell(project: Project, task: Task) -> str:
