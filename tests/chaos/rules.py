@@ -88,8 +88,11 @@ def counted(case: Case) -> Iterator[str]:
     dispatches, recoveries = case.count("DISPATCHED"), case.count("RECOVERED")
     if sorted(dispatches) != list(range(1, len(dispatches) + 1)):
         yield f"its attempts are not numbered 1, 2, 3 ...: {sorted(dispatches)}"
-    if case.found is not None and case.found.attempt_count != len(dispatches):
-        yield f"counts {case.found.attempt_count} attempts, tells of {len(dispatches)}"
+    if case.found is not None:
+        told = [(retry, repeat) for _, retry, repeat in _places(case.events)]
+        counts = (case.found.attempt_count, case.found.retry_count, case.found.repeat_count)
+        if told and counts != (len(dispatches), *told[-1]):
+            yield f"counts {counts} attempts, retries and repetitions, not {(len(dispatches), *told[-1])}"
     for attempt, count in dispatches.items():
         if count > 1 + recoveries[attempt]:
             yield f"attempt {attempt} went out {count} times, was recovered {recoveries[attempt]} times"
@@ -97,6 +100,19 @@ def counted(case: Case) -> Iterator[str]:
     for attempt, count in answers.items():
         if count > 1 or not dispatches[attempt]:
             yield f"attempt {attempt} went out {dispatches[attempt]} times and came to {count} outcomes"
+
+
+def continued(case: Case) -> Iterator[str]:
+    """What was lost goes out again as the same attempt; the next attempt follows an outcome."""
+    due = 1
+    for event in case.events:
+        match type_name(event):
+            case "DISPATCHED":
+                if event.attempt != due:
+                    yield f"attempt {event.attempt} went out in the place of attempt {due}"
+                due = event.attempt
+            case "RETRY_SCHEDULED" | "REPEAT_SCHEDULED":
+                due = event.attempt + 1
 
 
 def delivered_once(case: Case) -> Iterator[str]:
@@ -132,6 +148,20 @@ def answered(case: Case) -> Iterator[str]:
             yield f"{name} without a status: {reason_name(event)}"
 
 
+def waited(case: Case) -> Iterator[str]:
+    """What is due is due as long after as the task says; the waits of all tasks here are constant."""
+    waits = {
+        "SUBSCRIBED": case.task.schedule.delay,
+        "RETRY_SCHEDULED": case.task.retry_policy.backoff.interval,
+        "REPEAT_SCHEDULED": case.task.repeat_policy.backoff.interval,
+    }
+    for event in case.events:
+        if (asked := waits.get(type_name(event))) is not None:
+            wait = ms(event.next_time) - ms(event.create_time)
+            if wait != ms(asked):
+                yield f"{type_name(event)} is due after {wait} ms instead of {ms(asked)}"
+
+
 def never_early(case: Case) -> Iterator[str]:
     """No attempt goes out before it is due, unless RunTask asked for it."""
     due = 0
@@ -146,15 +176,12 @@ def never_early(case: Case) -> Iterator[str]:
 def budgeted(case: Case) -> Iterator[str]:
     """Retries and repetitions are as many as the policies say, and an end has its reason."""
     max_retries, max_repeats = case.task.retry_policy.max_retries, case.task.repeat_policy.max_repeats
-    retries, repeats = 0, 0
-    for event in case.events:
+    for event, retries, repeats in _places(case.events):
         match type_name(event):
             case "RETRY_SCHEDULED":
-                retries += 1
                 if retries > max_retries:
                     yield f"retry {retries} of {max_retries}"
             case "REPEAT_SCHEDULED":
-                retries, repeats = 0, repeats + 1
                 if repeats > max_repeats:
                     yield f"repetition {repeats} of {max_repeats}"
             case "COMPLETED":
@@ -339,16 +366,22 @@ def same_request(case: Case) -> Iterator[str]:
 def _runs(events: Sequence[TimelineEvent]) -> dict[int, tuple[int, int]]:
     """Return of each attempt which retry it was, in which repetition."""
     runs: dict[int, tuple[int, int]] = {}
+    for event, retry, repeat in _places(events):
+        if type_name(event) == "DISPATCHED":
+            runs.setdefault(event.attempt, (retry, repeat))
+    return runs
+
+
+def _places(events: Sequence[TimelineEvent]) -> Iterator[tuple[TimelineEvent, int, int]]:
+    """Yield each event with the retry, and the repetition, that the task has come to with it."""
     retry, repeat = 0, 0
     for event in events:
         match type_name(event):
-            case "DISPATCHED":
-                runs.setdefault(event.attempt, (retry, repeat))
             case "RETRY_SCHEDULED":
                 retry += 1
             case "REPEAT_SCHEDULED":
                 retry, repeat = 0, repeat + 1
-    return runs
+        yield event, retry, repeat
 
 
 RULES: tuple[Rule, ...] = (
@@ -356,8 +389,10 @@ RULES: tuple[Rule, ...] = (
     numbered,
     ended,
     counted,
+    continued,
     delivered_once,
     answered,
+    waited,
     never_early,
     budgeted,
     started_in_time,

@@ -60,26 +60,27 @@ def case(
     events: Sequence[TimelineEvent],
     arrivals: Sequence[Arrival],
     *calls: Call,
-    attempts: int | None = None,
+    counts: tuple[int, int, int] | None = None,
     **fields: object,
 ) -> Case:
-    """A task with two retries and one repetition, as GetTask finds it where `attempts` are given."""
+    """A task with two retries and one repetition, as GetTask finds it where there are `counts`."""
     target = task_pb2.HttpTarget(method=task_pb2.HTTP_METHOD_POST, body=b"body")
     task = task_pb2.Task(
         task_id="task",
         http_target=target,
-        schedule=after(0),
-        retry_policy=retries(2),
-        repeat_policy=repeats(1),
+        schedule=after(50),
+        retry_policy=retries(2, 50),
+        repeat_policy=repeats(1, 50),
     )
     for name, value in fields.items():
         getattr(task, name).CopyFrom(value)
     entry = Entry(task, acknowledged=True, tries=1, calls=list(calls))
     found = None
-    if attempts is not None:
+    if counts is not None:
         ending = timeline_pb2.EventType.Name(events[-1].type).removeprefix("EVENT_TYPE_")
         state = task_pb2.TaskState.Value(f"TASK_STATE_{ending}")
-        found = task_pb2.Task(state=state, attempt_count=attempts)
+        attempts, retried, repeated = counts
+        found = task_pb2.Task(state=state, attempt_count=attempts, retry_count=retried, repeat_count=repeated)
     return Case(entry, found, events, arrivals, SLACK_MS)
 
 
@@ -105,7 +106,7 @@ def lively() -> Case:
         arrival(2, 610, retry=1),
         arrival(3, 910, run=1),
     ]
-    return case(events, arrivals, attempts=3)
+    return case(events, arrivals, counts=(3, 0, 1))
 
 
 def failed() -> Case:
@@ -114,16 +115,16 @@ def failed() -> Case:
         event("SUBSCRIBED", due=50),
         event("DISPATCHED", 1),
         event("ERRORED", 1, "HTTP_STATUS", 500),
-        event("RETRY_SCHEDULED", 1, due=300),
+        event("RETRY_SCHEDULED", 1, due=350),
         event("DISPATCHED", 2),
         event("ERRORED", 2, "HTTP_STATUS", 500),
-        event("RETRY_SCHEDULED", 2, due=600),
+        event("RETRY_SCHEDULED", 2, due=650),
         event("DISPATCHED", 3),
         event("ERRORED", 3, "HTTP_STATUS", 500),
         event("FAILED", 3, "RETRIES_EXHAUSTED"),
     )
     arrivals = [arrival(1, 110, 500), arrival(2, 410, 500, retry=1), arrival(3, 710, 500, retry=2)]
-    return case(events, arrivals, attempts=3)
+    return case(events, arrivals, counts=(3, 2, 0))
 
 
 def cancelled() -> Case:
@@ -141,7 +142,7 @@ def cancelled() -> Case:
         call("run", 295, "SCHEDULED"),
         call("cancel", 395, "CANCELED"),
     )
-    return case(events, [arrival(1, 310)], *calls, attempts=1)
+    return case(events, [arrival(1, 310)], *calls, counts=(1, 0, 0), schedule=after(5_000))
 
 
 def poison() -> Case:
@@ -153,7 +154,7 @@ def poison() -> Case:
     events = history(
         event("SUBSCRIBED", due=50), *again, event("DISPATCHED", 1), event("FAILED", 1, "POISON")
     )
-    return case(events, [], attempts=1)
+    return case(events, [], counts=(1, 0, 0))
 
 
 RIGHT: dict[str, Callable[[], Case]] = {
@@ -213,9 +214,14 @@ def lost(told: Case) -> Case:
     return replace(told, found=None)
 
 
-def counting(told: Case, attempts: int) -> Case:
+def counting(told: Case, **counts: int) -> Case:
+    """Let GetTask have found another count."""
+    found = task_pb2.Task()
     assert told.found is not None
-    return replace(told, found=task_pb2.Task(state=told.found.state, attempt_count=attempts))
+    found.CopyFrom(told.found)
+    for name, count in counts.items():
+        setattr(found, name, count)
+    return replace(told, found=found)
 
 
 _PAUSE = call("pause", 95, "PAUSED")
@@ -232,10 +238,14 @@ WRONG: list[tuple[Rule, Case, str]] = [
     (rules.ended, replace(lively(), events=[]), "no timeline"),
     (rules.ended, replace(lively(), found=failed().found), "its timeline ends with COMPLETED"),
     (rules.ended, replace(lively(), events=[*lively().events, event("DISPATCHED", 4)]), "after its end"),
-    (rules.counted, counting(lively(), 2), "counts 2 attempts"),
+    (rules.counted, counting(lively(), attempt_count=2), "counts (2, 0, 1)"),
+    (rules.counted, counting(failed(), retry_count=1), "counts (3, 1, 0)"),
+    (rules.counted, counting(lively(), repeat_count=2), "counts (3, 0, 2)"),
     (rules.counted, without(lively(), 2), "was recovered 0 times"),
     (rules.counted, with_event(lively(), 9, attempt=4), "not numbered"),
     (rules.counted, with_event(lively(), 10, attempt=2), "came to 2 outcomes"),
+    (rules.continued, with_event(lively(), 3, attempt=2), "attempt 2 went out in the place of attempt 1"),
+    (rules.continued, without(lively(), 5), "attempt 2 went out in the place of attempt 1"),
     (rules.delivered_once, with_arrivals(lively(), arrival(2, 620)), "arrived 2 times, went out 1"),
     (rules.delivered_once, changed(lively(), received_ms=START_MS + 890), "before it was claimed"),
     (rules.delivered_once, with_arrivals(lively(), arrival(4, 1_200)), "went out 0 times"),
@@ -246,6 +256,9 @@ WRONG: list[tuple[Rule, Case, str]] = [
     (rules.answered, changed(lively(), received_ms=START_MS + 1_001), "did not answer"),
     (rules.answered, replace(lively(), events=history(event("ERRORED", 1, "CONNECTION_LOST"))), "without a"),
     (rules.answered, replace(lively(), events=history(event("ERRORED", 1, "TIMEOUT"))), "without a"),
+    (rules.waited, with_task(lively(), schedule=after(500)), "SUBSCRIBED is due after 50 ms instead of 500"),
+    (rules.waited, with_task(lively(), retry_policy=retries(2, 51)), "RETRY_SCHEDULED is due after 50 ms"),
+    (rules.waited, with_task(lively(), repeat_policy=repeats(1, 51)), "REPEAT_SCHEDULED is due after 50 ms"),
     (rules.never_early, with_event(cancelled(), 3, reason=0), "early"),
     (rules.budgeted, with_task(lively(), retry_policy=retries(0)), "retry 1 of 0"),
     (rules.budgeted, with_task(lively(), repeat_policy=repeats(0)), "repetition 1 of 0"),
