@@ -32,7 +32,7 @@ from tests.store import invariants
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", str(random.SystemRandom().randrange(10**6))))
 #: Starts, ends, the settling and the account, beside the faults.
-_REST_S = 300
+_REST_S = 450
 TIMELINE_CAP = 10_000
 QUEUE = "q0"
 #: For a request that is in the target's socket while an answer to a client is read, beside the stalls of
@@ -109,7 +109,7 @@ async def test_nothing_acknowledged_is_lost(
             assert caller is not None
             await _serves(caller)
             try:
-                settled_s = await accounting.all_ended(caller, load, draw)
+                settled_s = await accounting.all_ended(caller, load, draw, everything)
             except AssertionError:
                 tell(capsys, f"  faults       {dict(tally)}")
                 await check_the_store(world_)
