@@ -1,4 +1,4 @@
-"""`kuueri project`: register one, look at it, choose among the kept ones, delete it."""
+"""`kuueri project`: register one, look at it, choose among the kept ones, set its limit, delete it."""
 
 import sys
 from typing import Annotated
@@ -17,7 +17,12 @@ from kuueri_grpc.cli.rotation import rotate_signing_secret, rotate_token
 from kuueri_grpc.cli.tokens import tokens
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.pb.project_pb2 import Project
-from kuueri_grpc.pb.project_service_pb2 import DeleteProjectRequest, GetProjectRequest, RegisterRequest
+from kuueri_grpc.pb.project_service_pb2 import (
+    DeleteProjectRequest,
+    GetProjectRequest,
+    RegisterRequest,
+    SetProjectLimitsRequest,
+)
 
 app = typer.Typer(rich_markup_mode=None)
 project = typer.Typer(
@@ -26,6 +31,15 @@ project = typer.Typer(
 app.add_typer(project, name="project")
 
 NoSave = Annotated[bool, typer.Option("--no-save", help="Do not keep the credentials in the file.")]
+AdminToken = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-token",
+        metavar="TOKEN",
+        help=f"Admin token of the server, where it has one; else that in {ADMIN_TOKEN_VARIABLE}.",
+    ),
+]
+_MOST_TASKS = 2**31 - 1
 
 
 @project.command("register", cls=SectionedCommand)
@@ -34,14 +48,7 @@ def register(
     email: Annotated[str, typer.Option("--email", metavar="EMAIL", help="E-mail address of its owner.")],
     export: Export = False,
     no_save: NoSave = False,
-    admin_token: Annotated[
-        str | None,
-        typer.Option(
-            "--admin-token",
-            metavar="TOKEN",
-            help=f"Admin token of the server, where it has one; else that in {ADMIN_TOKEN_VARIABLE}.",
-        ),
-    ] = None,
+    admin_token: AdminToken = None,
     as_json: Json = False,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
@@ -97,6 +104,43 @@ def get(as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token 
             ("created", format_local(project.create_time.ToMilliseconds())),
             ("tasks in queue", f"{project.task_in_queue} of {project.task_in_queue_limit}"),
         )
+
+
+@project.command("limit", cls=SectionedCommand)
+@secured
+def limit(
+    project_id: Annotated[str, typer.Argument(metavar="PROJECT_ID", help="The project.")],
+    tasks: Annotated[
+        str,
+        typer.Argument(metavar="TASKS", help="Most tasks in queue: a number, or default for the server's."),
+    ],
+    admin_token: AdminToken = None,
+    as_json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+) -> None:
+    """Set how many tasks a project may have in queue. It takes the admin token of the server."""
+    request = SetProjectLimitsRequest(project_id=project_id, task_in_queue_limit=_task_limit(tasks))
+    with Client(admin_connection(address, admin_token)) as client:
+        try:
+            project = client.call(client.projects.SetProjectLimits, request).project
+        except CliError as error:
+            raise _hinted(error, client.connection) from None
+    output = Output(as_json)
+    if as_json:
+        output.document(project)
+    else:
+        output.line(
+            f"{project.project_id}  {project.email}  "
+            f"{project.task_in_queue} of {project.task_in_queue_limit} tasks in queue"
+        )
+
+
+def _task_limit(text: str) -> int | None:
+    if text == "default":
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) > _MOST_TASKS:
+        raise usage_error(f"TASKS is {text!r}; expected a number, 0 to {_MOST_TASKS:,}, or default")
+    return int(text)
 
 
 @project.command("use", cls=SectionedCommand)

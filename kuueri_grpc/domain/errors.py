@@ -9,6 +9,7 @@ KuueriError
 |- LastFullToken
 |- Unauthenticated
 |- ScopeMissing        FullScopeNeeded, SubscribeScopeNeeded, ReadScopeNeeded
+|- AdminTokenNotSet
 |- TaskUnreadable
 |- CursorInvalid
 |- CursorTooOld
@@ -42,7 +43,7 @@ class ProjectNotFound(NotFound):
     """The project does not exist (any more)."""
 
     def __init__(self, project_id: str) -> None:
-        super().__init__(f"no project {project_id!r}; it was deleted")
+        super().__init__(f"no project {project_id!r}; it was deleted, or never registered")
         self.project_id = project_id
 
 
@@ -223,6 +224,16 @@ def check_scope(needed: Scope, held: Scope) -> None:
     """Raise the `ScopeMissing` that names `needed`, unless a token of scope `held` may do it."""
     if not held.allows(needed):
         raise _SCOPE_ERRORS[needed](needed, held)
+
+
+class AdminTokenNotSet(KuueriError):
+    """The call is the operator's, and there is nothing to know the operator by."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this call takes the admin token of the server, which has none; whoever runs it sets "
+            "TASKS_ADMIN_TOKEN (ADMIN_TOKEN in the configuration) and starts it again"
+        )
 
 
 class TaskUnreadable(KuueriError):

@@ -94,6 +94,14 @@ class Projects:
         await self._store.rotate_signing_secret(project_id, secret, grace_ms)
         return secret
 
+    async def set_task_limit(self, project_id: str, limit: int | None) -> Project:
+        """Set how many live tasks the project may have; None: as many as any other.
+
+        Returns the project. Raises `ProjectNotFound`.
+        """
+        await self._store.set_task_limit(project_id, limit)
+        return await self._store.get(project_id)
+
     async def delete(self, project_id: str) -> None:
         """Remove the project with all that it has; return when no attempt of it can start any more.
 

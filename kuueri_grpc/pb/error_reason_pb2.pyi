@@ -45,8 +45,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `google.rpc.QuotaFailure` gives the limit.
     """
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 8
-    """UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register:
-    this server wants its admin token there.
+    """UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register and
+    SetProjectLimits: this server wants its admin token there.
     """
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 9
     """UNAUTHENTICATED: the token is malformed, unknown or no longer valid; or it was, a
@@ -113,6 +113,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the Watch has lasted as long as one connection may; watch again at
     once with the last resume token received.
     """
+    ERROR_REASON_ADMIN_TOKEN_NOT_SET: _ErrorReason.ValueType  # 30
+    """PERMISSION_DENIED: the call is the operator's, and this server has no admin token to
+    know the operator by.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a `google.rpc.ErrorInfo`, which every error of this API carries
@@ -144,8 +148,8 @@ ERROR_REASON_QUOTA_TASKS_IN_QUEUE: ErrorReason.ValueType  # 7
 `google.rpc.QuotaFailure` gives the limit.
 """
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 8
-"""UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register:
-this server wants its admin token there.
+"""UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register and
+SetProjectLimits: this server wants its admin token there.
 """
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 9
 """UNAUTHENTICATED: the token is malformed, unknown or no longer valid; or it was, a
@@ -211,5 +215,9 @@ it may have; a `google.rpc.QuotaFailure` gives the limit.
 ERROR_REASON_CONNECTION_AGED: ErrorReason.ValueType  # 29
 """UNAVAILABLE: the Watch has lasted as long as one connection may; watch again at
 once with the last resume token received.
+"""
+ERROR_REASON_ADMIN_TOKEN_NOT_SET: ErrorReason.ValueType  # 30
+"""PERMISSION_DENIED: the call is the operator's, and this server has no admin token to
+know the operator by.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

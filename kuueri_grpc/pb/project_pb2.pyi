@@ -37,9 +37,9 @@ class Project(_message.Message):
     task_in_queue: _builtins.int
     """Output only. Number of its tasks that have not ended."""
     task_in_queue_limit: _builtins.int
-    """Output only. Most tasks that may be unfinished at a time (1,000 unless the
-    operator sets another number); beyond it, Subscribe answers RESOURCE_EXHAUSTED
-    (QUOTA_TASKS_IN_QUEUE).
+    """Output only. Most tasks that may be unfinished at a time: 1,000, unless the operator
+    sets another number for all projects, or for this one (SetProjectLimits). Beyond it,
+    Subscribe answers RESOURCE_EXHAUSTED (QUOTA_TASKS_IN_QUEUE).
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

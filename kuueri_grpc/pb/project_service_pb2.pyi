@@ -420,3 +420,58 @@ class RevokeTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeTokenResponse: _TypeAlias = RevokeTokenResponse  # noqa: Y015
+
+@_typing.final
+class SetProjectLimitsRequest(_message.Message):
+    """Request of SetProjectLimits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    TASK_IN_QUEUE_LIMIT_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """Required. The project, as Register and GetProject name it."""
+    task_in_queue_limit: _builtins.int
+    """Most tasks of it that may be unfinished at a time, 0 or more. 0, or fewer than there
+    are: it gets no new ones for now, and keeps those that it has. Unset: the limit of
+    the servers (`SERVICE.QUEUE.LIMIT`) again.
+    """
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        task_in_queue_limit: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_task_in_queue_limit", b"_task_in_queue_limit", "task_in_queue_limit", b"task_in_queue_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_task_in_queue_limit", b"_task_in_queue_limit", "project_id", b"project_id", "task_in_queue_limit", b"task_in_queue_limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__task_in_queue_limit: _TypeAlias = _typing.Literal["task_in_queue_limit"]  # noqa: Y015
+    _WhichOneofArgType__task_in_queue_limit: _TypeAlias = _typing.Literal["_task_in_queue_limit", b"_task_in_queue_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__task_in_queue_limit) -> _WhichOneofReturnType__task_in_queue_limit | None: ...
+
+Global___SetProjectLimitsRequest: _TypeAlias = SetProjectLimitsRequest  # noqa: Y015
+
+@_typing.final
+class SetProjectLimitsResponse(_message.Message):
+    """Response of SetProjectLimits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def project(self) -> _project_pb2.Project:
+        """The project."""
+
+    def __init__(
+        self,
+        *,
+        project: _project_pb2.Project | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetProjectLimitsResponse: _TypeAlias = SetProjectLimitsResponse  # noqa: Y015

@@ -26,12 +26,13 @@ if _version_not_supported:
 
 
 class ProjectServiceStub:
-    """Registers projects and manages their credentials. Every call but Register needs
-    the metadata `authorization: Bearer <token>` and is about the project that the
-    token belongs to.
+    """Registers projects and manages their credentials. Every call needs the metadata
+    `authorization: Bearer <token>` and is about the project that the token belongs
+    to; but Register and SetProjectLimits are the operator's, and take the admin token
+    of the server.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
-    other call here but Register a full one. What a token may not do is
+    other call of a project here a full one. What a token may not do is
     PERMISSION_DENIED, with the scope that is needed in the reason.
 
     A token that ended (rotated, revoked, run out, or its project deleted) opens
@@ -90,15 +91,21 @@ class ProjectServiceStub:
                 request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.DeleteProjectRequest.SerializeToString,
                 response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.DeleteProjectResponse.FromString,
                 _registered_method=True)
+        self.SetProjectLimits = channel.unary_unary(
+                '/kuueri.tasks.v1.ProjectService/SetProjectLimits',
+                request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsRequest.SerializeToString,
+                response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsResponse.FromString,
+                _registered_method=True)
 
 
 class ProjectServiceServicer:
-    """Registers projects and manages their credentials. Every call but Register needs
-    the metadata `authorization: Bearer <token>` and is about the project that the
-    token belongs to.
+    """Registers projects and manages their credentials. Every call needs the metadata
+    `authorization: Bearer <token>` and is about the project that the token belongs
+    to; but Register and SetProjectLimits are the operator's, and take the admin token
+    of the server.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
-    other call here but Register a full one. What a token may not do is
+    other call of a project here a full one. What a token may not do is
     PERMISSION_DENIED, with the scope that is needed in the reason.
 
     A token that ended (rotated, revoked, run out, or its project deleted) opens
@@ -201,6 +208,20 @@ class ProjectServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetProjectLimits(self, request, context):
+        """Sets what a project may have, in the place of what the servers give every project.
+        In force when it answers, on every server.
+
+        For the operator: it takes the admin token of the server, as
+        `authorization: Bearer <admin token>`, and no token of a project. A server without
+        an admin token takes it from nobody: PERMISSION_DENIED (ADMIN_TOKEN_NOT_SET).
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProjectServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -244,6 +265,11 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.DeleteProjectRequest.FromString,
                     response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.DeleteProjectResponse.SerializeToString,
             ),
+            'SetProjectLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetProjectLimits,
+                    request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsRequest.FromString,
+                    response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kuueri.tasks.v1.ProjectService', rpc_method_handlers)
@@ -253,12 +279,13 @@ def add_ProjectServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProjectService:
-    """Registers projects and manages their credentials. Every call but Register needs
-    the metadata `authorization: Bearer <token>` and is about the project that the
-    token belongs to.
+    """Registers projects and manages their credentials. Every call needs the metadata
+    `authorization: Bearer <token>` and is about the project that the token belongs
+    to; but Register and SetProjectLimits are the operator's, and take the admin token
+    of the server.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
-    other call here but Register a full one. What a token may not do is
+    other call of a project here a full one. What a token may not do is
     PERMISSION_DENIED, with the scope that is needed in the reason.
 
     A token that ended (rotated, revoked, run out, or its project deleted) opens
@@ -477,6 +504,33 @@ class ProjectService:
             '/kuueri.tasks.v1.ProjectService/DeleteProject',
             kuueri_dot_tasks_dot_v1_dot_project__service__pb2.DeleteProjectRequest.SerializeToString,
             kuueri_dot_tasks_dot_v1_dot_project__service__pb2.DeleteProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetProjectLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kuueri.tasks.v1.ProjectService/SetProjectLimits',
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsRequest.SerializeToString,
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

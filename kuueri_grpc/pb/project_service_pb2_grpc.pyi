@@ -27,12 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProjectServiceStub:
-    """Registers projects and manages their credentials. Every call but Register needs
-    the metadata `authorization: Bearer <token>` and is about the project that the
-    token belongs to.
+    """Registers projects and manages their credentials. Every call needs the metadata
+    `authorization: Bearer <token>` and is about the project that the token belongs
+    to; but Register and SetProjectLimits are the operator's, and take the admin token
+    of the server.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
-    other call here but Register a full one. What a token may not do is
+    other call of a project here a full one. What a token may not do is
     PERMISSION_DENIED, with the scope that is needed in the reason.
 
     A token that ended (rotated, revoked, run out, or its project deleted) opens
@@ -107,15 +108,26 @@ class ProjectServiceStub:
 
     Errors: NOT_FOUND (PROJECT_NOT_FOUND).
     """
+    SetProjectLimits: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.SetProjectLimitsRequest, _project_service_pb2.SetProjectLimitsResponse]
+    """Sets what a project may have, in the place of what the servers give every project.
+    In force when it answers, on every server.
+
+    For the operator: it takes the admin token of the server, as
+    `authorization: Bearer <admin token>`, and no token of a project. A server without
+    an admin token takes it from nobody: PERMISSION_DENIED (ADMIN_TOKEN_NOT_SET).
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+    """
 
 @_typing.type_check_only
 class ProjectServiceAsyncStub(ProjectServiceStub):
-    """Registers projects and manages their credentials. Every call but Register needs
-    the metadata `authorization: Bearer <token>` and is about the project that the
-    token belongs to.
+    """Registers projects and manages their credentials. Every call needs the metadata
+    `authorization: Bearer <token>` and is about the project that the token belongs
+    to; but Register and SetProjectLimits are the operator's, and take the admin token
+    of the server.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
-    other call here but Register a full one. What a token may not do is
+    other call of a project here a full one. What a token may not do is
     PERMISSION_DENIED, with the scope that is needed in the reason.
 
     A token that ended (rotated, revoked, run out, or its project deleted) opens
@@ -187,14 +199,25 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
 
     Errors: NOT_FOUND (PROJECT_NOT_FOUND).
     """
+    SetProjectLimits: _aio.UnaryUnaryMultiCallable[_project_service_pb2.SetProjectLimitsRequest, _project_service_pb2.SetProjectLimitsResponse]  # type: ignore[assignment]
+    """Sets what a project may have, in the place of what the servers give every project.
+    In force when it answers, on every server.
+
+    For the operator: it takes the admin token of the server, as
+    `authorization: Bearer <admin token>`, and no token of a project. A server without
+    an admin token takes it from nobody: PERMISSION_DENIED (ADMIN_TOKEN_NOT_SET).
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+    """
 
 class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Registers projects and manages their credentials. Every call but Register needs
-    the metadata `authorization: Bearer <token>` and is about the project that the
-    token belongs to.
+    """Registers projects and manages their credentials. Every call needs the metadata
+    `authorization: Bearer <token>` and is about the project that the token belongs
+    to; but Register and SetProjectLimits are the operator's, and take the admin token
+    of the server.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
-    other call here but Register a full one. What a token may not do is
+    other call of a project here a full one. What a token may not do is
     PERMISSION_DENIED, with the scope that is needed in the reason.
 
     A token that ended (rotated, revoked, run out, or its project deleted) opens
@@ -311,6 +334,22 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         second call is UNAUTHENTICATED, and the servers finish it within minutes.
 
         Errors: NOT_FOUND (PROJECT_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def SetProjectLimits(
+        self,
+        request: _project_service_pb2.SetProjectLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_service_pb2.SetProjectLimitsResponse, _abc.Awaitable[_project_service_pb2.SetProjectLimitsResponse]]:
+        """Sets what a project may have, in the place of what the servers give every project.
+        In force when it answers, on every server.
+
+        For the operator: it takes the admin token of the server, as
+        `authorization: Bearer <admin token>`, and no token of a project. A server without
+        an admin token takes it from nobody: PERMISSION_DENIED (ADMIN_TOKEN_NOT_SET).
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
         """
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -124,6 +124,13 @@ class ProjectStore(Protocol):
         """
         ...
 
+    async def set_task_limit(self, project_id: str, limit: int | None) -> None:
+        """Let the project have `limit` live tasks from now on, on all instances.
+
+        None: what each instance gives every project. Raises `ProjectNotFound`.
+        """
+        ...
+
     async def close(self, project_id: str) -> None:
         """Begin to delete a project: its credentials end, and it takes no task any more.
 

@@ -1,4 +1,4 @@
-"""Who may make a call: its token, the scope that it needs, and the admin token for Register."""
+"""Who may make a call: its token, the scope that it needs, and the admin token for those of the operator."""
 
 import hashlib
 import hmac
@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from kuueri_grpc.domain.access import Access, Scope
-from kuueri_grpc.domain.errors import Unauthenticated, check_scope
+from kuueri_grpc.domain.errors import AdminTokenNotSet, Unauthenticated, check_scope
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.service.auth import Metadata, TokenMissing, admit, bearer_token
 from kuueri_grpc.service.peers import Peers
 
-#: The one call that is about no project.
+#: The one call that anybody may make where there is no admin token.
 REGISTER = "ProjectService/Register"
+#: Those of the operator: they are of no project, and no token of one opens them.
+OPERATOR_CALLS = frozenset({REGISTER, "ProjectService/SetProjectLimits"})
 #: The one call that a token may still make which ended by it.
 _ROTATE = "ProjectService/RotateToken"
 
@@ -42,7 +44,7 @@ SCOPES: Mapping[str, Scope] = {
 
 
 class Admission:
-    """Admits callers. `admin_token` None: anybody may register a project."""
+    """Admits callers. `admin_token` None: anybody may register a project, and nobody is the operator."""
 
     def __init__(
         self,
@@ -57,19 +59,20 @@ class Admission:
         self._admin_digest = None if admin_token is None else _digest(admin_token)
 
     async def admit(self, name: str, metadata: Metadata, peer: str) -> None:
-        """Note who makes the call `name` (service and method), for `auth.caller`.
+        """Note who makes the call `name` (service and method), for `auth.caller`; not of `OPERATOR_CALLS`.
 
         `peer`: where it comes from, as gRPC has it.
 
         Raises:
             TokenMissing, Unauthenticated: there is no token, or none that is valid.
             ScopeMissing: the token may not make this call.
+            AdminTokenNotSet: nobody may.
             RateLimited: the project, or the peer, has made too many.
             StoreUnavailable: the store does not serve.
         """
         try:
-            if name == REGISTER:
-                self._admit_registration(metadata, peer)
+            if name in OPERATOR_CALLS:
+                self._admit_operator(name, metadata, peer)
                 return
             access = await self._authenticate(name, bearer_token(metadata), peer)
         except Unauthenticated:
@@ -89,28 +92,32 @@ class Admission:
             raise Unauthenticated("the token is not valid any more: it was rotated")
         return access
 
-    def _admit_registration(self, metadata: Metadata, peer: str) -> None:
-        self._peers.register(peer)
+    def _admit_operator(self, name: str, metadata: Metadata, peer: str) -> None:
+        if name == REGISTER:
+            self._peers.register(peer)
         if wait_s := self._peers.wait_s(peer):
             raise self._peers.refuse_failing(peer, wait_s)
-        self._check_admin(metadata)
+        if self._admin_digest is not None:
+            self._check_admin(name, metadata, self._admin_digest)
+        elif name != REGISTER:
+            raise AdminTokenNotSet
 
     def streaming(self, access: Access) -> AbstractAsyncContextManager[None]:
         """See `Authenticator.streaming`."""
         return self._authenticator.streaming(access)
 
-    def _check_admin(self, metadata: Metadata) -> None:
-        if self._admin_digest is None:
-            return
+    @staticmethod
+    def _check_admin(name: str, metadata: Metadata, admin_digest: bytes) -> None:
+        method = name.rpartition("/")[2]
         try:
             token = bearer_token(metadata)
         except TokenMissing:
             raise TokenMissing(
-                "this server registers projects for those alone who have its admin token; expected the "
+                f"this server takes {method} from those alone who have its admin token; expected the "
                 "metadata `authorization: Bearer <admin token>`"
             ) from None
-        if not hmac.compare_digest(self._admin_digest, _digest(token)):
-            raise Unauthenticated("this is not the admin token of this server, which Register needs")
+        if not hmac.compare_digest(admin_digest, _digest(token)):
+            raise Unauthenticated(f"this is not the admin token of this server, which {method} needs")
 
 
 def _digest(token: str) -> bytes:

@@ -11,7 +11,7 @@
 | QuotaExceeded, TooManyTokens, TooManyWatches | RESOURCE_EXHAUSTED  | QuotaFailure               |
 | RateLimited                                  | RESOURCE_EXHAUSTED  | QuotaFailure, RetryInfo    |
 | Unauthenticated                              | UNAUTHENTICATED     |                            |
-| ScopeMissing                                 | PERMISSION_DENIED   |                            |
+| ScopeMissing, AdminTokenNotSet               | PERMISSION_DENIED   |                            |
 | TaskUnreadable                               | DATA_LOSS           | ResourceInfo               |
 | CursorTooOld                                 | OUT_OF_RANGE        |                            |
 | StoreUnavailable, Draining, WatcherTooSlow   | UNAVAILABLE         | RetryInfo                  |
@@ -34,6 +34,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from kuueri_grpc.domain.errors import (
+    AdminTokenNotSet,
     ConnectionAged,
     CursorInvalid,
     CursorTooOld,
@@ -196,6 +197,7 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     FullScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_FULL_NEEDED),
     SubscribeScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_SUBSCRIBE_NEEDED),
     ReadScopeNeeded: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_READ_NEEDED),
+    AdminTokenNotSet: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_ADMIN_TOKEN_NOT_SET),
     TaskUnreadable: _Mapping(code_pb2.DATA_LOSS, reasons.ERROR_REASON_TASK_UNREADABLE, _task_resource),
     TooManyWatches: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_WATCHES, _quota),
     Unauthenticated: _Mapping(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_TOKEN_INVALID),

@@ -19,7 +19,7 @@ DEFAULT_SECRET_GRACE_MS = DAY_MS
 
 
 class ProjectService(ProjectServiceServicer):
-    """The project that calls. Errors are those that the contract names at each call."""
+    """The project that calls, or the operator. Errors are those that the contract names at each call."""
 
     def __init__(self, projects: Projects, clock: Clock) -> None:
         self._projects = projects
@@ -90,3 +90,12 @@ class ProjectService(ProjectServiceServicer):
         """Remove the project with all that it has."""
         await self._projects.delete(caller())
         return pb.DeleteProjectResponse()
+
+    async def SetProjectLimits(  # noqa: N802
+        self, request: pb.SetProjectLimitsRequest, context: Context
+    ) -> pb.SetProjectLimitsResponse:
+        """Set what a project may have; the operator calls."""
+        project_id, limit = requests.read_limits(request)
+        return pb.SetProjectLimitsResponse(
+            project=to_project(await self._projects.set_task_limit(project_id, limit))
+        )

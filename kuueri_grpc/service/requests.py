@@ -181,6 +181,17 @@ def read_email(request: project_service_pb2.RegisterRequest) -> str:
     return email
 
 
+def read_limits(request: project_service_pb2.SetProjectLimitsRequest) -> tuple[str, int | None]:
+    """Return the project, and how many live tasks it may have; None: as many as any other."""
+    violations = Violations()
+    project_id = check_identifier(request.project_id, "project_id", violations)
+    limit = request.task_in_queue_limit if request.HasField("task_in_queue_limit") else None
+    if limit is not None and limit < 0:
+        violations.add("task_in_queue_limit", f"is {limit:,}; expected 0 or more, or unset")
+    violations.raise_if_any()
+    return project_id, limit
+
+
 def read_grace(grace: Duration | None, default_ms: int) -> int:
     """Return how long what is rotated out stays valid, in ms; `default_ms` where the field is unset."""
     if grace is None:

@@ -138,6 +138,10 @@ class RedisProjectStore:
         sealed = self._vault.seal_signing(project_id, secret)
         await self._run("rotate_signing", project_id, sealed, grace_ms)
 
+    async def set_task_limit(self, project_id: str, limit: int | None) -> None:
+        """See `ports.ProjectStore`."""
+        await self._run("project_limit", project_id, "" if limit is None else limit)
+
     async def close(self, project_id: str) -> None:
         """See `ports.ProjectStore`."""
         await self._run("project_close", project_id, keys.CREDENTIALS_CHANNEL)

@@ -39,6 +39,7 @@ _SHARED: Mapping[str, Sequence[str]] = {
     "credential_remove": ("prelude", "lib_credentials"),
     "rotate_token": ("prelude", "lib_credentials"),
     "rotate_signing": ("prelude", "lib_credentials"),
+    "project_limit": ("prelude", "lib_credentials"),
 }
 _PRELUDE = ("prelude",)
 

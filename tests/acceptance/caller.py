@@ -199,7 +199,9 @@ class Project:
         return task, events
 
 
-async def register(channel: grpc.aio.Channel) -> Project:
+async def register(channel: grpc.aio.Channel, admin_token: str | None = None) -> Project:
     """Make a project of its own."""
-    made = await ProjectServiceStub(channel).Register(projects_pb.RegisterRequest(email=new_email()))
+    metadata = () if admin_token is None else (("authorization", f"Bearer {admin_token}"),)
+    request = projects_pb.RegisterRequest(email=new_email())
+    made = await ProjectServiceStub(channel).Register(request, metadata=metadata)
     return Project(channel, made.project.project_id, made.token, made.signing_secret)

@@ -133,6 +133,35 @@ class TestAdminToken:
         assert email in (await kuueri("project", "get")).ok().stdout
         assert ADMIN_TOKEN not in (tmp_path / "credentials.json").read_text()
 
+    async def test_sets_what_a_project_may_have(self, guarded: Server, tmp_path: Path) -> None:
+        kuueri = CommandLine(guarded, tmp_path)
+        registration = await kuueri(
+            "project", "register", "--email", new_email(), "--json", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN
+        )
+        (made,) = registration.ok().documents
+        project_id, token = made["project"]["project_id"], made["token"]
+
+        for wrong in ("", token):
+            refused = await kuueri("project", "limit", project_id, "7", KUUERI_ADMIN_TOKEN=wrong)
+            assert refused.exit_code == 1
+            assert "hint: --admin-token or KUUERI_ADMIN_TOKEN give" in refused.stderr
+        refused = await kuueri("project", "limit", project_id, "-7", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)
+        assert refused.exit_code == 2
+        assert "of 1000" in (await kuueri("project", "get")).ok().stdout
+
+        (limited,) = (
+            (await kuueri("project", "limit", project_id, "1", "--json", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN))
+            .ok()
+            .documents
+        )
+        assert limited["task_in_queue_limit"] == 1
+        (await kuueri("subscribe", "https://example.com/", "--delay", "1h")).ok()
+        refused = await kuueri("subscribe", "https://example.com/", "--delay", "1h")
+        assert "its limit of 1 tasks in queue" in refused.stderr
+
+        back = await kuueri("project", "limit", project_id, "default", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)
+        assert back.ok().stdout.endswith("1 of 1000 tasks in queue\n")
+
     async def test_a_server_for_others_does_not_start_without(self, tmp_path: Path) -> None:
         for workers in ("1", "2"):
             refused = await run(

@@ -37,6 +37,7 @@ _STRINGS: Mapping[str, Sequence[str]] = {
     "page_token": GIVEN_OUT,
     "resume_token": GIVEN_OUT,
     "key_id": GIVEN_OUT,
+    "project_id": (*GIVEN_OUT, *_IDS),
 }
 _EDGES = (0, 1, -1, 2, 59, 300, 1_000, 10**9 - 1, 10**9, 253_402_300_799, 2**31 - 1, -(2**31), 2**32 - 1)
 _MORE_EDGES = (2**53, 2**63 - 1, -(2**63), 2**64 - 1, -315_576_000_000, 315_576_000_001)

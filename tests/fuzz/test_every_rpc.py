@@ -34,6 +34,9 @@ _RSS_SLACK_BYTES = 48 * 1_048_576
 UNTHROTTLED = {f"TASKS_MODULE__THROTTLER__{key}": "0" for key in ("AUTH_FAILURES", "REGISTRATIONS")}
 
 
+ADMIN_TOKEN = "an-admin-token-of-this-server"
+
+
 class Everything(Target):
     """A target that takes whatever comes to it."""
 
@@ -46,13 +49,15 @@ def test_every_call_ends_with_a_status_and_the_server_stays_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        Server(tmp_path, *LOOPBACK, "--workers", "1", env=UNTHROTTLED) as server,
+        Server(
+            tmp_path, *LOOPBACK, "--workers", "1", env={**UNTHROTTLED, "TASKS_ADMIN_TOKEN": ADMIN_TOKEN}
+        ) as server,
         asyncio.Runner() as runner,
     ):
         target = Everything()
         listen = listening(target=target)
         runner.run(listen.__aenter__())
-        fuzzer = Fuzzer(server.address, target.url(""))
+        fuzzer = Fuzzer(server.address, target.url(""), ADMIN_TOKEN)
 
         def fuzz(until: float) -> None:
             while time.monotonic() < until:

@@ -163,6 +163,9 @@ REQUESTS: Mapping[str, Callable[[Call], Message]] = {
     "ProjectService/RevokeToken": lambda call: projects_pb.RevokeTokenRequest(key_id=call.key_id),
     "ProjectService/RotateSigningSecret": lambda _: projects_pb.RotateSigningSecretRequest(),
     "ProjectService/DeleteProject": lambda _: projects_pb.DeleteProjectRequest(),
+    "ProjectService/SetProjectLimits": lambda call: projects_pb.SetProjectLimitsRequest(
+        project_id=(call.other if call.choices.flag else call.me).caller.project_id, task_in_queue_limit=7
+    ),
 }
 
 

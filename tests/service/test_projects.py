@@ -10,7 +10,7 @@ import pytest
 from kuueri_grpc.pb import project_service_pb2 as pb
 from kuueri_grpc.pb import task_pb2, task_service_pb2
 from kuueri_grpc.pb.token_pb2 import TokenScope
-from kuueri_grpc.service.admission import REGISTER, SCOPES
+from kuueri_grpc.service.admission import OPERATOR_CALLS, SCOPES
 from kuueri_grpc.service.interceptor import API_PREFIX
 from kuueri_grpc.service.server import SERVICES
 from kuueri_grpc.service.times import to_duration
@@ -153,7 +153,7 @@ class TestAdminToken:
     async def test_without_it_nobody_does(self, closed: Edge) -> None:
         refused = await refusal(closed.projects.Register(pb.RegisterRequest(email="ops@example.com")))
         assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
-        assert refused.text.startswith("this server registers projects for those alone who have its admin")
+        assert refused.text.startswith("this server takes Register from those alone who have its admin token")
 
     @pytest.mark.parametrize("token", ["wrong", "kq_" + "a" * 73, ADMIN[:-1], ADMIN + "x"])
     async def test_with_another_one_nobody_does(self, closed: Edge, token: str) -> None:
@@ -198,10 +198,10 @@ async def call_raw(edge: Edge, method: str, metadata: tuple[tuple[str, str], ...
 
 def test_the_list_of_methods_is_whole() -> None:
     assert {method.split("/")[1] for method in METHODS} == set(SERVICES)
-    assert {method.removeprefix(API_PREFIX) for method in METHODS} == {*SCOPES, REGISTER}
+    assert {method.removeprefix(API_PREFIX) for method in METHODS} == {*SCOPES, *OPERATOR_CALLS}
 
 
-PROTECTED = sorted(set(METHODS) - {f"{API_PREFIX}{REGISTER}"})
+PROTECTED = sorted(set(METHODS) - {f"{API_PREFIX}{name}" for name in OPERATOR_CALLS})
 #: What a token of each scope may call, written out.
 ALLOWED = {
     "SUBSCRIBE": {"Subscribe", "BatchSubscribe"},

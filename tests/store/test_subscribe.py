@@ -17,7 +17,7 @@ from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule, Task
 from kuueri_grpc.ports import NewTask
 from kuueri_grpc.store.settings import StoreSettings
-from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
+from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, Ports, spec
 
 
 def later(task_id: str, **more: object) -> NewTask:
@@ -79,13 +79,35 @@ async def test_a_full_project_is_told_its_limit_and_gets_room_when_a_task_ends(p
 
 
 async def test_a_project_may_have_a_limit_of_its_own(ports: Ports) -> None:
-    partition_key = next(key for _, key in ports.raw().names_with(":project:"))
-    await ports.client.hset(partition_key, "taskInQueueLimit", "2")
-
+    await ports.projects.set_task_limit(PROJECT, 2)
     answers = await ports.try_subscribe(later("a"), later("b"), later("c"), limit=1)
-
     assert kinds(answers) == ["Task", "Task", "QuotaExceeded"]
     assert (await ports.projects.get(PROJECT)).task_in_queue_limit == 2
+
+    await ports.projects.set_task_limit(PROJECT, 0)
+    (refused,) = await ports.try_subscribe(later("c"), limit=100)
+    assert isinstance(refused, QuotaExceeded)
+    assert refused.limit == 0
+    assert await ports.task_in_queue() == 2
+
+    await ports.projects.set_task_limit(PROJECT, None)
+    assert kinds(await ports.try_subscribe(later("c"), later("d"), limit=3)) == ["Task", "QuotaExceeded"]
+    assert (await ports.projects.get(PROJECT)).task_in_queue_limit == QUEUE_LIMIT
+
+
+async def test_the_limit_of_one_project_is_not_that_of_another(ports: Ports) -> None:
+    other = await ports.create_project("project1111111111")
+    await ports.projects.set_task_limit(PROJECT, 0)
+    assert kinds(await ports.try_subscribe(later("a"), limit=1, project_id=other)) == ["Task"]
+
+
+async def test_there_is_no_limit_for_what_is_no_project_or_is_being_deleted(ports: Ports) -> None:
+    await ports.projects.close(PROJECT)
+    before = ports.raw().databases
+    for project_id in (PROJECT, "nobodys"):
+        with pytest.raises(ProjectNotFound):
+            await ports.projects.set_task_limit(project_id, 7)
+    assert ports.raw().databases == before
 
 
 async def test_one_project_s_tasks_do_not_use_up_another_s_quota(ports: Ports) -> None:

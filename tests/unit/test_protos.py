@@ -161,6 +161,8 @@ MESSAGES: dict[str, dict[str, str]] = {
     "ListTokensResponse": {"access_tokens": "repeated AccessToken"},
     "RevokeTokenRequest": {"key_id": "string"},
     "RevokeTokenResponse": {},
+    "SetProjectLimitsRequest": {"project_id": "string", "task_in_queue_limit": "optional int32"},
+    "SetProjectLimitsResponse": {"project": "Project"},
     "RegisterRequest": {"email": "string"},
     "RegisterResponse": {"project": "Project", "token": "string", "signing_secret": "string"},
 }
@@ -182,7 +184,8 @@ SERVICES: dict[str, str] = {
         "Subscribe BatchSubscribe GetTask ListTasks Cancel Pause Resume Purge RunTask GetTimeline Watch"
     ),
     "ProjectService": (
-        "Register GetProject RotateToken CreateToken ListTokens RevokeToken RotateSigningSecret DeleteProject"
+        "Register GetProject RotateToken CreateToken ListTokens RevokeToken RotateSigningSecret "
+        "DeleteProject SetProjectLimits"
     ),
 }
 

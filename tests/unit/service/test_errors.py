@@ -132,8 +132,11 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
     (
         domain.ProjectNotFound("p"),
         code_pb2.NOT_FOUND,
-        "no project 'p'; it was deleted",
-        [info("PROJECT_NOT_FOUND"), resource("Project", "p", "no project 'p'; it was deleted")],
+        "no project 'p'; it was deleted, or never registered",
+        [
+            info("PROJECT_NOT_FOUND"),
+            resource("Project", "p", "no project 'p'; it was deleted, or never registered"),
+        ],
     ),
     (
         domain.TaskExists("a"),
@@ -199,6 +202,12 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
         code_pb2.UNAVAILABLE,
         "the watch does not keep up with the events; watch again with the last resume_token",
         [info("WATCHER_TOO_SLOW"), RETRY_AT_ONCE],
+    ),
+    (
+        domain.AdminTokenNotSet(),
+        code_pb2.PERMISSION_DENIED,
+        str(domain.AdminTokenNotSet()),
+        [info("ADMIN_TOKEN_NOT_SET")],
     ),
     (
         domain.TokenNotFound("k"),
