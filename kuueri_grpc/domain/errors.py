@@ -4,7 +4,7 @@ KuueriError
 |- NotFound            TaskNotFound, ProjectNotFound, TokenNotFound
 |- Conflict            TaskExists, RequestIdReused, EmailExists
 |- WrongState          TaskEnded, TaskRunning
-|- QuotaExceeded       TooManyTokens, TooManyWatches
+|- QuotaExceeded       TooManyTokens, TooManyWatches, TooManySigningSecrets
 |- RateLimited
 |- LastFullToken
 |- Unauthenticated
@@ -145,6 +145,19 @@ class TooManyWatches(QuotaExceeded):
             self,
             f"project {project_id!r} has {limit} watches open on this server, the most it may; "
             "watch a queue or all tasks instead of single ones, or end some",
+        )
+        self.project_id = project_id
+        self.limit = limit
+
+
+class TooManySigningSecrets(QuotaExceeded):
+    """Requests of the project are signed with as many secrets as they may be."""
+
+    def __init__(self, project_id: str, limit: int) -> None:
+        KuueriError.__init__(
+            self,
+            f"project {project_id!r} has {limit} signing secrets that have not run out, the most it may; "
+            "rotate again when one has, or with a grace time of 0, which drops them all",
         )
         self.project_id = project_id
         self.limit = limit

@@ -89,7 +89,10 @@ class Projects:
         return RotatedToken(token, old_expire_ms)
 
     async def rotate_signing_secret(self, project_id: str, grace_ms: int) -> str:
-        """Return a new signing secret; the former one signs beside it for `grace_ms`."""
+        """Return a new signing secret; the former one signs beside it for `grace_ms`.
+
+        Raises `ProjectNotFound`; `TooManySigningSecrets`.
+        """
         secret = token_format.new_signing_secret()
         await self._store.rotate_signing_secret(project_id, secret, grace_ms)
         return secret

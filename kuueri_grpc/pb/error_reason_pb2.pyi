@@ -117,6 +117,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: the call is the operator's, and this server has no admin token to
     know the operator by.
     """
+    ERROR_REASON_QUOTA_SIGNING_SECRETS: _ErrorReason.ValueType  # 31
+    """RESOURCE_EXHAUSTED: the project has as many signing secrets that have not run out as
+    it may have; a `google.rpc.QuotaFailure` gives the limit.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a `google.rpc.ErrorInfo`, which every error of this API carries
@@ -219,5 +223,9 @@ once with the last resume token received.
 ERROR_REASON_ADMIN_TOKEN_NOT_SET: ErrorReason.ValueType  # 30
 """PERMISSION_DENIED: the call is the operator's, and this server has no admin token to
 know the operator by.
+"""
+ERROR_REASON_QUOTA_SIGNING_SECRETS: ErrorReason.ValueType  # 31
+"""RESOURCE_EXHAUSTED: the project has as many signing secrets that have not run out as
+it may have; a `google.rpc.QuotaFailure` gives the limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -198,7 +198,7 @@ class RotateSigningSecretRequest(_message.Message):
     @_builtins.property
     def grace(self) -> _duration_pb2.Duration:
         """How long requests are signed with the old secret too, 0 to 30 days. Unset: 24
-        hours. 0: the old secret is dropped at once.
+        hours. 0: the old secret is dropped at once, and those before it that sign still.
         """
 
     def __init__(

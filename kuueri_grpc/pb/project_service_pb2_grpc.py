@@ -183,9 +183,10 @@ class ProjectServiceServicer:
 
     def RotateSigningSecret(self, request, context):
         """Makes a new secret to sign requests to targets with. Until the old one runs
-        out, each request carries the signatures of both.
+        out, each request carries the signatures of both; of ten secrets at the most.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+        RESOURCE_EXHAUSTED (QUOTA_SIGNING_SECRETS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -91,9 +91,10 @@ class ProjectServiceStub:
     """
     RotateSigningSecret: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.RotateSigningSecretRequest, _project_service_pb2.RotateSigningSecretResponse]
     """Makes a new secret to sign requests to targets with. Until the old one runs
-    out, each request carries the signatures of both.
+    out, each request carries the signatures of both; of ten secrets at the most.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+    RESOURCE_EXHAUSTED (QUOTA_SIGNING_SECRETS).
     """
     DeleteProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _project_service_pb2.DeleteProjectResponse]
     """Deletes the project with its tokens, its tasks and their history, for good.
@@ -182,9 +183,10 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     """
     RotateSigningSecret: _aio.UnaryUnaryMultiCallable[_project_service_pb2.RotateSigningSecretRequest, _project_service_pb2.RotateSigningSecretResponse]  # type: ignore[assignment]
     """Makes a new secret to sign requests to targets with. Until the old one runs
-    out, each request carries the signatures of both.
+    out, each request carries the signatures of both; of ten secrets at the most.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+    RESOURCE_EXHAUSTED (QUOTA_SIGNING_SECRETS).
     """
     DeleteProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _project_service_pb2.DeleteProjectResponse]  # type: ignore[assignment]
     """Deletes the project with its tokens, its tasks and their history, for good.
@@ -312,9 +314,10 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.RotateSigningSecretResponse, _abc.Awaitable[_project_service_pb2.RotateSigningSecretResponse]]:
         """Makes a new secret to sign requests to targets with. Until the old one runs
-        out, each request carries the signatures of both.
+        out, each request carries the signatures of both; of ten secrets at the most.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND);
+        RESOURCE_EXHAUSTED (QUOTA_SIGNING_SECRETS).
         """
 
     @_abc_1.abstractmethod

@@ -120,7 +120,7 @@ class ProjectStore(Protocol):
     async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
         """Sign with `secret` from now on, with the former one beside it for `grace_ms`.
 
-        Raises `ProjectNotFound`.
+        Raises `ProjectNotFound`; `TooManySigningSecrets`.
         """
         ...
 

@@ -9,6 +9,7 @@
 | TaskEnded, TaskRunning                       | FAILED_PRECONDITION | PreconditionFailure        |
 | LastFullToken                                | FAILED_PRECONDITION | PreconditionFailure        |
 | QuotaExceeded, TooManyTokens, TooManyWatches | RESOURCE_EXHAUSTED  | QuotaFailure               |
+| TooManySigningSecrets                        | RESOURCE_EXHAUSTED  | QuotaFailure               |
 | RateLimited                                  | RESOURCE_EXHAUSTED  | QuotaFailure, RetryInfo    |
 | Unauthenticated                              | UNAUTHENTICATED     |                            |
 | ScopeMissing, AdminTokenNotSet               | PERMISSION_DENIED   |                            |
@@ -56,6 +57,7 @@ from kuueri_grpc.domain.errors import (
     TaskRunning,
     TaskUnreadable,
     TokenNotFound,
+    TooManySigningSecrets,
     TooManyTokens,
     TooManyWatches,
     Unauthenticated,
@@ -200,6 +202,9 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     AdminTokenNotSet: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_ADMIN_TOKEN_NOT_SET),
     TaskUnreadable: _Mapping(code_pb2.DATA_LOSS, reasons.ERROR_REASON_TASK_UNREADABLE, _task_resource),
     TooManyWatches: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_WATCHES, _quota),
+    TooManySigningSecrets: _Mapping(
+        code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_SIGNING_SECRETS, _quota
+    ),
     Unauthenticated: _Mapping(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_TOKEN_INVALID),
     TokenMissing: _Mapping(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_TOKEN_MISSING),
     StoreUnavailable: _Mapping(

@@ -8,6 +8,7 @@ from kuueri_grpc.domain.errors import (
     ProjectNotFound,
     StoreUnavailable,
     TokenNotFound,
+    TooManySigningSecrets,
     TooManyTokens,
     Unauthenticated,
 )
@@ -24,6 +25,8 @@ from kuueri_grpc.store.vault import Vault
 _EMAIL_CLAIM_MS = 60_000
 #: Credentials of one project.
 MOST_CREDENTIALS = 100
+#: Secrets that one project signs with: each makes every request of it longer, and dearer to make.
+MOST_SIGNING_SECRETS = 10
 #: How long a rotation whose answer was lost can be repeated.
 _REPEAT_ROTATION_MS = 600_000
 
@@ -136,7 +139,7 @@ class RedisProjectStore:
     async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
         """See `ports.ProjectStore`."""
         sealed = self._vault.seal_signing(project_id, secret)
-        await self._run("rotate_signing", project_id, sealed, grace_ms)
+        await self._run("rotate_signing", project_id, sealed, grace_ms, MOST_SIGNING_SECRETS)
 
     async def set_task_limit(self, project_id: str, limit: int | None) -> None:
         """See `ports.ProjectStore`."""
@@ -184,6 +187,8 @@ class RedisProjectStore:
                 raise LastFullToken(key_id)
             case [b"FULL"]:
                 raise TooManyTokens(project_id, MOST_CREDENTIALS)
+            case [b"SECRETS_FULL"]:
+                raise TooManySigningSecrets(project_id, MOST_SIGNING_SECRETS)
             case [b"ENDED"]:
                 raise Unauthenticated("the token is not valid any more: it was rotated")
             case _:

@@ -6,8 +6,9 @@ from collections.abc import Awaitable
 import pytest
 
 from kuueri_grpc.domain.access import Scope
-from kuueri_grpc.domain.errors import EmailExists, KuueriError, ProjectNotFound
+from kuueri_grpc.domain.errors import EmailExists, KuueriError, ProjectNotFound, TooManySigningSecrets
 from kuueri_grpc.ports import Credential, Rotation
+from kuueri_grpc.store.projects import MOST_SIGNING_SECRETS
 from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, Ports, spec
 
 FIRST_KEY = f"{PROJECT}key1"
@@ -177,6 +178,21 @@ class TestRotateSigning:
         await ports.until(await ports.now_ms() + 31)
 
         assert await sign_with(ports) == ("whsec_third", "whsec_second")
+
+    async def test_no_more_sign_than_may(self, ports: Ports) -> None:
+        names = [f"whsec_{n}" for n in range(MOST_SIGNING_SECRETS - 1)]
+        for name in names:
+            await ports.projects.rotate_signing_secret(PROJECT, name, HOUR_MS)
+        before = ports.raw().databases
+
+        with pytest.raises(TooManySigningSecrets) as refused:
+            await ports.projects.rotate_signing_secret(PROJECT, "whsec_more", HOUR_MS)
+
+        assert refused.value.limit == MOST_SIGNING_SECRETS
+        assert ports.raw().databases == before
+        assert await sign_with(ports) == (*reversed(names), "whsec_first")
+        await ports.projects.rotate_signing_secret(PROJECT, "whsec_last", 0)
+        assert await sign_with(ports) == ("whsec_last",)
 
     async def test_what_has_ended_is_not_kept(self, ports: Ports) -> None:
         await ports.projects.rotate_signing_secret(PROJECT, "whsec_second", 5)

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- rotate_signing.lua: sign with a new secret, with the former one beside it for a grace time.
--- ARGS: project, secret (sealed), grace (ms)
--- Returns: {'OK'} | {'MISSING'}
+-- ARGS: project, secret (sealed), grace (ms), most secrets of a project
+-- Returns: {'OK'} | {'MISSING'} | {'SECRETS_FULL'}
 -- Idempotent: a secret that is the newest already, as it was sealed, changes nothing.
-local project, secret, grace = ARGS[1], ARGS[2], tonumber(ARGS[3])
+local project, secret, grace, most = ARGS[1], ARGS[2], tonumber(ARGS[3]), tonumber(ARGS[4])
 
 use(AUTHORISATION_DB)
 local kept = call('HGET', PROJECT .. project, 'signing')
@@ -23,6 +23,9 @@ for _, former in ipairs(secrets) do
   if expiry > now then
     rotated[#rotated + 1] = { s = former.s, x = expiry }
   end
+end
+if #rotated > most then
+  return { 'SECRETS_FULL' } -- each signs every request: there is no end to what that costs
 end
 call('HSET', PROJECT .. project, 'signing', cjson.encode(rotated))
 return { 'OK' }

@@ -82,6 +82,7 @@ LAST_TOKEN = (
 )
 TOO_MANY = "project 'p' has 100 tokens, the most it may; RevokeToken one of them first"
 TOO_FAST = "project 'p' has made its 10 calls in 60 s; try again a little later"
+TOO_MANY_SECRETS = str(domain.TooManySigningSecrets("p", 10))
 TOO_MANY_WATCHES = (
     "project 'p' has 7 watches open on this server, the most it may; "
     "watch a queue or all tasks instead of single ones, or end some"
@@ -243,6 +244,17 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
             info("QUOTA_WATCHES", limit="7"),
             error_details_pb2.QuotaFailure(
                 violations=[{"subject": "project:p", "description": TOO_MANY_WATCHES}]
+            ),
+        ],
+    ),
+    (
+        domain.TooManySigningSecrets("p", 10),
+        code_pb2.RESOURCE_EXHAUSTED,
+        TOO_MANY_SECRETS,
+        [
+            info("QUOTA_SIGNING_SECRETS", limit="10"),
+            error_details_pb2.QuotaFailure(
+                violations=[{"subject": "project:p", "description": TOO_MANY_SECRETS}]
             ),
         ],
     ),
