@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import grpc
 import grpc.aio
@@ -88,7 +88,7 @@ class Account:
     `duplicates`: deliveries of an attempt after its first.
     """
 
-    def __init__(self, load: Load, target: ChaosTarget, slack_ms: int) -> None:
+    def __init__(self, load: Load, target: ChaosTarget, slack: Callable[[int], int]) -> None:
         self.faults: list[str] = [*load.ledger.faults]
         self.found: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
@@ -96,7 +96,7 @@ class Account:
         self.duplicates = 0
         self._ledger = load.ledger
         self._arrivals = target.arrivals
-        self._slack_ms = slack_ms
+        self._slack = slack
 
     async def check(self, project: Project, everything: Watcher, queue: Watcher, queue_name: str) -> None:
         """Check every task that was ever tried, that nothing else was sent, and what two watches told."""
@@ -108,7 +108,7 @@ class Account:
             task, events = found.get(task_id, (None, everything.told.get(task_id, [])))
             timelines[task_id] = events
             self.endings[_ending(entry, task)] += 1
-            self.check_case(Case(entry, task, events, self._arrivals.get(task_id, []), self._slack_ms))
+            self.check_case(Case(entry, task, events, self._arrivals.get(task_id, []), self._slack))
         in_queue = {
             task_id: events
             for task_id, events in timelines.items()

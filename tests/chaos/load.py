@@ -13,7 +13,7 @@ from tests.chaos.asking import NoAnswer, Refusal, asked
 from tests.chaos.ledger import CHANGES, Call, Entry, Ledger
 from tests.chaos.world import World
 
-CLIENTS = 6
+CLIENTS = 8
 QUEUES = 4
 #: For how long (s) a client goes on when the faults are over.
 _PATIENCE_S = 20

@@ -25,15 +25,16 @@ class Case:
     """Everything that is known of a task.
 
     `found`: what GetTask answers, None: NOT_FOUND. `events`: its timeline; of a task that was purged what
-    was told to the watch of all tasks. `slack_ms`: for how long a request may have lain in the target's
-    socket while an answer to a client was read: both are this process.
+    was told to the watch of all tasks. `slack`: for how long (ms) a
+    request that was noted at an instant may have lain in the target's socket while an answer to a client was
+    read: both are this process.
     """
 
     entry: Entry
     found: task_pb2.Task | None
     events: Sequence[TimelineEvent]
     arrivals: Sequence[Arrival]
-    slack_ms: int = 0
+    slack: Callable[[int], int]
 
     @property
     def task(self) -> task_pb2.Task:
@@ -265,7 +266,7 @@ def purged(case: Case) -> Iterator[str]:
 
 def _arrived_after(case: Case, answered_ms: int, name: str) -> Iterator[str]:
     for arrival in case.arrivals:
-        if (late := arrival.received_ms - answered_ms) > case.slack_ms:
+        if (late := arrival.received_ms - answered_ms) > case.slack(arrival.received_ms):
             yield f"attempt {arrival.attempt} arrived {late} ms after {name} had answered"
 
 
@@ -290,7 +291,7 @@ def paused(case: Case) -> Iterator[str]:
         for arrival in case.arrivals:
             late = arrival.received_ms - call.answered_ms
             before_the_end = until is None or arrival.received_ms < until
-            if late > case.slack_ms and before_the_end and arrival.attempt > in_flight:
+            if late > case.slack(arrival.received_ms) and before_the_end and arrival.attempt > in_flight:
                 yield f"attempt {arrival.attempt} arrived {late} ms after Pause had answered"
 
 

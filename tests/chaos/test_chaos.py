@@ -114,7 +114,7 @@ async def test_nothing_acknowledged_is_lost(
                 tell(capsys, f"  faults       {dict(tally)}")
                 await check_the_store(world_)
                 raise
-            account = accounting.Account(load, target, _SLACK_MS + pulse.longest_ms)
+            account = accounting.Account(load, target, lambda at_ms: _SLACK_MS + pulse.before(at_ms))
             await account.check(caller, everything, queue, QUEUE)
         watched = f"{everything.seen.total()} events over {everything.streams} streams"
         tell(capsys, _summary(load, tally, account, settled_s))

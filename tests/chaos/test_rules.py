@@ -11,6 +11,7 @@ from tests.acceptance.caller import after, duration, repeats, retries, timestamp
 from tests.acceptance.watcher import watched
 from tests.chaos import rules
 from tests.chaos.ledger import Call, Entry
+from tests.chaos.pulse import Pulse
 from tests.chaos.rules import RULES, Case, Rule
 from tests.chaos.target import Arrival, digest
 
@@ -81,7 +82,7 @@ def case(
         state = task_pb2.TaskState.Value(f"TASK_STATE_{ending}")
         attempts, retried, repeated = counts
         found = task_pb2.Task(state=state, attempt_count=attempts, retry_count=retried, repeat_count=repeated)
-    return Case(entry, found, events, arrivals, SLACK_MS)
+    return Case(entry, found, events, arrivals, lambda _: SLACK_MS)
 
 
 def lively() -> Case:
@@ -372,3 +373,12 @@ WATCHED = {"a": lively().events, "b": failed().events}
 def test_a_watch_tells_what_the_timelines_tell(told: dict[str, list[TimelineEvent]], said: str) -> None:
     assert list(watched("all", WATCHED, WATCHED)) == []
     assert said in "\n".join(watched("all", told, WATCHED)).replace("\n", " ")
+
+
+def test_a_stall_excuses_what_is_noted_about_then_and_nothing_else() -> None:
+    pulse = Pulse()
+    pulse.note(START_MS, 19)
+    pulse.note(START_MS + 10_000, 400)
+    pulse.note(START_MS + 10_500, 300)
+    assert [pulse.before(START_MS + at) for at in (0, 8_000, 10_000, 11_200, 12_000)] == [0, 0, 700, 300, 0]
+    assert pulse.longest_ms == 400
