@@ -251,8 +251,8 @@ async def _in_one_go(client: StoreClient, commands: Sequence[Command], *, asking
     pipe = client.pipeline(transaction=False)
     for command in commands:
         if asking:
-            _ = pipe.execute_command("ASKING")
-        _ = pipe.execute_command(*command.arguments, **command.options)
+            pipe.execute_command("ASKING")
+        pipe.execute_command(*command.arguments, **command.options)
     answers = list(await pipe.execute(raise_on_error=False))
     return answers[1::2] if asking else answers
 

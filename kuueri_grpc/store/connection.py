@@ -12,7 +12,7 @@ from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
-from kuueri_grpc.store.client import CONNECTIONS, StoreClient, quick_retry
+from kuueri_grpc.store.client import StoreClient, quick_retry
 from kuueri_grpc.store.cluster import ClusterClient
 from kuueri_grpc.store.cluster_fitness import check_cluster
 from kuueri_grpc.store.cluster_nodes import ClusterNodes
@@ -59,14 +59,14 @@ class StoreAddress:
 
     def connect(self) -> Commands:
         """Return a client for commands; it connects when first used."""
-        return self._client(CONNECTIONS, quick_retry())
+        return self._client(quick_retry())
 
     def connect_for_checks(self) -> Commands:
-        """Return a client for `RedisStoreProbe`: one connection of its own, however busy the others are.
+        """Return a client for `RedisStoreProbe`: a connection of its own, however busy the other one is.
 
         It repeats nothing: the probe is there to notice.
         """
-        return self._client(1, Retry(NoBackoff(), 0, ()))
+        return self._client(_no_retry())
 
     def connect_for_signals(self) -> SignalClient:
         """Return a client for `RedisSignalBus`.
@@ -74,32 +74,35 @@ class StoreAddress:
         Its connection is not mended behind the bus's back: signals are lost with a connection, so the bus
         has to know.
         """
-        retry = Retry(NoBackoff(), 0, ())
         client = self.connect()
         if isinstance(client, ClusterClient):
-            return ClusterSignals(client, lambda url: Redis.from_pool(self._pool(url, retry=retry)))
-        return Redis.from_pool(self._pool(self.url, retry=retry))
+            return ClusterSignals(client, lambda url: Redis.from_pool(self._pool(url)))
+        return Redis.from_pool(self._pool(self.url))
 
-    def _client(self, connections: int, retry: Retry) -> Commands:
+    def _client(self, retry: Retry) -> Commands:
         def connect(url: str) -> StoreClient:
-            return StoreClient(self._pool(url, max_connections=connections, retry=retry), self.timeout_ms)
+            return StoreClient(self._pool(url), retry, self.timeout_ms)
 
         cluster = ClusterUrl.parse(self.url)
         return connect(self.url) if cluster is None else ClusterClient(ClusterNodes(cluster, connect))
 
-    def _pool(self, url: str, **options: object) -> ConnectionPool:
+    def _pool(self, url: str) -> ConnectionPool:
         return ConnectionPool.from_url(
             url,
+            retry=_no_retry(),
             # Whole commands are bounded, see `StoreClient`, and silence of signals by `RedisSignalBus`.
             socket_timeout=None,
             socket_connect_timeout=self.timeout_ms / 1_000,
             **self._credentials(),
-            **options,
         )
 
     def _credentials(self) -> dict[str, str]:
         given = {"username": self.username, "password": self.password}
         return {name: value for name, value in given.items() if value is not None}
+
+
+def _no_retry() -> Retry:
+    return Retry(NoBackoff(), 0, ())
 
 
 async def initialise(client: Commands, partitions: int, keyring: Keyring) -> str:

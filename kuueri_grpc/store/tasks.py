@@ -4,6 +4,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kuueri_grpc.domain.errors import (
@@ -13,6 +14,7 @@ from kuueri_grpc.domain.errors import (
     ProjectNotFound,
     QuotaExceeded,
     RequestIdReused,
+    StoreUnavailable,
     TaskEnded,
     TaskExists,
     TaskNotFound,
@@ -23,6 +25,8 @@ from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.ports import Cancelled, FeedSlice, NewTask, TaskFilter, TaskPage, TimelineSlice
 from kuueri_grpc.store import codec, keys
+from kuueri_grpc.store.errors import ErrorKind, kind_of
+from kuueri_grpc.store.group_commit import GroupCommit
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.vault import Vault
@@ -31,10 +35,21 @@ _log = logging.getLogger(__name__)
 
 #: Tasks in one script call: long calls hold up every other client of the store.
 _SUBSCRIBE_CHUNK = 100
+#: Of the requests of tasks that come in calls of their own and share a script call.
+_GROUP_BYTES = 1_048_576
 #: Past every number of an event.
 _LATEST = 2**53
 #: Index entries that one ListTasks call looks at.
 _LIST_LOOKS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """A task to accept, as the script takes it; `weight`: bytes of its request."""
+
+    new: NewTask
+    arguments: Sequence[Argument]
+    weight: int
 
 
 class RedisTaskStore:
@@ -44,6 +59,7 @@ class RedisTaskStore:
         self._runner = runner
         self._settings = settings
         self._vault = vault
+        self._group_commit = GroupCommit(self._subscribe_group, _SUBSCRIBE_CHUNK, _GROUP_BYTES)
 
     def _partition(self, project_id: str) -> int:
         return keys.partition_of(project_id, self._settings.partitions)
@@ -51,27 +67,58 @@ class RedisTaskStore:
     async def subscribe(
         self, project_id: str, tasks: Sequence[NewTask], queue_limit: int
     ) -> list[Task | KuueriError]:
-        """See `ports.TaskStore`."""
-        partition = self._partition(project_id)
-        chunks = [tasks[start : start + _SUBSCRIBE_CHUNK] for start in range(0, len(tasks), _SUBSCRIBE_CHUNK)]
-        calls = []
-        for chunk in chunks:
-            arguments: list[Argument] = [
-                project_id,
-                _new_operation(),
-                queue_limit,
-                self._settings.request_id_ttl_ms,
-                len(chunk),
-            ]
-            for new in chunk:
-                arguments += self._subscribe_arguments(project_id, new)
-            calls.append((partition, arguments))
-        answers = await self._runner.run_many("subscribe", calls)
+        """See `ports.TaskStore`. A call for one task may share its script call with others."""
+        items = [self._subscription(project_id, new) for new in tasks]
+        if len(items) == 1:
+            return [await self._group_commit.add((project_id, queue_limit), items[0], items[0].weight)]
+        chunks = [items[start : start + _SUBSCRIBE_CHUNK] for start in range(0, len(items), _SUBSCRIBE_CHUNK)]
+        answers = await self._runner.run_many(
+            "subscribe", [self._subscribe_call(project_id, queue_limit, chunk) for chunk in chunks]
+        )
         return [
             result
             for chunk, answer in zip(chunks, answers, strict=True)
             for result in self._subscribed_chunk(project_id, chunk, answer)
         ]
+
+    async def _subscribe_group(
+        self, key: tuple[str, int], items: Sequence["_Subscription"]
+    ) -> list[Task | KuueriError]:
+        """Accept tasks of several calls."""
+        project_id, queue_limit = key
+        try:
+            (answer,) = await self._runner.run_many(
+                "subscribe", [self._subscribe_call(project_id, queue_limit, items)]
+            )
+        except StoreUnavailable as error:
+            if len(items) == 1 or error.__cause__ is None or kind_of(error.__cause__) is not ErrorKind.OTHER:
+                raise
+        else:
+            return self._subscribed_chunk(project_id, items, answer)
+        # The script broke, on what is kept of one of them: it is not to cost the others their call.
+        answers = await self._runner.run_each(
+            "subscribe", [self._subscribe_call(project_id, queue_limit, [item]) for item in items]
+        )
+        return [
+            answer
+            if isinstance(answer, StoreUnavailable)
+            else self._subscribed(project_id, item.new, answer[0])
+            for item, answer in zip(items, answers, strict=True)
+        ]
+
+    def _subscribe_call(
+        self, project_id: str, queue_limit: int, items: Sequence["_Subscription"]
+    ) -> tuple[int, list[Argument]]:
+        arguments: list[Argument] = [
+            project_id,
+            _new_operation(),
+            queue_limit,
+            self._settings.request_id_ttl_ms,
+            len(items),
+        ]
+        for item in items:
+            arguments += item.arguments
+        return self._partition(project_id), arguments
 
     async def get(self, project_id: str, task_id: str) -> Task:
         """See `ports.TaskStore`."""
@@ -183,34 +230,36 @@ class RedisTaskStore:
             case _:
                 raise codec.CorruptRecord(f"{name}.lua answered {answer[:1]!r} and {len(answer) - 1} more")
 
-    def _subscribe_arguments(self, project_id: str, new: NewTask) -> list[Argument]:
+    def _subscription(self, project_id: str, new: NewTask) -> "_Subscription":
         spec, schedule = new.spec, new.spec.schedule
         due: tuple[str, int] = ("in", schedule.delay_ms or 0)
         if schedule.at_ms is not None:
             due = ("at", schedule.at_ms)
-        return [
+        request = self._vault.seal_request(project_id, spec.task_id, spec.target)
+        arguments: list[Argument] = [
             spec.task_id,
             spec.queue,
             *due,
             "" if schedule.start_deadline_ms is None else schedule.start_deadline_ms,
-            self._vault.seal_request(project_id, spec.task_id, spec.target),
+            request,
             codec.pack_policy(spec),
             codec.pack_labels(spec.labels),
             new.request_id,
             self._vault.fingerprints(project_id, new.fingerprint) if new.request_id else "",
             keys.lane_of(spec.target.url),
         ]
+        return _Subscription(new, arguments, len(request))
 
     def _subscribed_chunk(
-        self, project_id: str, chunk: Sequence[NewTask], answer: Sequence[list[Any]]
+        self, project_id: str, chunk: Sequence["_Subscription"], answer: Sequence[list[Any]]
     ) -> list[Task | KuueriError]:
         results: list[Task | KuueriError] = []
-        for new, result in zip(chunk, answer, strict=True):
+        for item, result in zip(chunk, answer, strict=True):
             match result:
                 case [b"TWIN", place]:
                     results.append(results[place - 1])
                 case _:
-                    results.append(self._subscribed(project_id, new, result))
+                    results.append(self._subscribed(project_id, item.new, result))
         return results
 
     def _subscribed(self, project_id: str, new: NewTask, result: list[Any]) -> Task | KuueriError:

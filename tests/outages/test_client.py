@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.ports import Disconnected, Due, Reconnected, Signal
 from kuueri_grpc.store import signals
-from kuueri_grpc.store.client import CONNECTIONS, StoreClient
-from kuueri_grpc.store.commands import Commands
+from kuueri_grpc.store.client import StoreClient
 from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.settings import StoreSettings
@@ -27,6 +26,8 @@ from tests.outages.valkeys import Valkey, running
 from tests.store.ports import PROJECT, Ports, connected, spec
 
 TIMEOUT_MS = 300
+#: Commands at a time.
+MANY = 200
 
 
 @pytest.fixture
@@ -44,34 +45,63 @@ async def patient(valkey: Valkey) -> AsyncIterator[StoreClient]:
         yield client
 
 
-async def endless(client: Commands) -> None:
-    """A command that takes longer than anybody waits."""
-    with outages_mapped():
-        await client.blpop(["nothing-comes-here"], timeout=0)
-
-
-async def test_exhausted_connections_are_an_outage(valkey: Valkey) -> None:
-    async with StoreAddress(valkey.url, timeout_ms=TIMEOUT_MS).connect_for_checks() as single:
-        assert isinstance(single, StoreClient)
-        # Held by the test, as no command takes longer than the next one waits.
-        async with single._slots:
-            with pytest.raises(StoreUnavailable, match="does not answer in time"), outages_mapped():
-                await single.get("key")
-    async with StoreAddress(valkey.url).connect_for_checks() as single:
-        # One connection is enough for any number of commands.
-        assert await asyncio.gather(*(single.get("key") for _ in range(100))) == [None] * 100
-
-
-async def test_cancelled_commands_lose_no_connection(valkey: Valkey, patient: StoreClient) -> None:
+async def test_many_commands_need_one_connection(valkey: Valkey, patient: StoreClient) -> None:
     async with valkey.client() as store:
-        for _ in range(3):
-            waiting = [asyncio.create_task(endless(patient)) for _ in range(2 * CONNECTIONS)]
-            while (await store.info("clients"))["blocked_clients"] < CONNECTIONS:
-                pass
-            for task in waiting:
-                task.cancel()
-            await asyncio.wait(waiting)
-    assert all(await asyncio.gather(*(patient.ping() for _ in range(2 * CONNECTIONS))))
+        before = (await store.info("stats"))["total_connections_received"]
+        assert await asyncio.gather(*(patient.get("key") for _ in range(MANY))) == [None] * MANY
+        assert (await store.info("stats"))["total_connections_received"] == before + 1
+
+
+async def test_cancelled_commands_take_no_answer_from_others(valkey: Valkey, patient: StoreClient) -> None:
+    for _ in range(3):
+        calls = [asyncio.ensure_future(patient.execute_command("ECHO", str(n))) for n in range(MANY)]
+        await asyncio.sleep(0)  # they are sent
+        for call in calls[::3]:
+            call.cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        for n, answer in enumerate(answers):
+            if n % 3:
+                assert answer == str(n).encode()
+            else:
+                assert isinstance(answer, asyncio.CancelledError)
+
+
+async def test_an_error_is_of_one_command_alone(patient: StoreClient) -> None:
+    await patient.set("text", "value")
+    results = await asyncio.gather(
+        patient.get("text"), patient.lpush("text", "x"), patient.get("text"), return_exceptions=True
+    )
+    assert results[0] == results[2] == b"value"
+    assert isinstance(results[1], ResponseError)
+
+
+async def test_all_who_wait_on_a_frozen_server_are_told(valkey: Valkey, client: StoreClient) -> None:
+    """Those of the connection that is open, those that came later, and those that have to open one."""
+    await client.get("key")
+    valkey.freeze()
+    try:
+        for _ in range(2):
+            told = await asyncio.gather(*(client.get("key") for _ in range(MANY)), return_exceptions=True)
+            assert {type(error) for error in told} == {TimeoutError}
+    finally:
+        valkey.thaw()
+    assert await asyncio.gather(*(client.get("key") for _ in range(MANY))) == [None] * MANY
+
+
+async def test_what_is_under_way_fails_when_the_client_is_closed(valkey: Valkey) -> None:
+    client = StoreAddress(valkey.url).connect()
+    async with client:
+        await client.get("key")
+        valkey.freeze()
+        calls = [asyncio.ensure_future(client.execute_command("GET", "key")) for _ in range(MANY)]
+        await asyncio.sleep(0)
+        try:
+            assert isinstance(client, StoreClient)
+            await client._line.aclose()
+        finally:
+            valkey.thaw()
+        # They are repeated, on another connection.
+        assert await asyncio.gather(*calls) == [None] * MANY
 
 
 async def test_refused_connection_is_an_outage(valkey: Valkey, client: StoreClient) -> None:
@@ -81,10 +111,10 @@ async def test_refused_connection_is_an_outage(valkey: Valkey, client: StoreClie
 
 
 async def test_broken_connections_are_replaced_without_a_word(valkey: Valkey, patient: StoreClient) -> None:
-    await asyncio.gather(*(patient.ping() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(patient.ping() for _ in range(MANY)))
     valkey.kill()
     await valkey.start()
-    assert all(await asyncio.gather(*(patient.ping() for _ in range(CONNECTIONS))))
+    assert all(await asyncio.gather(*(patient.ping() for _ in range(MANY))))
 
 
 async def test_demoted_server_is_left(tmp_path: Path, valkey: Valkey) -> None:
@@ -135,6 +165,30 @@ async def test_claim_that_comes_too_late_takes_nothing(valkey: Valkey, ports: Po
     assert (await ports.tasks.get(PROJECT, "task")).state is TaskState.SCHEDULED
     (claim,) = await ports.claim()
     assert claim.attempt == 1
+
+
+@pytest.mark.parametrize("fault", ["frozen", "killed", "memory is full"])
+async def test_subscribes_that_share_a_call_are_each_told(valkey: Valkey, ports: Ports, fault: str) -> None:
+    await ports.subscribe(spec("before"))
+    async with valkey.client() as store:
+        match fault:
+            case "frozen":
+                valkey.freeze()
+            case "killed":
+                valkey.kill()
+            case _:
+                await store.config_set("maxmemory", 1)
+        calls = [ports.subscribe(spec(f"t{n}")) for n in range(MANY)]
+        told = await asyncio.gather(*calls, return_exceptions=True)
+        match fault:
+            case "frozen":
+                valkey.thaw()
+            case "killed":
+                await valkey.start()
+            case _:
+                await store.config_set("maxmemory", 0)
+    assert {type(error) for error in told} == {StoreUnavailable}
+    assert len({id(error) for error in told}) == MANY
 
 
 async def script_calls(store: Redis) -> int:
