@@ -38,14 +38,21 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def resolving(*answers: list[str]) -> AsyncIterator[tuple[AsyncResolver, NameServer]]:
-    """Yield a resolver as in production (c-ares) that asks such a server alone, and the server."""
+async def name_server(*answers: list[str]) -> AsyncIterator[tuple[str, NameServer]]:
+    """Yield the address of such a server, and the server."""
     loop = asyncio.get_running_loop()
     transport, server = await loop.create_datagram_endpoint(
         lambda: NameServer(*answers), local_addr=("127.0.0.1", 0)
     )
     port = transport.get_extra_info("sockname")[1]
     try:
-        yield AsyncResolver(nameservers=[f"127.0.0.1:{port}"], timeout=20, tries=1, domains=[]), server
+        yield f"127.0.0.1:{port}", server
     finally:
         transport.close()
+
+
+@asynccontextmanager
+async def resolving(*answers: list[str]) -> AsyncIterator[tuple[AsyncResolver, NameServer]]:
+    """Yield a resolver as in production (c-ares) that asks such a server alone, and the server."""
+    async with name_server(*answers) as (address, server):
+        yield AsyncResolver(nameservers=[address], timeout=20, tries=1, domains=[]), server
