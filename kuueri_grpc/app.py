@@ -300,7 +300,7 @@ async def _tell_health_checks(health: Health, server: GrpcServer) -> None:
     changed = asyncio.Event()
     health.on_change(changed.set)
     while True:
-        await server.set_serving(serving=health.serving)
+        server.set_serving(serving=health.serving)
         await changed.wait()
         changed.clear()
 
@@ -310,7 +310,7 @@ async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, s
     deadline = time.monotonic() + grace_s
     process.health.fail(Part.SERVER, "it is stopping", logging.INFO)
     if server is not None:
-        await server.drain()
+        server.drain()
     process.drain.begin()
     if server is not None and stop.deserted:
         # Whoever takes the place of the supervisor that is gone wants the port.

@@ -1,7 +1,7 @@
 """The rules of a target's headers.
 
 A task may set any header but those that frame the message or belong to one connection (RFC 9110, section
-7.6.1), and those by which the target recognises this service.
+7.6.1), and those by which the target recognises this service; nor such as a target may read as one of them.
 """
 
 import re
@@ -62,9 +62,11 @@ def _size(text: str) -> int:
 def _name_fault(name: str, folded: str) -> str | None:
     if not _TOKEN.fullmatch(name):
         return "is no header name; expected letters, digits and !#$%&'*+-.^_`|~ alone"
-    if folded in _REFUSED:
-        return _REFUSED[folded]
-    return _OWN if folded.startswith(_OWN_PREFIXES) else None
+    # CGI, WSGI and some proxies take the one for the other.
+    read_as = folded.replace("_", "-")
+    if read_as in _REFUSED:
+        return _REFUSED[read_as]
+    return _OWN if read_as.startswith(_OWN_PREFIXES) else None
 
 
 def _value_fault(value: str) -> str | None:

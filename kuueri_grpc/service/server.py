@@ -6,7 +6,6 @@ from typing import Self
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.commands import Commands
@@ -21,6 +20,7 @@ from kuueri_grpc.service.admission import Admission
 from kuueri_grpc.service.aio_server import aio_server
 from kuueri_grpc.service.certificates import CertificateFiles, Certificates
 from kuueri_grpc.service.gate import CallGate
+from kuueri_grpc.service.health import NOT_SERVING, SERVING, HealthService
 from kuueri_grpc.service.interceptor import CallInterceptor
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.peers import Peers
@@ -59,9 +59,7 @@ class GrpcServer:
     Health: NOT_SERVING until `start`, and again from `drain` on.
     """
 
-    def __init__(
-        self, server: grpc.aio.Server, gate: CallGate, health: health_aio.HealthServicer, port: int
-    ) -> None:
+    def __init__(self, server: grpc.aio.Server, gate: CallGate, health: HealthService, port: int) -> None:
         self._server = server
         self._gate = gate
         self._health = health
@@ -71,18 +69,16 @@ class GrpcServer:
     async def start(self) -> Self:
         """Take calls from now on."""
         await self._server.start()
-        await self.set_serving(serving=True)
+        self.set_serving(serving=True)
         return self
 
-    async def set_serving(self, *, serving: bool) -> None:
+    def set_serving(self, *, serving: bool) -> None:
         """Tell health checks whether the service works, of the server ("") and of each service."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else _NOT_SERVING
-        for name in ("", *SERVICES):
-            await self._health.set(name, status)
+        self._health.set_all(SERVING if serving else NOT_SERVING)
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Tell health checks, for good, that the server is stopping. Calls are still taken."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, give those under way `grace_s` seconds, then cancel all that is open."""
@@ -100,9 +96,6 @@ class GrpcServer:
         await self._server.wait_for_termination(_FOREVER_S)
         if not self._stopping:
             raise RuntimeError("the gRPC server has ended by itself")
-
-
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def build_server(
@@ -152,7 +145,7 @@ async def build_server(
         server,
     )
     add_ProjectServiceServicer_to_server(ProjectService(engine.projects, engine.clock), server)
-    health = health_aio.HealthServicer()
+    health = HealthService(SERVICES)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     add_reflection(server, [*SERVICES, HEALTH])
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -163,6 +156,4 @@ async def build_server(
             bound = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}; is another server using it? ({error})") from error
-    grpc_server = GrpcServer(server, gate, health, bound)
-    await grpc_server.set_serving(serving=False)
-    return grpc_server
+    return GrpcServer(server, gate, health, bound)

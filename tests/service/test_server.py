@@ -38,12 +38,12 @@ class TestHealth:
     @pytest.mark.parametrize("service", ["", *SERVICES])
     async def test_follows_the_life_of_the_server(self, edge: Edge, service: str) -> None:
         assert await health(edge, service) == SERVING
-        await edge.server.set_serving(serving=False)
+        edge.server.set_serving(serving=False)
         assert await health(edge, service) == NOT_SERVING
-        await edge.server.set_serving(serving=True)
+        edge.server.set_serving(serving=True)
         assert await health(edge, service) == SERVING
-        await edge.server.drain()
-        await edge.server.set_serving(serving=True)  # too late: it is on its way out
+        edge.server.drain()
+        edge.server.set_serving(serving=True)  # too late: it is on its way out
         assert await health(edge, service) == NOT_SERVING
 
     async def test_does_not_know_other_services(self, edge: Edge) -> None:
@@ -55,7 +55,7 @@ class TestHealth:
         stub: Any = health_pb2_grpc.HealthStub(edge.channel)
         stream = aiter(stub.Watch(health_pb2.HealthCheckRequest()))
         assert (await anext(stream)).status == SERVING
-        await edge.server.drain()
+        edge.server.drain()
         assert (await anext(stream)).status == NOT_SERVING
 
 

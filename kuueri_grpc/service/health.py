@@ -1,0 +1,74 @@
+"""`grpc.health.v1.Health`, for load balancers and orchestrators, who have no token.
+
+Not the servicer of grpcio-health-checking (1.85): that holds a lock while it writes to a client, so that one
+client that takes nothing, and needs no token for it, has every other one and the server itself wait: the
+server would never be known to stop serving, and would not get on with stopping.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2 as pb
+from grpc_health.v1 import health_pb2_grpc
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Status: TypeAlias = "pb.HealthCheckResponse.ServingStatus"
+
+SERVING = pb.HealthCheckResponse.SERVING
+NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class HealthService(health_pb2_grpc.HealthServicer):
+    """The health of the server ("") and of each service, NOT_SERVING at first."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._statuses: dict[str, Status] = dict.fromkeys(("", *services), NOT_SERVING)
+        self._news = asyncio.Event()
+        self._stopping = False
+
+    def set_all(self, status: Status) -> None:
+        """Tell everybody; waits for nobody."""
+        if self._stopping:
+            return
+        self._statuses = dict.fromkeys(self._statuses, status)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def stop(self) -> None:
+        """Be NOT_SERVING, for good."""
+        self.set_all(NOT_SERVING)
+        self._stopping = True
+
+    async def Check(  # noqa: N802  the names of methods are the protocol's, here and below
+        self, request: pb.HealthCheckRequest, context: Context
+    ) -> pb.HealthCheckResponse:
+        """Return the health of a service."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
+        return pb.HealthCheckResponse(status=status)
+
+    async def List(  # noqa: N802
+        self, request: pb.HealthListRequest, context: Context
+    ) -> pb.HealthListResponse:
+        """Return the health of all."""
+        return pb.HealthListResponse(
+            statuses={name: pb.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
+        )
+
+    async def Watch(  # noqa: N802
+        self, request: pb.HealthCheckRequest, context: Context
+    ) -> None:
+        """Write the health of a service, and again when it has changed. A slow client misses what is past."""
+        told: Status | None = None
+        while True:
+            news = self._news
+            status = self._statuses.get(request.service, _UNKNOWN)
+            if status != told:
+                await context.write(pb.HealthCheckResponse(status=status))
+                told = status
+            await news.wait()
