@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2 as pb
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Status: TypeAlias = "pb.HealthCheckResponse.ServingStatus"
+#: Its stubs lack what List takes and returns.
+pb: Any = health_pb2
 
 SERVING = pb.HealthCheckResponse.SERVING
 NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
@@ -26,11 +26,11 @@ class HealthService(health_pb2_grpc.HealthServicer):
     """The health of the server ("") and of each service, NOT_SERVING at first."""
 
     def __init__(self, services: Iterable[str]) -> None:
-        self._statuses: dict[str, Status] = dict.fromkeys(("", *services), NOT_SERVING)
+        self._statuses: dict[str, int] = dict.fromkeys(("", *services), NOT_SERVING)
         self._news = asyncio.Event()
         self._stopping = False
 
-    def set_all(self, status: Status) -> None:
+    def set_all(self, status: int) -> None:
         """Tell everybody; waits for nobody."""
         if self._stopping:
             return
@@ -43,28 +43,22 @@ class HealthService(health_pb2_grpc.HealthServicer):
         self.set_all(NOT_SERVING)
         self._stopping = True
 
-    async def Check(  # noqa: N802  the names of methods are the protocol's, here and below
-        self, request: pb.HealthCheckRequest, context: Context
-    ) -> pb.HealthCheckResponse:
+    async def Check(self, request: Any, context: Context) -> Any:  # noqa: N802  the protocol's name, as below
         """Return the health of a service."""
         status = self._statuses.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
         return pb.HealthCheckResponse(status=status)
 
-    async def List(  # noqa: N802
-        self, request: pb.HealthListRequest, context: Context
-    ) -> pb.HealthListResponse:
+    async def List(self, request: Any, context: Context) -> Any:  # noqa: N802
         """Return the health of all."""
         return pb.HealthListResponse(
             statuses={name: pb.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         )
 
-    async def Watch(  # noqa: N802
-        self, request: pb.HealthCheckRequest, context: Context
-    ) -> None:
+    async def Watch(self, request: Any, context: Context) -> None:  # noqa: N802
         """Write the health of a service, and again when it has changed. A slow client misses what is past."""
-        told: Status | None = None
+        told: int | None = None
         while True:
             news = self._news
             status = self._statuses.get(request.service, _UNKNOWN)

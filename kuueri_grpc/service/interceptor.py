@@ -1,7 +1,7 @@
 """What happens around every call of this API: admission before its method, a status when it raises.
 
 An interceptor, so that a service added later is protected without anyone thinking of it: see `Admission`.
-Health and reflection are not of this API and pass through.
+Health and reflection are not of this API: see `open_methods`.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from kuueri_grpc.service.admission import Admission
 from kuueri_grpc.service.auth import access, caller
 from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.gate import CallGate
+from kuueri_grpc.service.open_methods import reading
 from kuueri_grpc.service.streams import Streams
 from kuueri_grpc.service.violations import InvalidFields, Violation
 
@@ -59,11 +60,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Return the guarded handler of the method; None, which means UNIMPLEMENTED, if there is none."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(API_PREFIX):
-            return handler
+        if handler is None:
+            return None
         guarded = self._guarded.get(method)
         if guarded is None:
-            guarded = self._guarded[method] = self._guard(handler, method)
+            ours = method.startswith(API_PREFIX)
+            guarded = self._guarded[method] = self._guard(handler, method) if ours else reading(handler)
         return guarded
 
     def _guard(self, handler: Handler, method: str) -> Handler:
