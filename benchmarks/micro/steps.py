@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from benchmarks.micro import samples
 from kuueri_grpc.dispatcher.request import build_request
+from kuueri_grpc.dispatcher.url import target_of
 from kuueri_grpc.domain.decision import Progress, decide
 from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.domain.task import RepeatPolicy, RetryPolicy
 from kuueri_grpc.pb import task_service_pb2
+from kuueri_grpc.ports import Delivery
 from kuueri_grpc.service.convert import to_task
 from kuueri_grpc.service.requests import read_subscribe
 from kuueri_grpc.store import codec
@@ -43,8 +45,8 @@ def steps() -> dict[str, Callable[[], object]]:
         "store.codec.unpack_request": lambda: codec.unpack_request(packed_request),
         "store.codec.unpack_policy": lambda: codec.unpack_policy(packed_policy),
         "store.codec.event": lambda: codec.event(spec.task_id, _EVENT),
-        "dispatcher.request.build_request": lambda: build_request(unsigned, samples.NOW_MS),
-        "dispatcher.request.build_request, signed": lambda: build_request(signed, samples.NOW_MS),
+        "dispatcher.request.build_request": lambda: _build(unsigned),
+        "dispatcher.request.build_request, signed": lambda: _build(signed),
         "domain.decision.decide, success": lambda: _decide(samples.SUCCESS),
         "domain.decision.decide, retry": lambda: _decide(samples.ERROR, samples.RETRY),
     }
@@ -56,6 +58,10 @@ def time_us(step: Callable[[], object], repeat: int) -> tuple[float, float]:
     number, _ = timer.autorange()
     times_us = [1e6 * seconds / number for seconds in timer.repeat(repeat, number)]
     return min(times_us), statistics.median(times_us)
+
+
+def _build(delivery: Delivery) -> bytes:
+    return build_request(delivery, target_of(delivery.target), samples.NOW_MS).wire()
 
 
 def _decide(outcome: Outcome, retry: RetryPolicy = RetryPolicy()) -> object:  # noqa: B008  it is frozen

@@ -1,8 +1,9 @@
 """Sending attempts over HTTP: the implementation of `ports.Dispatcher`.
 
 HttpDispatcher -> OriginGate          a slot at the target's origin
-               -> build_request       the attempt as an httpx.Request, signed
+               -> build_request       the attempt as a Request, signed
                -> GuardedTransport    pooled connections; TargetPolicy on every dial, also by an EgressProxy
+               -> Exchange            the request out, the answer in, on one of them
                -> next_request        if redirects are followed
                -> classify            whatever went wrong, as a Reason
 """

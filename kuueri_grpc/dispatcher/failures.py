@@ -9,12 +9,11 @@ from socket import gaierror
 
 import aiodns
 import aiohttp
-import httpx
-from aiohttp.http_exceptions import HttpProcessingError
 
+from kuueri_grpc.dispatcher.exchange import ConnectionLost
+from kuueri_grpc.dispatcher.message import InvalidResponse
 from kuueri_grpc.dispatcher.proxy import ProxyFailed
-from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS
-from kuueri_grpc.dispatcher.transport import ConnectionLost
+from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS, TooManyRedirects
 from kuueri_grpc.domain.target_policy import BlockedAddress
 from kuueri_grpc.domain.timeline import Reason
 
@@ -31,15 +30,15 @@ class DeadlineExceeded(Exception):
 _REASONS: tuple[tuple[Reason, tuple[type[BaseException], ...]], ...] = (
     (Reason.TIMEOUT, (DeadlineExceeded,)),
     (Reason.BLOCKED_ADDRESS, (BlockedAddress,)),
-    (Reason.TOO_MANY_REDIRECTS, (httpx.TooManyRedirects,)),
+    (Reason.TOO_MANY_REDIRECTS, (TooManyRedirects,)),
     (Reason.CONNECTION_FAILED, (ProxyFailed,)),
     (Reason.DNS, (aiohttp.ClientConnectorDNSError, aiodns.error.DNSError, gaierror)),
     (Reason.TLS, (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError)),
     (Reason.CONNECTION_REFUSED, (ConnectionRefusedError,)),
-    (Reason.CONNECTION_LOST, (ConnectionLost, aiohttp.ClientPayloadError, ConnectionError)),
-    (Reason.INVALID_RESPONSE, (aiohttp.ClientResponseError, HttpProcessingError, httpx.RemoteProtocolError)),
-    (Reason.CONNECTION_FAILED, (OSError, httpx.ConnectError)),
-    (Reason.CONNECTION_LOST, (aiohttp.ClientConnectionError, httpx.NetworkError)),
+    (Reason.CONNECTION_LOST, (ConnectionLost, ConnectionError)),
+    (Reason.INVALID_RESPONSE, (InvalidResponse,)),
+    (Reason.CONNECTION_FAILED, (OSError,)),
+    (Reason.CONNECTION_LOST, (aiohttp.ClientConnectionError,)),
 )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from types import TracebackType
 
-from kuueri_grpc.dispatcher.request import Origin
+from kuueri_grpc.dispatcher.url import Origin
 
 
 class OriginGate:

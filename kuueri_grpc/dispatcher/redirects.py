@@ -6,7 +6,8 @@ credentials from the URL that the target names, keeps cookies, and logs each URL
 
 import httpx
 
-from kuueri_grpc.dispatcher.request import origin_of
+from kuueri_grpc.dispatcher.message import Answer, InvalidResponse, Request
+from kuueri_grpc.dispatcher.url import of_url
 from kuueri_grpc.domain.target_policy import BlockedAddress
 
 #: How many redirects are followed; an answer after them that is another one ends the attempt.
@@ -25,38 +26,43 @@ _PUBLIC_HEADERS = frozenset(
 _PUBLIC_PREFIX = "x-kuueri-tasks-"
 
 
-def next_request(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+class TooManyRedirects(Exception):
+    """One redirect followed another, beyond the limit."""
+
+
+def is_redirect(answer: Answer) -> bool:
+    """Return whether the answer leads elsewhere."""
+    return answer.location is not None and answer.status_code in _FOLLOWED
+
+
+def next_request(request: Request, answer: Answer) -> Request | None:
     """Return the request that the answer redirects to; None if it is an answer to be taken as it is.
 
     Raises:
         BlockedAddress: the redirect leaves http and https, or brings credentials of its own.
-        httpx.RemoteProtocolError: the location is not a URL.
+        InvalidResponse: the location is not a URL.
     """
-    location = response.headers.get("location")
-    if location is None or response.status_code not in _FOLLOWED:
+    if answer.location is None or not is_redirect(answer):
         return None
     try:
-        url = request.url.join(location)
+        url = httpx.URL(request.target.url).join(answer.location)
+        target = of_url(url)
     except (httpx.InvalidURL, UnicodeError) as error:  # the latter: a host that IDNA refuses
-        raise httpx.RemoteProtocolError("redirect to something that is not a URL") from error
+        raise InvalidResponse from error
     if url.scheme not in {"http", "https"}:
         raise BlockedAddress(url.host, "redirect to another scheme than http")
     if url.userinfo:
         raise BlockedAddress(url.host, "redirect with credentials in the URL")
-    method = _method(request.method, response.status_code)
+    method = _method(request.method, answer.status_code)
     drops_body = method != request.method
-    same_origin = origin_of(url) == origin_of(request.url)
+    same_origin = target.origin == request.target.origin
     headers = [
         (name, value)
-        for name, value in request.headers.raw
+        for name, value in request.headers
         if _goes_along(name.decode("ascii").lower(), same_origin=same_origin, drops_body=drops_body)
     ]
-    return httpx.Request(
-        method,
-        url,
-        headers=[(b"host", url.netloc), *headers],
-        stream=httpx.ByteStream(b"") if drops_body else request.stream,
-    )
+    body = b"" if drops_body else request.body
+    return Request(method, target, [(b"host", target.authority), *headers], body)
 
 
 def _method(method: str, status_code: int) -> str:

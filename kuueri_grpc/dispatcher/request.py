@@ -1,75 +1,41 @@
 """From an attempt to the request on the wire.
 
-The request is handed over complete: the sender adds no header of its own. All of it is built without
-the conveniences of `httpx.Request`, which cost more than the rest (parsing the URL and encoding the
-content anew each time): URLs are cached, headers and body are given in the form in which it keeps them.
+The request is handed over complete: the sender adds no header of its own.
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import urlencode
 
-import httpx
-
+from kuueri_grpc.dispatcher.message import Header, Request
 from kuueri_grpc.dispatcher.signing import sign
-from kuueri_grpc.domain.task import BODILESS_METHODS, HttpTarget
+from kuueri_grpc.dispatcher.url import Target
+from kuueri_grpc.domain.task import BODILESS_METHODS
 from kuueri_grpc.ports import Delivery
-
-#: (scheme, host, port; None: the scheme's own), what a connection can be shared for.
-Origin = tuple[str, str, int | None]
 
 _USER_AGENT = (b"user-agent", b"Kuueri-Tasks")
 _DEFAULTS = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
-_Header = tuple[bytes, bytes]
 
-
-@lru_cache(maxsize=1_024)
-def _parse(url: str) -> httpx.URL:
-    return httpx.URL(url)
-
-
-def target_url(target: HttpTarget) -> httpx.URL:
-    """Return the URL with the query parameters that a task adds to it. Raises `httpx.InvalidURL`."""
-    return _parse(_with_query(target.url, target.query_params))
-
-
-def origin_of(url: httpx.URL) -> Origin:
-    """Return the origin of an absolute URL."""
-    return url.scheme, url.host, url.port
-
-
-def build_request(delivery: Delivery, now_ms: int) -> httpx.Request:
-    """Return the request of an attempt that is sent at `now_ms`.
+def build_request(delivery: Delivery, where: Target, now_ms: int) -> Request:
+    """Return the request of an attempt that is sent to `where`, the URL of its task, at `now_ms`.
 
     Raises:
-        ValueError, httpx.InvalidURL: the URL, a header's name or a secret is malformed. Subscribe
-            refuses such a task, so this is a fault of ours.
+        ValueError: a header's name or a secret is malformed. Subscribe refuses such a task, so this is a
+            fault of ours.
     """
     target = delivery.target
-    url = target_url(target)
-    headers = [(b"host", url.netloc), _USER_AGENT]
+    headers = [(b"host", where.authority), _USER_AGENT]
     headers += _task_headers(target.headers)
     headers += _kuueri_headers(delivery)
     if delivery.signing_secrets:
         headers += _signature(delivery, now_ms)
     if target.body or target.method not in BODILESS_METHODS:
         headers.append((b"content-length", b"%d" % len(target.body)))
-    return httpx.Request(target.method.value, url, headers=headers, stream=httpx.ByteStream(target.body))
+    return Request(target.method.value, where, headers, target.body)
 
 
-def _with_query(url: str, params: Mapping[str, str]) -> str:
-    """Append parameters without touching the URL's own query, whose encoding is its owner's."""
-    if not params:
-        return url
-    url = url.partition("#")[0]
-    path, _, query = url.partition("?")
-    joint = "&" if query and not query.endswith("&") else ""
-    return f"{path}?{query}{joint}{urlencode(params)}"
-
-
-def _task_headers(headers: Mapping[str, str]) -> list[_Header]:
+def _task_headers(headers: Mapping[str, str]) -> list[Header]:
     """Return what the task sets, and the defaults that it does not set."""
     raw = [(name.encode("ascii"), value.encode()) for name, value in headers.items()]
     names = {name.lower() for name, _ in raw}
@@ -78,7 +44,7 @@ def _task_headers(headers: Mapping[str, str]) -> list[_Header]:
     return kept + [default for default in _DEFAULTS if default[0] not in names]
 
 
-def _kuueri_headers(delivery: Delivery) -> list[_Header]:
+def _kuueri_headers(delivery: Delivery) -> list[Header]:
     """Return the headers by which the target can tell retries and repetitions from first attempts."""
     retry, repeat = delivery.retry_count, delivery.repeat_count
     headers = [
@@ -110,7 +76,7 @@ def _rfc3339_seconds(seconds: int) -> bytes:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
-def _signature(delivery: Delivery, now_ms: int) -> Iterator[_Header]:
+def _signature(delivery: Delivery, now_ms: int) -> Iterator[Header]:
     # One id for a run: the first attempt, its retries and any second delivery of them, so that a target
     # which did the work although its answer was lost recognises the next attempt. A task with the id of one
     # that was purged is another task: hence the time. The standard wants no full stop in it, because that

@@ -40,11 +40,13 @@ async def dispatching(
 ) -> AsyncIterator[HttpDispatcher]:
     """Run a dispatcher that may send to these ranges besides public addresses."""
     transport = GuardedTransport(
-        TargetPolicy(allow, deny), resolver=resolver, ssl_context=tls or public_tls(), proxy=proxy
+        TargetPolicy(allow, deny),
+        resolver=resolver,
+        ssl_context=tls or public_tls(),
+        proxy=proxy,
+        max_body_bytes=max_body_bytes,
     )
-    dispatcher = HttpDispatcher(
-        transport, FixedClock(), max_per_host=max_per_host, max_body_bytes=max_body_bytes
-    )
+    dispatcher = HttpDispatcher(transport, FixedClock(), max_per_host=max_per_host)
     try:
         yield dispatcher
     finally:

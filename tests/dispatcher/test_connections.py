@@ -4,14 +4,13 @@ import asyncio
 import ssl
 from pathlib import Path
 
-import httpx
 import pytest
 
 from kuueri_grpc.dispatcher import HttpDispatcher
 from kuueri_grpc.dispatcher.gate import OriginGate
 from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.ports import NotStarted
-from tests.dispatcher.sending import LOOPBACK, FixedClock, delivery, dispatching
+from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
 from tests.dispatcher.targets import Connection, answer, answering, serving
 
 
@@ -165,25 +164,3 @@ async def test_the_gate_forgets_origins_that_nobody_uses() -> None:
 async def hold(gate: OriginGate) -> None:
     async with gate.slot(("http", "example.com", None)):
         await asyncio.sleep(0)
-
-
-async def test_any_httpx_transport_will_do() -> None:
-    requests: list[httpx.Request] = []
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        requests.append(request)
-        if request.url.path == "/refused":
-            raise httpx.ConnectError("refused") from ConnectionRefusedError()
-        if request.url.path == "/broken":
-            raise httpx.ReadError("reset")
-        return httpx.Response(204)
-
-    dispatcher = HttpDispatcher(httpx.MockTransport(handle), FixedClock())
-    reasons = [
-        (await dispatcher.send(delivery(f"http://example.com/{path}"))).reason
-        for path in ("", "refused", "broken")
-    ]
-    await dispatcher.aclose()
-
-    assert reasons == [None, Reason.CONNECTION_REFUSED, Reason.CONNECTION_LOST]
-    assert requests[0].headers["host"] == "example.com"

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kuueri_grpc.dispatcher.request import build_request, origin_of, target_url
+from kuueri_grpc.dispatcher.message import Request
+from kuueri_grpc.dispatcher.request import build_request
+from kuueri_grpc.dispatcher.url import parse, target_of
 from kuueri_grpc.domain.task import HttpMethod, HttpTarget
 from kuueri_grpc.ports import Delivery
 
@@ -27,8 +29,12 @@ FIRST = Delivery(
 )
 
 
+def built(delivery: Delivery) -> Request:
+    return build_request(delivery, target_of(delivery.target), NOW_MS)
+
+
 def headers(delivery: Delivery) -> dict[str, str]:
-    return dict(build_request(delivery, NOW_MS).headers)
+    return {name.decode().lower(): value.decode() for name, value in built(delivery).headers}
 
 
 def kuueri(delivery: Delivery) -> dict[str, str]:
@@ -39,11 +45,11 @@ def kuueri(delivery: Delivery) -> dict[str, str]:
 
 
 def test_a_first_attempt() -> None:
-    request = build_request(FIRST, NOW_MS)
+    request = built(FIRST)
 
-    assert (request.method, str(request.url)) == ("POST", "https://example.com/hook")
-    assert request.read() == b"{}"
-    assert dict(request.headers) == {
+    assert (request.method, request.target.url) == ("POST", "https://example.com/hook")
+    assert request.body == b"{}"
+    assert headers(FIRST) == {
         "host": "example.com",
         "user-agent": "Kuueri-Tasks",
         "content-type": "application/json",
@@ -108,19 +114,20 @@ def test_the_schedule_time_is_exact_to_the_millisecond(instant_ms: int, text: st
 
 def test_the_task_overrides_the_defaults_but_not_the_user_agent() -> None:
     own = {"CONTENT-TYPE": "text/csv", "accept": "*/*", "User-Agent": "mine", "X-Own": "größe"}
-    request = build_request(replace(FIRST, target=replace(FIRST.target, headers=own)), NOW_MS)
+    sent = built(replace(FIRST, target=replace(FIRST.target, headers=own))).headers
 
-    assert request.headers.get_list("content-type") == ["text/csv"]
-    assert request.headers.get_list("accept") == ["*/*"]
-    assert request.headers.get_list("user-agent") == ["Kuueri-Tasks"]
-    assert (b"X-Own", "größe".encode()) in request.headers.raw
+    def of(wanted: bytes) -> list[bytes]:
+        return [value for name, value in sent if name.lower() == wanted]
+
+    assert of(b"content-type") == [b"text/csv"]
+    assert of(b"accept") == [b"*/*"]
+    assert of(b"user-agent") == [b"Kuueri-Tasks"]
+    assert (b"X-Own", "größe".encode()) in sent
 
 
 @pytest.mark.parametrize("method", list(HttpMethod))
 def test_content_length(method: HttpMethod) -> None:
-    request = build_request(replace(FIRST, target=HttpTarget("http://h/", method)), NOW_MS)
-
-    length = request.headers.get("content-length")
+    length = headers(replace(FIRST, target=HttpTarget("http://h/", method))).get("content-length")
     assert length == ("0" if method in {HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH} else None)
 
 
@@ -144,7 +151,7 @@ def test_content_length(method: HttpMethod) -> None:
 def test_query_params_are_added_to_the_urls_own_query(
     url: str, params: dict[str, str], expected: str
 ) -> None:
-    assert str(target_url(HttpTarget(url, query_params=params))) == expected
+    assert target_of(HttpTarget(url, query_params=params)).url == expected
 
 
 @given(st.dictionaries(st.text(), st.text()))
@@ -153,7 +160,7 @@ def test_any_query_params_arrive_as_they_were(params: dict[str, str]) -> None:
     params = {
         k.encode(errors="ignore").decode(): v.encode(errors="ignore").decode() for k, v in params.items()
     }
-    url = target_url(HttpTarget("http://h/p?own=1", query_params=params))
+    url = httpx.URL(target_of(HttpTarget("http://h/p?own=1", query_params=params)).url)
 
     assert list(url.params.multi_items()) == [("own", "1"), *params.items()]
 
@@ -170,7 +177,45 @@ def test_any_query_params_arrive_as_they_were(params: dict[str, str]) -> None:
     ],
 )
 def test_origins(one: str, two: str, same: bool) -> None:
-    assert (origin_of(httpx.URL(one)) == origin_of(httpx.URL(two))) is same
+    assert (parse(one).origin == parse(two).origin) is same
+
+
+_PATHS = st.text("/.~%2fF?=&a-_;:@+*()'!$, #\"<>[]{}|\\^`ü", max_size=12)
+
+
+_BASES = st.sampled_from(["http://h", "https://H:8443", "http://127.0.0.1:80", "http://bücher.example"])
+
+
+@given(_BASES, _PATHS)
+def test_a_url_has_the_parts_that_httpx_gives_it(base: str, path: str) -> None:
+    try:
+        url = httpx.URL(f"{base}/{path}")
+    except httpx.InvalidURL:
+        with pytest.raises(httpx.InvalidURL):
+            parse(f"{base}/{path}")
+        return
+    parts = parse(f"{base}/{path}")
+
+    assert parts.path == url.raw_path
+    assert parts.authority == url.netloc
+    assert parts.host == url.raw_host.decode()
+    assert parts.origin == (url.scheme, url.host, url.port)
+
+
+@pytest.mark.parametrize("broken", ["v\r\nX-Injected: 1", "v\nX-Injected: 1", "v\rX", "v\0"])
+def test_no_header_leaves_its_line(broken: str) -> None:
+    request = built(replace(FIRST, target=replace(FIRST.target, headers={"X-Own": broken})))
+
+    with pytest.raises(ValueError, match="line break"):
+        request.wire()
+
+
+def test_the_wire() -> None:
+    wire = built(replace(FIRST, target=HttpTarget("http://h/a?b", body=b"\r\n{}"))).wire()
+
+    head, _, body = wire.partition(b"\r\n\r\n")
+    assert head.splitlines()[:2] == [b"POST /a?b HTTP/1.1", b"host: h"]
+    assert body == b"\r\n{}"
 
 
 def test_a_request_is_signed_only_with_a_secret() -> None:
@@ -203,4 +248,4 @@ def test_the_webhook_id_names_the_run() -> None:
 )
 def test_what_subscribe_would_have_refused(target: HttpTarget) -> None:
     with pytest.raises((ValueError, httpx.InvalidURL)):
-        build_request(replace(FIRST, target=target), NOW_MS)
+        built(replace(FIRST, target=target)).wire()

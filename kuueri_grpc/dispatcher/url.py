@@ -1,0 +1,87 @@
+"""The URLs of targets: where to connect, and what to ask for there."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import urlencode
+
+import httpx
+
+from kuueri_grpc.domain.task import HttpTarget
+
+#: (scheme, host, port; None: the scheme's own), what a connection can be shared for.
+Origin = tuple[str, str, int | None]
+
+#: A URL with a path that nothing has to be done to: no character to quote, no segment of dots.
+_READY = re.compile(r"(https?://[^/?#@\\\s]+)((?!.*/\.)/[\w\-.~!$&'()*+,;=:@%/?]*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL in the parts that are needed.
+
+    `host`: in ASCII, to be looked up. `authority`: for the header `Host`. `path`: with the query.
+    """
+
+    url: str = field(repr=False)
+    origin: Origin
+    host: str
+    authority: bytes
+    path: bytes = field(repr=False)
+
+
+def target_of(target: HttpTarget) -> Target:
+    """Return where an attempt goes, with the query parameters that its task adds to the URL.
+
+    Raises:
+        httpx.InvalidURL, UnicodeError: it is not a URL (the latter: a host that IDNA refuses).
+    """
+    return parse(_with_query(target.url, target.query_params))
+
+
+def parse(url: str) -> Target:
+    """Return the parts of an absolute URL. Raises as `target_of`.
+
+    The path of a task is often its own, and its origin hardly ever. So the origin is parsed by httpx, and
+    kept; a path only where something has to be done to it.
+    """
+    if ready := _READY.fullmatch(url):
+        base, path = ready[1], ready[2]
+        if _is_spelled_out(path):
+            at = _origin(base)
+            return Target(url, at.origin, at.host, at.authority, path.encode("ascii"))
+    return _parsed(httpx.URL(url))
+
+
+def of_url(url: httpx.URL) -> Target:
+    """Return the parts of an absolute URL that is parsed already."""
+    return _parsed(url)
+
+
+def _is_spelled_out(path: str) -> bool:
+    # httpx quotes a percent sign that begins no escape.
+    return "%" not in path or len(_ESCAPE.findall(path)) == path.count("%")
+
+
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+
+
+@lru_cache(maxsize=1_024)
+def _origin(base: str) -> Target:
+    return _parsed(httpx.URL(base))
+
+
+def _parsed(url: httpx.URL) -> Target:
+    origin = url.scheme, url.host, url.port
+    return Target(str(url), origin, url.raw_host.decode("ascii"), url.netloc, url.raw_path)
+
+
+def _with_query(url: str, params: Mapping[str, str]) -> str:
+    """Append parameters without touching the URL's own query, whose encoding is its owner's."""
+    if not params:
+        return url
+    url = url.partition("#")[0]
+    path, _, query = url.partition("?")
+    joint = "&" if query and not query.endswith("&") else ""
+    return f"{path}?{query}{joint}{urlencode(params)}"
