@@ -16,6 +16,7 @@ import msgpack
 
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import (
+    DEFAULT_ATTEMPT_TIMEOUT_MS,
     Attempt,
     Backoff,
     Growth,
@@ -31,6 +32,10 @@ from kuueri_grpc.domain.timeline import EventType, Reason, TimelineEvent
 from kuueri_grpc.ports import FeedEvent
 
 FORMAT = 1
+#: Parts that are as they are where nothing was asked for are None in it, and left out at its end.
+POLICY_FORMAT = 2
+_POLICY_FORMATS = (FORMAT, POLICY_FORMAT)
+_POLICY_PARTS = 4
 
 #: A hash as a script returns it: field, value, field, value ...
 Flat = Sequence[bytes]
@@ -72,7 +77,7 @@ def pack_request(target: HttpTarget) -> bytes:
 
 def unpack_request(blob: bytes) -> HttpTarget:
     """Return what `pack_request` was given. Raises `CorruptRecord`."""
-    fields = _unpack(blob, "request")
+    _, fields = _unpack(blob, "request", (FORMAT,))
     match fields:
         case [str(url), str(method), dict(headers), dict(query), bytes(body), bool(follow)] if (
             method in _METHODS
@@ -104,25 +109,22 @@ def pack_policy(spec: TaskSpec) -> bytes:
 
 def unpack_policy(blob: bytes | None) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
     """Return attempt timeout (ms), schedule, retry and repeat policy. Raises `CorruptRecord`."""
-    fields = _unpack(blob, "policy")
+    version, fields = _unpack(blob, "policy", _POLICY_FORMATS)
+    if version == POLICY_FORMAT:
+        fields += [None] * (_POLICY_PARTS - len(fields))
     match fields:
-        case [
-            int(timeout_ms),
-            [int() | None, int() | None, int() | None] as schedule,
-            [int(retries), retry, int() | None as retry_at, int() | None as duration, [*codes]],
-            [int(repeats), repeat, int() | None as repeat_at],
-        ]:
+        case [int() | None as timeout_ms, schedule, retry, repeat]:
             return (
-                timeout_ms,
-                Schedule(*schedule),
-                RetryPolicy(retries, _unpack_backoff(retry), retry_at, duration, tuple(codes)),
-                RepeatPolicy(repeats, _unpack_backoff(repeat), repeat_at),
+                DEFAULT_ATTEMPT_TIMEOUT_MS if timeout_ms is None else timeout_ms,
+                _unpack_schedule(schedule),
+                _DEFAULT_RETRY if retry is None else _unpack_retry(retry),
+                _DEFAULT_REPEAT if repeat is None else _unpack_repeat(repeat),
             )
         case _:
             raise CorruptRecord(_NO_POLICY)
 
 
-_DEFAULT_BACKOFF = Backoff()
+_DEFAULT_BACKOFF, _DEFAULT_RETRY, _DEFAULT_REPEAT = Backoff(), RetryPolicy(), RepeatPolicy()
 _METHODS, _GROWTHS = frozenset(HttpMethod), frozenset(Growth)
 _NO_POLICY = "a task's policy has other fields than a policy"
 
@@ -132,6 +134,32 @@ def _pack_backoff(backoff: Backoff) -> tuple[object, ...] | None:
     if backoff == _DEFAULT_BACKOFF:
         return None
     return (backoff.interval_ms, backoff.growth.value, backoff.max_interval_ms, backoff.jitter)
+
+
+def _unpack_schedule(packed: object) -> Schedule:
+    match packed:
+        case int() | None:
+            return Schedule(packed)
+        case [int() | None, int() | None, int() | None]:
+            return Schedule(*packed)
+        case _:
+            raise CorruptRecord(_NO_POLICY)
+
+
+def _unpack_retry(packed: Any) -> RetryPolicy:
+    match packed:
+        case [int(retries), backoff, int() | None as retry_at, int() | None as duration, [*codes]]:
+            return RetryPolicy(retries, _unpack_backoff(backoff), retry_at, duration, tuple(codes))
+        case _:
+            raise CorruptRecord(_NO_POLICY)
+
+
+def _unpack_repeat(packed: object) -> RepeatPolicy:
+    match packed:
+        case [int(repeats), backoff, int() | None as repeat_at]:
+            return RepeatPolicy(repeats, _unpack_backoff(backoff), repeat_at)
+        case _:
+            raise CorruptRecord(_NO_POLICY)
 
 
 def _unpack_backoff(packed: object) -> Backoff:
@@ -151,7 +179,7 @@ def _pack(values: tuple[object, ...]) -> bytes:
     return packed
 
 
-def _unpack(blob: bytes | None, part: str) -> list[Any]:
+def _unpack(blob: bytes | None, part: str, formats: Sequence[int]) -> tuple[int, list[Any]]:
     if blob is None:
         raise CorruptRecord(f"a task's {part} is missing")
     try:
@@ -159,10 +187,10 @@ def _unpack(blob: bytes | None, part: str) -> list[Any]:
     except (ValueError, TypeError) as error:  # TypeError: a list as the key of a map
         raise CorruptRecord(f"a task's {part} is not MessagePack: {error}") from error
     match values:
-        case [int(version), *fields] if version == FORMAT:
-            return fields
+        case [int(version), *fields] if version in formats:
+            return version, fields
         case [int(version), *_]:
-            raise ForeignRecord(f"a task's {part} has format {version}; this version reads {FORMAT}")
+            raise ForeignRecord(f"a task's {part} has format {version}; this version reads {formats[-1]}")
         case _:
             raise CorruptRecord(f"a task's {part} is not a record: {type(values).__name__}")
 
@@ -218,7 +246,8 @@ def _task(
         retry_count=int(kept.get("retry", 0)),
         repeat_count=int(kept.get("repeat", 0)),
         last_attempt=_last_attempt(kept),
-        sequence=int(kept["seq"]),
+        # 0: its first event is not on its timeline yet, see `unfold` in `lua/lib_task.lua`.
+        sequence=int(kept["seq"]) or 1,
     )
 
 

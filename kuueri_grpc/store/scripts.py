@@ -24,24 +24,24 @@ Argument = str | int | bytes
 #: An outage of one node of a cluster is over when no call has met it for so long.
 _QUIET_S = 2.0
 
+_PRELUDE = ("prelude", "lib_task")
 #: What is put between the first line of a script and the rest: the prelude, if it is not here. A script
 #: without it is on no partition, see `run_alone`.
 _SHARED: Mapping[str, Sequence[str]] = {
     "announce": (),
     "note_key": (),
     "free_email": (),
-    "claim": ("prelude", "lib_unreadable"),
-    "report": ("prelude", "lib_unreadable"),
-    "release": ("prelude", "lib_unreadable"),
-    "cancel": ("prelude", "lib_cancel"),
-    "project_end": ("prelude", "lib_cancel"),
-    "credential_add": ("prelude", "lib_credentials"),
-    "credential_remove": ("prelude", "lib_credentials"),
-    "rotate_token": ("prelude", "lib_credentials"),
-    "rotate_signing": ("prelude", "lib_credentials"),
-    "project_limit": ("prelude", "lib_credentials"),
+    "claim": (*_PRELUDE, "lib_unreadable"),
+    "report": (*_PRELUDE, "lib_unreadable"),
+    "release": (*_PRELUDE, "lib_unreadable"),
+    "cancel": (*_PRELUDE, "lib_cancel"),
+    "project_end": (*_PRELUDE, "lib_cancel"),
+    "credential_add": (*_PRELUDE, "lib_credentials"),
+    "credential_remove": (*_PRELUDE, "lib_credentials"),
+    "rotate_token": (*_PRELUDE, "lib_credentials"),
+    "rotate_signing": (*_PRELUDE, "lib_credentials"),
+    "project_limit": (*_PRELUDE, "lib_credentials"),
 }
-_PRELUDE = ("prelude",)
 
 
 class Script:

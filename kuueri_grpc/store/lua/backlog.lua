@@ -10,7 +10,7 @@ for _, queue in ipairs(call('ZRANGE', DUE, 0, tonumber(ARGS[1]) - 1)) do
   waiting = waiting + call('ZCARD', QUEUE .. queue)
   local first = head(QUEUE .. queue)
   if first and first <= now then
-    due = due + call('ZCOUNT', QUEUE .. queue, '-inf', int(now))
+    due = due + call('ZCOUNT', QUEUE .. queue, '-inf', NOW)
     oldest = math.min(oldest or first, first)
   end
 end

@@ -22,6 +22,7 @@ for i = 9, #ARGS do
   full[ARGS[i]] = true
 end
 
+local lease_end = int(now + lease)
 local PAGE = 100 -- queues, or tasks, that are looked at in one go
 local MOST_MOVED = 500 -- tasks of a queue that go to a lane in one call
 local left_lanes, left_suspects = 0, 0
@@ -95,8 +96,8 @@ local function recover(name, ended)
   end
   poisoned[#poisoned + 1] = name
   poisoned[#poisoned + 1] = tonumber(t[4])
-  local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'FAILED', a = tonumber(t[4]), r = 'POISON' })
-  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'seq', sequence, 'end', int(now),
+  local sequence = record(project, t[2], id, tonumber(t[3]), event('FAILED', tonumber(t[4]), 'POISON'))
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'seq', sequence, 'end', NOW,
     'lost', lost, 'token', '', 'holder', '', 'due', '', 'hold', '', 'redo', '')
   retire(project, name)
 end
@@ -122,8 +123,8 @@ end
 
 local function expire(name, project, queue_name, id, sequence)
   expired = expired + 1
-  sequence = record(project, queue_name, id, sequence, { e = 'EXPIRED', r = 'START_DEADLINE' })
-  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'EXPIRED', 'seq', sequence, 'end', int(now), 'due', '')
+  sequence = record(project, queue_name, id, sequence, event('EXPIRED', nil, 'START_DEADLINE'))
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'EXPIRED', 'seq', sequence, 'end', NOW, 'due', '')
   retire(project, name)
 end
 
@@ -152,11 +153,12 @@ local function take(queue, project, queue_name, lane, id)
   end
   if watch > 0 and not suspect_wanted then
     left_suspects = 1
-    return enqueue(lane_in(queue, SUSPECTS), id, due)
+    return enqueue(lane_in(queue, SUSPECTS), id, int(due))
   elseif not lane and watch == 0 and full[t[11]] then
     left_lanes = 1
-    return enqueue(lane_in(queue, t[11]), id, due)
+    return enqueue(lane_in(queue, t[11]), id, int(due))
   end
+  sequence = unfold(name, sequence, t[12], t[2])
   if t[9] and attempt == 0 and now > due + tonumber(t[9]) then
     return expire(name, project, queue_name, id, sequence)
   end
@@ -170,9 +172,9 @@ local function take(queue, project, queue_name, lane, id)
     end
   end
   local token = claim_id .. ':' .. attempt .. ':' .. (#claims + 1)
-  sequence = record(project, queue_name, id, sequence, { e = 'DISPATCHED', a = attempt, r = early and 'RUN_NOW' or nil })
+  sequence = record(project, queue_name, id, sequence, event('DISPATCHED', attempt, early and 'RUN_NOW'))
   local command = { 'HSET', TASK .. name, 'state', 'DISPATCHING', 'origin', state, 'seq', sequence,
-    'attempt', attempt, 'start', int(start), 'token', token, 'holder', instance, 'sent', int(now) }
+    'attempt', attempt, 'start', start == now and NOW or int(start), 'token', token, 'holder', instance, 'sent', NOW }
   if redo or early then
     command[#command + 1] = 'redo'
     command[#command + 1] = ''
@@ -180,7 +182,7 @@ local function take(queue, project, queue_name, lane, id)
     command[#command + 1] = ''
   end
   write(EXECUTION_DB, unpack(command))
-  write_member(EXECUTION_DB, 'ZADD', LEASES, int(now + lease), name)
+  write_member(EXECUTION_DB, 'ZADD', LEASES, lease_end, name)
   claims[#claims + 1] = { project, id, queue_name, token, attempt, retry, repetition, start, due, create,
     t[11] or '', watch }
 end
@@ -189,7 +191,7 @@ end
 local function ready_queues()
   local ready, from = {}, 0
   repeat
-    local page = call('ZRANGE', DUE, '-inf', int(now), 'BYSCORE', 'LIMIT', from, PAGE)
+    local page = call('ZRANGE', DUE, '-inf', NOW, 'BYSCORE', 'LIMIT', from, PAGE)
     for _, queue in ipairs(page) do
       local _, lane = split_lane(queue)
       if full[lane] then
@@ -215,7 +217,7 @@ local function take_share(queue, share)
   local wanted, seen = #claims + share, 0
   repeat
     local count = share + (next(full) and PAGE or 0)
-    local ids = call('ZRANGE', QUEUE .. queue, '-inf', int(now), 'BYSCORE', 'LIMIT', seen, count)
+    local ids = call('ZRANGE', QUEUE .. queue, '-inf', NOW, 'BYSCORE', 'LIMIT', seen, count)
     for _, id in ipairs(ids) do
       if #claims == wanted then
         return
@@ -253,7 +255,7 @@ elseif not given_up then
     commit() -- or the leases that are looked at next would be theirs
     use(EXECUTION_DB)
   end
-  local over = call('ZRANGE', LEASES, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, 100, 'WITHSCORES')
+  local over = call('ZRANGE', LEASES, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, 100, 'WITHSCORES')
   for i = 1, #over, 2 do
     recover(over[i], tonumber(over[i + 1]))
   end
@@ -270,7 +272,7 @@ elseif not given_up then
   commit()
   if first_lease and #claims > 0 then
     -- Nobody else has a reason to look here: they would learn of this lease from nobody if its holder died.
-    call('PUBLISH', WAKE, int(now + lease))
+    call('PUBLISH', WAKE, lease_end)
   end
 end
 

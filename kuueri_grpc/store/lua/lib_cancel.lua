@@ -1,7 +1,7 @@
 -- lib_cancel.lua: how a task is canceled. Put behind the prelude of the scripts that do it, see scripts.py.
 
 -- What `cancel` has to know of a task: the fields to read.
-local CANCELABLE = { 'state', 'queue', 'seq', 'token', 'holder', 'lane', 'lost' }
+local CANCELABLE = { 'state', 'queue', 'seq', 'token', 'holder', 'lane', 'lost', 'create', 'due' }
 
 -- End a live task as CANCELED, and note what its holder may still be doing, and until when it can. `t`: its
 -- CANCELABLE fields.
@@ -14,8 +14,9 @@ local function cancel(project, id, t, reason)
   else
     dequeue_anywhere(project .. '/' .. t[2], t[6], t[7], id)
   end
-  local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'CANCELED', r = reason })
-  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'CANCELED', 'end', int(now), 'seq', sequence, 'due', '',
+  local sequence = unfold(name, t[3], t[8], t[9])
+  sequence = record(project, t[2], id, sequence, event('CANCELED', nil, reason))
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'CANCELED', 'end', NOW, 'seq', sequence, 'due', '',
     'token', '', 'holder', '', 'hold', '', 'left', '', 'redo', '', 'early', '')
   retire(project, name)
 end

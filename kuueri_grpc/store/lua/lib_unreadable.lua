@@ -38,29 +38,32 @@ local function end_unreadable(project, queue_name, id, token, claimed)
   if type(last) == 'table' then
     write(TIMELINE_DB, 'DEL', TIMELINE .. name)
   end
-  local decoded, event = pcall(cjson.decode, last)
-  event = decoded and type(event) == 'table' and event or {}
+  local decoded, latest = pcall(cjson.decode, last)
+  latest = decoded and type(latest) == 'table' and latest or {}
   use(EXECUTION_DB)
-  local t = fields_of(name, 'seq', 'create', 'attempt', 'retry', 'repeat', 'redo')
+  local t = fields_of(name, 'seq', 'create', 'attempt', 'retry', 'repeat', 'redo', 'due')
   if t.broken then
     write(EXECUTION_DB, 'DEL', TASK .. name)
   end
-  local attempt = whole(t[3], 0) or whole(event.a, 0) or 0
-  local events = { { e = 'ERRORED', l = 0, r = 'UNREADABLE', d = 'its record is damaged' },
-    { e = 'FAILED', r = 'UNREADABLE' } }
-  if claimed then
-    attempt = present(t[6]) and attempt or attempt + 1
-    table.insert(events, 1, { e = 'DISPATCHED' })
+  local attempt = whole(t[3], 0) or whole(latest.a, 0) or 0
+  if claimed and not present(t[6]) then
+    attempt = attempt + 1
   end
-  for _, one in ipairs(events) do
-    one.a = attempt
+  local events = { event('ERRORED', attempt, 'UNREADABLE', nil, ',"l":0,"d":"its record is damaged"'),
+    event('FAILED', attempt, 'UNREADABLE') }
+  if claimed then
+    table.insert(events, 1, event('DISPATCHED', attempt))
   end
   -- The timeline knows the number of its last event better than the record.
-  local sequence = record(project, queue_name, id, whole(event.n) or whole(t[1]) or 0, unpack(events))
+  local sequence = whole(latest.n) or whole(t[1]) or 0
+  if not last then
+    sequence = unfold(name, sequence, t[2], t[7])
+  end
+  sequence = record(project, queue_name, id, sequence, unpack(events))
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'FAILED', 'queue', queue_name, 'seq', sequence,
     'create', int(whole(t[2]) or now), 'attempt', attempt, 'retry', int(whole(t[4], 0) or 0),
-    'repeat', int(whole(t[5], 0) or 0), 'end', int(now), 'due', '', 'hold', '', 'redo', '', 'early', '',
+    'repeat', int(whole(t[5], 0) or 0), 'end', NOW, 'due', '', 'hold', '', 'redo', '', 'early', '',
     'lost', '', 'left', '', 'token', '', 'holder', '', 'done', token or '', 'last', attempt,
-    'last_at', int(now), 'last_ms', 0, 'last_status', '', 'last_reason', 'UNREADABLE')
+    'last_at', NOW, 'last_ms', 0, 'last_status', '', 'last_reason', 'UNREADABLE')
   retire(project, name)
 end

@@ -1,5 +1,5 @@
--- prelude.lua: what every script shares. Put in front of each of them, behind its first line (which says
--- what the script may do), when they are loaded.
+-- prelude.lua: what every script shares: what it is given, gathered writes, the due index. Put in front of each of
+-- them, behind its first line (which says what the script may do), when they are loaded; lib_task.lua follows.
 --
 -- KEYS are the same for every script, in the order of keys.SCRIPT_KEY_NAMES; all carry one hash tag.
 -- Stems (QUEUE, TASK, ...) are completed with `<project>/<name>`.
@@ -34,6 +34,8 @@ local now = math.floor(now_us / 1000)
 local function int(number)
   return string.format('%.0f', number)
 end
+
+local NOW = int(now)
 
 local selected = nil
 local function use(db)
@@ -73,7 +75,8 @@ local function write(db, ...)
   list[#list + 1] = { ... }
 end
 
-local function write_member(db, command, key, ...)
+-- `first`, `second`: a member, or a score and its member.
+local function write_member(db, command, key, first, second)
   local name = command .. ' ' .. key
   local gathered = members[db][name]
   if not gathered or #gathered > MOST_ARGUMENTS then
@@ -83,9 +86,8 @@ local function write_member(db, command, key, ...)
     gathered = { command, key }
     members[db][name] = gathered
   end
-  for i = 1, select('#', ...) do
-    gathered[#gathered + 1] = (select(i, ...))
-  end
+  local last = #gathered
+  gathered[last + 1], gathered[last + 2] = first, second
 end
 
 -- The due index ----------------------------------------------------------------------------------
@@ -101,9 +103,10 @@ local function touch(queue)
   touched[queue] = touched[queue] or false
 end
 
+-- `due`: an instant, as text.
 local function enqueue(queue, id, due)
   touch(queue)
-  write_member(EXECUTION_DB, 'ZADD', QUEUE .. queue, int(due), id)
+  write_member(EXECUTION_DB, 'ZADD', QUEUE .. queue, due, id)
 end
 
 local function dequeue(queue, id)
@@ -201,9 +204,15 @@ local function publish_feeds()
   feeds = {}
 end
 
+local unfolded = {} -- project/task -> the line that its timeline is to begin with, see `unfold`
+
 -- Make the gathered writes. Every script that writes ends with it.
 local function commit()
   publish_feeds()
+  for name, text in pairs(unfolded) do
+    write(TIMELINE_DB, 'RPUSH', TIMELINE .. name, text)
+  end
+  unfolded = {}
   for project, change in pairs(live) do
     write(AUTHORISATION_DB, 'HINCRBY', PROJECT .. project, 'taskInQueue', change)
   end
@@ -228,83 +237,4 @@ local function commit()
     call('PUBLISH', channel, text)
   end
   messages = {}
-end
-
--- The timeline -----------------------------------------------------------------------------------
-
--- Append events to a task's timeline and its project's feed; return the sequence of the last, which the
--- caller writes to the task's `seq`. Events get their sequence (n) and time (t) here.
-local function record(project, queue_name, id, sequence, ...)
-  local name = project .. '/' .. id
-  local place = queue_name .. '/' .. id
-  local feed = feeds[project] or {}
-  feeds[project] = feed
-  local command = { 'RPUSH', TIMELINE .. name }
-  for i = 1, select('#', ...) do
-    local event = (select(i, ...))
-    sequence = sequence + 1
-    event.n = sequence
-    event.t = now
-    local text = cjson.encode(event)
-    command[#command + 1] = text
-    feed[#feed + 1] = place
-    feed[#feed + 1] = text
-  end
-  write(TIMELINE_DB, unpack(command))
-  if sequence > TIMELINE_CAP then
-    write(TIMELINE_DB, 'LTRIM', TIMELINE .. name, -TIMELINE_CAP, -1)
-  end
-  messages[WATCH .. name] = sequence
-  return sequence
-end
-
--- Ends -------------------------------------------------------------------------------------------
-
-local function count_live(project, change)
-  if project_exists(project) then
-    live[project] = (live[project] or 0) + change
-  end
-end
-
--- Give every key of an ended task its time to live, and the quota back. Called after the task's last
--- writes were gathered.
-local function retire(project, name)
-  count_live(project, -1)
-  write(EXECUTION_DB, 'PEXPIRE', TASK .. name, RETENTION)
-  write(CONFIGURATION_DB, 'PEXPIRE', CONFIG .. name, RETENTION)
-  write(TIMELINE_DB, 'PEXPIRE', TIMELINE .. name, RETENTION)
-  write_member(EXECUTION_DB, 'ZADD', ENDED, int(now + RETENTION), name)
-end
-
--- Leases -----------------------------------------------------------------------------------------
-
--- What `give_back` has to know of a task: the fields to read.
-local LEASED = { 'state', 'queue', 'seq', 'attempt', 'origin', 'hold', 'token', 'lost', 'sent', 'watch' }
-
--- An attempt ended without an outcome: the task returns to where it waited, or is held if Pause came
--- meanwhile. The same attempt runs again, no retry is used up. `t`: its LEASED fields; `lost`: how often
--- its lease was lost so far.
-local function give_back(project, id, t, reason, lost)
-  local name = project .. '/' .. id
-  local recovered = { e = 'RECOVERED', a = tonumber(t[4]), r = reason, x = now }
-  if present(t[6]) then
-    local sequence = record(project, t[2], id, tonumber(t[3]), recovered, { e = 'PAUSED', r = 'BY_REQUEST' })
-    write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'PAUSED', 'seq', sequence, 'lost', lost, 'redo', 1,
-      'left', 0, 'token', '', 'holder', '', 'hold', '', 'due', '')
-  else
-    local sequence = record(project, t[2], id, tonumber(t[3]), recovered)
-    write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'seq', sequence, 'lost', lost, 'redo', 1,
-      'due', int(now), 'token', '', 'holder', '')
-    enqueue(project .. '/' .. t[2], id, now)
-  end
-end
-
--- Reading ----------------------------------------------------------------------------------------
-
--- The record of a task as codec.py reads it: {hash of database 1 flat, hash of database 2 flat}.
-local function snapshot(name)
-  use(EXECUTION_DB)
-  local task = call('HGETALL', TASK .. name)
-  use(CONFIGURATION_DB)
-  return { task, call('HGETALL', CONFIG .. name) }
 end

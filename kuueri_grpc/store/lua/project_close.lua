@@ -10,7 +10,7 @@ if not project_exists(project) then
 end
 use(AUTHORISATION_DB)
 call('DEL', CREDENTIALS .. project)
-call('HSETNX', PROJECT .. project, 'closed', int(now))
+call('HSETNX', PROJECT .. project, 'closed', NOW)
 call('SADD', CLOSED, project)
 call('PUBLISH', channel, project)
 return { 'OK' }

@@ -19,9 +19,9 @@ end
 if state == 'DISPATCHING' then
   write(EXECUTION_DB, 'HSET', TASK .. name, 'hold', '')
 elseif state == 'PAUSED' then
-  local due = now + tonumber(t[4])
-  local sequence = record(project, t[2], id, tonumber(t[3]), { e = 'RESUMED', r = 'BY_REQUEST', x = due })
-  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'due', int(due), 'seq', sequence, 'left', '')
+  local due = int(now + tonumber(t[4]))
+  local sequence = record(project, t[2], id, tonumber(t[3]), event('RESUMED', nil, 'BY_REQUEST', due))
+  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'due', due, 'seq', sequence, 'left', '')
   enqueue(project .. '/' .. t[2], id, due)
 end
 commit()

@@ -7,7 +7,7 @@ local project, id, operation = ARGS[1], ARGS[2], ARGS[3]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
-local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'ran', 'lane', 'lost')
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'ran', 'lane', 'lost', 'create', 'due')
 local state = t[1]
 if not state then
   return { 'MISSING' }
@@ -22,14 +22,14 @@ if state == 'DISPATCHING' then
   return { 'RUNNING', state }
 end
 
-local sequence = tonumber(t[3])
+local sequence = unfold(name, t[3], t[8], t[9])
 if state == 'PAUSED' then
-  sequence = record(project, t[2], id, sequence, { e = 'RESUMED', r = 'RUN_NOW', x = now })
+  sequence = record(project, t[2], id, sequence, event('RESUMED', nil, 'RUN_NOW', NOW))
   state = t[4]
 end
-write(EXECUTION_DB, 'HSET', TASK .. name, 'state', state, 'due', int(now), 'seq', sequence, 'early', 1,
+write(EXECUTION_DB, 'HSET', TASK .. name, 'state', state, 'due', NOW, 'seq', sequence, 'early', 1,
   'ran', operation, 'left', '')
 dequeue_from_lanes(project .. '/' .. t[2], t[6], t[7], id)
-enqueue(project .. '/' .. t[2], id, now)
+enqueue(project .. '/' .. t[2], id, NOW)
 commit()
 return { 'OK', snapshot(name) }

@@ -76,10 +76,11 @@ local function accept(i, at)
   if ARGS[at + 2] == 'in' then
     due = now + due
   end
-  local sequence = record(project, queue_name, id, 0, { e = 'SUBSCRIBED', x = due })
+  local due_text = int(due)
+  local sequence = record(project, queue_name, id, 0, event('SUBSCRIBED', nil, nil, due_text))
   messages[WATCH .. name] = nil -- nobody can follow it yet
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'SCHEDULED', 'queue', queue_name,
-    'create', int(now), 'due', int(due), 'seq', sequence, 'op', operation, 'lane', ARGS[at + 10])
+    'create', NOW, 'due', due_text, 'seq', sequence, 'op', operation, 'lane', ARGS[at + 10])
   if ARGS[at + 4] ~= '' then
     write(EXECUTION_DB, 'HSET', TASK .. name, 'deadline', ARGS[at + 4])
   end
@@ -89,7 +90,7 @@ local function accept(i, at)
   if ARGS[at + 7] ~= '' then
     write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'labels', ARGS[at + 7])
   end
-  enqueue(project .. '/' .. queue_name, id, due)
+  enqueue(project .. '/' .. queue_name, id, due_text)
   count_live(project, 1)
   in_queue = in_queue + 1
   accepted[id] = true

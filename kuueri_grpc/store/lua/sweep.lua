@@ -4,7 +4,7 @@
 -- Returns: how many were dropped
 -- Idempotent: yes.
 use(EXECUTION_DB)
-local names = call('ZRANGE', ENDED, '-inf', '(' .. int(now), 'BYSCORE', 'LIMIT', 0, tonumber(ARGS[1]))
+local names = call('ZRANGE', ENDED, '-inf', '(' .. NOW, 'BYSCORE', 'LIMIT', 0, tonumber(ARGS[1]))
 for _, name in ipairs(names) do
   call('ZREM', ENDED, name)
   -- The same id may have been subscribed anew since.

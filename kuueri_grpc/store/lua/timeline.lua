@@ -6,9 +6,13 @@
 local name, after, limit = ARGS[1] .. '/' .. ARGS[2], tonumber(ARGS[3]), tonumber(ARGS[4])
 
 use(EXECUTION_DB)
-local last = tonumber(call('HGET', TASK .. name, 'seq'))
+local t = call('HMGET', TASK .. name, 'seq', 'create', 'due')
+local last = tonumber(t[1])
 if not last then
   return { 'MISSING' }
+end
+if last == 0 then
+  return { 'OK', snapshot(name), 1, after < 1 and limit > 0 and { subscribed_line(t[2], t[3]) } or {} }
 end
 use(TIMELINE_DB)
 local first = last - call('LLEN', TIMELINE .. name) + 1
