@@ -14,14 +14,28 @@ local function number(entry)
   return tonumber(string.match(entry[1], '^%d+'))
 end
 
+-- The events of an entry. That a task was subscribed is kept as its due time alone, with the entry's time in front.
+local function events_of(entry)
+  local kept = entry[2]
+  if kept[1] ~= FEED_TIME then
+    return kept
+  end
+  local events = {}
+  for i = 3, #kept, 2 do
+    events[i - 2] = kept[i]
+    events[i - 1] = string.match(kept[i + 1], '^%d+$') and subscribed_line(kept[2], kept[i + 1]) or kept[i + 1]
+  end
+  return events
+end
+
 local oldest = call('XRANGE', FEED .. project, '-', '+', 'COUNT', 1)[1]
-local first = oldest and number(oldest) - #oldest[2] / 2 + 1 or last + 1
+local first = oldest and number(oldest) - #events_of(oldest) / 2 + 1 or last + 1
 
 local entries = {}
 if position < last then
   -- The first entry that ends after the position; the caller skips what it knows of it.
   for _, entry in ipairs(call('XRANGE', FEED .. project, int(position + 1), '+', 'COUNT', limit)) do
-    entries[#entries + 1] = { number(entry), entry[2] }
+    entries[#entries + 1] = { number(entry), events_of(entry) }
   end
 end
 return { last, first, entries }

@@ -64,6 +64,7 @@ end
 local writes = { [0] = {}, {}, {}, {} } -- by database: commands in order
 local members = { [0] = {}, {}, {}, {} } -- by database: 'COMMAND key' -> {command, key, members ...}
 local live = {} -- project -> change of its number of live tasks
+local FEED_TIME = 't' -- what is so called in an entry of a feed is no event: those are called queue/task
 local feeds = {} -- project -> {queue/task, event, queue/task, event ...}
 local messages = {} -- channel -> text
 
