@@ -6,6 +6,9 @@ that a timeline can be read with any Redis client:
 
     n sequence   t create_time_ms   e type   a attempt   s status_code   l latency_ms
     r reason     x next_time_ms     d detail
+
+The first event of a task is not kept as one while nothing else is to be told: `seq` of the record is 0 then,
+its `create` and `due` are what it says. In a feed, the due time alone stands for it.
 """
 
 import json
@@ -89,22 +92,15 @@ def unpack_request(blob: bytes) -> HttpTarget:
 
 def pack_policy(spec: TaskSpec) -> bytes:
     """Return the policy part of a task: all that its owner chose besides the request and labels."""
-    retry, repeat, schedule = spec.retry, spec.repeat, spec.schedule
-    return _pack(
-        (
-            FORMAT,
-            spec.attempt_timeout_ms,
-            (schedule.at_ms, schedule.delay_ms, schedule.start_deadline_ms),
-            (
-                retry.max_retries,
-                _pack_backoff(retry.backoff),
-                retry.retry_at_ms,
-                retry.max_duration_ms,
-                retry.retryable_status_codes,
-            ),
-            (repeat.max_repeats, _pack_backoff(repeat.backoff), repeat.repeat_at_ms),
-        )
-    )
+    parts = [
+        None if spec.attempt_timeout_ms == DEFAULT_ATTEMPT_TIMEOUT_MS else spec.attempt_timeout_ms,
+        _pack_schedule(spec.schedule),
+        None if spec.retry == _DEFAULT_RETRY else _pack_retry(spec.retry),
+        None if spec.repeat == _DEFAULT_REPEAT else _pack_repeat(spec.repeat),
+    ]
+    while parts and parts[-1] is None:
+        parts.pop()
+    return _pack((POLICY_FORMAT, *parts))
 
 
 def unpack_policy(blob: bytes | None) -> tuple[int, Schedule, RetryPolicy, RepeatPolicy]:
@@ -127,6 +123,26 @@ def unpack_policy(blob: bytes | None) -> tuple[int, Schedule, RetryPolicy, Repea
 _DEFAULT_BACKOFF, _DEFAULT_RETRY, _DEFAULT_REPEAT = Backoff(), RetryPolicy(), RepeatPolicy()
 _METHODS, _GROWTHS = frozenset(HttpMethod), frozenset(Growth)
 _NO_POLICY = "a task's policy has other fields than a policy"
+
+
+def _pack_schedule(schedule: Schedule) -> object:
+    if schedule.delay_ms is None and schedule.start_deadline_ms is None:
+        return schedule.at_ms
+    return (schedule.at_ms, schedule.delay_ms, schedule.start_deadline_ms)
+
+
+def _pack_retry(retry: RetryPolicy) -> object:
+    return (
+        retry.max_retries,
+        _pack_backoff(retry.backoff),
+        retry.retry_at_ms,
+        retry.max_duration_ms,
+        retry.retryable_status_codes,
+    )
+
+
+def _pack_repeat(repeat: RepeatPolicy) -> object:
+    return (repeat.max_repeats, _pack_backoff(repeat.backoff), repeat.repeat_at_ms)
 
 
 def _pack_backoff(backoff: Backoff) -> tuple[object, ...] | None:

@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 _SUBSCRIBE_CHUNK = 100
 #: Of the requests of tasks that come in calls of their own and share a script call.
 _GROUP_BYTES = 1_048_576
+#: Characters of the operation of a Subscribe, which is kept in each task: one more takes 16 bytes more.
+#: It has to tell a call from others for the same task_id only.
+_SUBSCRIBE_OPERATION = 7
 #: Past every number of an event.
 _LATEST = 2**53
 #: Index entries that one ListTasks call looks at.
@@ -111,7 +114,7 @@ class RedisTaskStore:
     ) -> tuple[int, list[Argument]]:
         arguments: list[Argument] = [
             project_id,
-            _new_operation(),
+            _new_operation()[:_SUBSCRIBE_OPERATION],
             queue_limit,
             self._settings.request_id_ttl_ms,
             len(items),

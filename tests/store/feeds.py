@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tests.store import timelines
+
 _ENTRY_ID = re.compile(rb"(\d+)-0")
 
 
@@ -20,14 +22,23 @@ class Entry:
 
 
 def parse(items: Sequence[bytes]) -> list[Entry]:
-    """Read a flat stream: `<number>-0`, `queue/task`, event, `queue/task`, event ... `<number>-0` ..."""
+    """Read a flat stream: `<number>-0`, `queue/task`, event, `queue/task`, event ... `<number>-0` ...
+
+    Where `t` and a time come first, an instant stands for a task that was subscribed then, and is due at it.
+    """
     entries: list[Entry] = []
     rest = iter(items)
+    time = b""
     for item in rest:
         if match := _ENTRY_ID.fullmatch(item):
             entries.append(Entry(int(match[1]), []))
+        elif item == b"t":
+            time = next(rest)
         else:
-            entries[-1].events.append((item.decode().partition("/")[2], next(rest)))
+            line = next(rest)
+            if line.isdigit():
+                line = timelines.subscribed(time, line)
+            entries[-1].events.append((item.decode().partition("/")[2], line))
     return entries
 
 

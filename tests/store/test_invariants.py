@@ -52,7 +52,7 @@ DAMAGES: dict[str, Damage] = {
     "not to be swept": lambda db: db.execution.zrem(key("ended"), f"{PROJECT}/ended"),
     "its last event is": lambda db: db.timeline.rpush(key("timeline", NAME), event(2, "DISPATCHED", a=1)),
     "instead of an unbroken row": lambda db: db.timeline.rpush(key("timeline", NAME), event(3, "PAUSED")),
-    "has no timeline": lambda db: db.timeline.delete(key("timeline", NAME)),
+    "has no timeline": lambda db: db.timeline.delete(key("timeline", f"{PROJECT}/ended")),
     "its timeline was cut": lambda db: db.timeline.lpop(key("timeline", f"{PROJECT}/ended")),
     "its timeline tells": lambda db: db.execution.hset(key("task", NAME), "retry", 1),
     "it came from": lambda db: db.execution.hset(key("task", f"{PROJECT}/flies"), "origin", "RETRYING"),
@@ -67,7 +67,13 @@ DAMAGES: dict[str, Damage] = {
     "taskInQueue is 5": lambda db: db.auth.hset(key("project", PROJECT), "taskInQueue", 5),
     "feed .*: it ends with event": lambda db: db.auth.hincrby(key("project", PROJECT), "events", 1),
     "feed .*: event 5 follows event 2": lambda db: db.timeline.xdel(key("feed", PROJECT), "4-0"),
-    "its project's feed tells": lambda db: db.timeline.lset(key("timeline", NAME), 0, event(1, "SUBSCRIBED")),
+    "'seq' is 0, with a timeline": lambda db: db.timeline.rpush(
+        key("timeline", NAME), event(1, "SUBSCRIBED")
+    ),
+    "task .*/waits: its project's feed tells": lambda db: db.execution.hset(key("task", NAME), "create", 5),
+    "task .*/ended: its project's feed tells": lambda db: db.timeline.lset(
+        key("timeline", f"{PROJECT}/ended"), 0, event(1, "SUBSCRIBED")
+    ),
     "gone, with live tasks": lambda db: db.auth.delete(key("project", PROJECT)),
 }
 

@@ -28,6 +28,11 @@ def parse(lines: Sequence[bytes]) -> list[Event]:
     return [json.loads(line) for line in lines]
 
 
+def subscribed(create_ms: bytes, due_ms: bytes) -> bytes:
+    """Return the first line of a timeline, as it is told of a task of which nothing else is."""
+    return b'{"n":1,"t":%b,"e":"SUBSCRIBED","x":%b}' % (create_ms, due_ms)
+
+
 def sequence_faults(events: Sequence[Event], last: int) -> list[str]:
     """Return what is wrong with the numbers and times of a timeline that should end with `last`."""
     numbers = [event["n"] for event in events]

@@ -181,7 +181,7 @@ local function take(queue, project, queue_name, lane, id)
     command[#command + 1] = 'early'
     command[#command + 1] = ''
   end
-  write(EXECUTION_DB, unpack(command))
+  gather(EXECUTION_DB, command)
   write_member(EXECUTION_DB, 'ZADD', LEASES, lease_end, name)
   claims[#claims + 1] = { project, id, queue_name, token, attempt, retry, repetition, start, due, create,
     t[11] or '', watch }

@@ -66,8 +66,7 @@ local function record(project, queue_name, id, sequence, ...)
     command[#command + 1] = text
     tell(project, place, text)
   end
-  local list = writes[TIMELINE_DB]
-  list[#list + 1] = command
+  gather(TIMELINE_DB, command)
   if sequence > TIMELINE_CAP then
     write(TIMELINE_DB, 'LTRIM', TIMELINE .. name, -TIMELINE_CAP, -1)
   end

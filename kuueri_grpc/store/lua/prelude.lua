@@ -66,14 +66,19 @@ local members = { [0] = {}, {}, {}, {} } -- by database: 'COMMAND key' -> {comma
 local live = {} -- project -> change of its number of live tasks
 local FEED_TIME = 't' -- what is so called in an entry of a feed is no event: those are called queue/task
 local feeds = {} -- project -> {queue/task, event, queue/task, event ...}
+local timed = {} -- projects in whose feeds a due time stands for that a task was subscribed, see feed.lua
 local messages = {} -- channel -> text
 
 -- Many arguments in one command are cheap, but Lua's stack is finite.
 local MOST_ARGUMENTS = 2000
 
-local function write(db, ...)
+local function gather(db, command)
   local list = writes[db]
-  list[#list + 1] = { ... }
+  list[#list + 1] = command
+end
+
+local function write(db, ...)
+  gather(db, { ... })
 end
 
 -- `first`, `second`: a member, or a score and its member.
@@ -196,8 +201,15 @@ local function publish_feeds()
     if project_exists(project) then
       use(AUTHORISATION_DB)
       local last = call('HINCRBY', PROJECT .. project, 'events', #list / 2)
-      write(TIMELINE_DB, 'XADD', FEED .. project, 'MINID', '~', int(math.max(0, last - FEED_CAP)),
-        int(last) .. '-0', unpack(list))
+      local entry = { 'XADD', FEED .. project, 'MINID', '~', int(math.max(0, last - FEED_CAP)), int(last) .. '-0' }
+      if timed[project] then
+        entry[7], entry[8] = FEED_TIME, NOW
+      end
+      local before = #entry
+      for i = 1, #list do
+        entry[before + i] = list[i]
+      end
+      gather(TIMELINE_DB, entry)
       write(TIMELINE_DB, 'PEXPIRE', FEED .. project, RETENTION)
       messages[NEWS .. project] = int(last)
     end

@@ -99,8 +99,7 @@ local function apply(at)
   end
   local next_state = ARGS[at + 7]
   local ends = TERMINAL[next_state]
-  local written = writes[EXECUTION_DB]
-  written[#written + 1] = (ends and finish or wait)(at, project, id, t, next_state)
+  gather(EXECUTION_DB, (ends and finish or wait)(at, project, id, t, next_state))
   if ends then
     retire(project, name)
   end

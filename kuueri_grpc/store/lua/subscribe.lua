@@ -19,6 +19,7 @@ local exists = facts[1] and not facts[4] -- one that is being deleted takes no t
 local in_queue = tonumber(facts[2] or 0)
 limit = tonumber(facts[3] or limit)
 known_projects[project] = exists and true or false
+timed[project] = true
 
 local accepted = {} -- ids of this call: their writes are not made yet
 local requests = {} -- request_id -> {what is kept of it, place in this call}
@@ -77,19 +78,21 @@ local function accept(i, at)
     due = now + due
   end
   local due_text = int(due)
-  local sequence = record(project, queue_name, id, 0, event('SUBSCRIBED', nil, nil, due_text))
-  messages[WATCH .. name] = nil -- nobody can follow it yet
-  write(EXECUTION_DB, 'HSET', TASK .. name, 'state', 'SCHEDULED', 'queue', queue_name,
-    'create', NOW, 'due', due_text, 'seq', sequence, 'op', operation, 'lane', ARGS[at + 10])
+  -- Not on its timeline yet, see `unfold`; and nobody can follow it yet, so none but its project's watchers are told.
+  tell(project, queue_name .. '/' .. id, due_text)
+  local task = { 'HSET', TASK .. name, 'state', 'SCHEDULED', 'queue', queue_name, 'create', NOW, 'due', due_text,
+    'seq', '0', 'op', operation, 'lane', ARGS[at + 10] }
   if ARGS[at + 4] ~= '' then
-    write(EXECUTION_DB, 'HSET', TASK .. name, 'deadline', ARGS[at + 4])
+    task[17], task[18] = 'deadline', ARGS[at + 4]
   end
+  gather(EXECUTION_DB, task)
   -- Microseconds, plus the place in the call: tasks of one call keep their order.
   write_member(EXECUTION_DB, 'ZADD', INDEX .. project, int(now_us + i), id)
-  write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'request', ARGS[at + 5], 'policy', ARGS[at + 6])
+  local config = { 'HSET', CONFIG .. name, 'request', ARGS[at + 5], 'policy', ARGS[at + 6] }
   if ARGS[at + 7] ~= '' then
-    write(CONFIGURATION_DB, 'HSET', CONFIG .. name, 'labels', ARGS[at + 7])
+    config[7], config[8] = 'labels', ARGS[at + 7]
   end
+  gather(CONFIGURATION_DB, config)
   enqueue(project .. '/' .. queue_name, id, due_text)
   count_live(project, 1)
   in_queue = in_queue + 1
