@@ -122,9 +122,11 @@ async def test_row_13_the_databases_hold_what_their_names_say(
     assert set(config) == {b"request", b"policy", b"labels"}
 
     store.select(3)
-    assert store.llen(f"{tag}:timeline:{owner}/waiting") == 1
     assert store.llen(f"{tag}:timeline:{owner}/flying") == 2
+    # The first event waits in the record, until there is a second.
+    assert store.llen(f"{tag}:timeline:{owner}/waiting") == 0
     await project.cancel("waiting")
+    assert store.llen(f"{tag}:timeline:{owner}/waiting") == 2
 
 
 async def test_row_13_a_running_task_has_no_time_to_live(
