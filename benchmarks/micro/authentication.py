@@ -16,8 +16,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc.aio
-
 from benchmarks.micro import samples
 from kuueri_grpc.dispatcher import GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.access import Access
@@ -33,9 +31,10 @@ from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from kuueri_grpc.service.admission import Admission
+from kuueri_grpc.service.aio_server import aio_server
 from kuueri_grpc.service.auth import Metadata, admit
 from kuueri_grpc.service.gate import CallGate
-from kuueri_grpc.service.interceptor import CallInterceptor
+from kuueri_grpc.service.guard import CallGuard
 from kuueri_grpc.service.peers import Peers
 from kuueri_grpc.service.streams import Streams
 from kuueri_grpc.service.tasks import TaskService
@@ -92,9 +91,7 @@ class _Bench:
     async def serve(self, stack: contextlib.AsyncExitStack, admission: Admission) -> int:
         wire = WireLimits()
         streams = Streams(wire.max_watches, wire.longest_stream_s)
-        server = grpc.aio.server(
-            interceptors=[CallInterceptor(admission, CallGate(), streams)], options=wire.options()
-        )
+        server = aio_server(CallGuard(admission, CallGate(), streams).guarded, wire.options())
         add_TaskServiceServicer_to_server(self.tasks, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

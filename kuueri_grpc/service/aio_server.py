@@ -10,9 +10,10 @@ It leans on parts of grpc.aio that are not public: see docs/adr/0015-known-metho
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+import grpc
 import grpc.aio
 from grpc._cython import cygrpc
 from grpc.aio import _server
@@ -21,20 +22,31 @@ _UNKNOWN = "an unknown method"
 
 
 def aio_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, Any]]
+    guarded: Callable[[str, "grpc.RpcMethodHandler[Any, Any]"], "grpc.RpcMethodHandler[Any, Any]"],
+    options: Sequence[tuple[str, Any]],
 ) -> grpc.aio.Server:
     """Return a server as `grpc.aio.server` does.
 
-    Its methods must be added by `add_registered_method_handlers`; others are unknown to it.
+    Its methods must be added by `add_registered_method_handlers`; others are unknown to it. `guarded` returns
+    the handler to serve a method with, given its full name and the one that was added.
     """
     # Its constructor makes the core that is not wanted, and has no way to be given another one.
     server = object.__new__(_server.Server)
     server._loop = cygrpc.get_working_loop()
-    server._server = _KnownMethodsServer(server._loop, None, (), interceptors, tuple(options), None)
+    core = _KnownMethodsServer(server._loop, None, (), (), tuple(options), None)
+    core.guarded = guarded
+    server._server = core
     return cast("grpc.aio.Server", server)
 
 
 class _KnownMethodsServer(cygrpc.AioServer):  # type: ignore[misc]
+    guarded: Callable[[str, Any], Any]
+
+    def add_registered_method_handlers(self, method_handlers: Mapping[str, Any]) -> None:
+        super().add_registered_method_handlers(
+            {method: self.guarded(method, handler) for method, handler in method_handlers.items()}
+        )
+
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
         """Return what is done when there is a call of the method. None: of any other, which never is."""
         if method is not None:

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from kuueri_grpc.domain.errors import Draining
 
@@ -13,7 +12,7 @@ _LOOK_AGAIN_S = 0.01
 
 
 class CallGate:
-    """Lets calls in until it is closed, and knows when none is under way.
+    """Lets calls in (`with gate:`) until it is closed, and knows when none is under way.
 
     gRPC ends with CANCELLED what has arrived and was not begun when a server shuts down: to the caller that
     is its own doing, and no reason to try elsewhere. So calls are refused with UNAVAILABLE first, until no
@@ -25,9 +24,8 @@ class CallGate:
         self._under_way = 0
         self._latest = 0.0
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Hold during a call.
+    def __enter__(self) -> None:
+        """Begin a call, which ends with the block.
 
         Raises:
             Draining: the gate is closed.
@@ -36,10 +34,12 @@ class CallGate:
         if self._closed:
             raise Draining
         self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self._under_way -= 1
 
     async def close(self, patience_s: float) -> None:
         """Let no call in any more; return when none is under way and none comes, or patience has run out."""

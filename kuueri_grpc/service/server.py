@@ -20,8 +20,8 @@ from kuueri_grpc.service.admission import Admission
 from kuueri_grpc.service.aio_server import aio_server
 from kuueri_grpc.service.certificates import CertificateFiles, Certificates
 from kuueri_grpc.service.gate import CallGate
+from kuueri_grpc.service.guard import CallGuard
 from kuueri_grpc.service.health import NOT_SERVING, SERVING, HealthService
-from kuueri_grpc.service.interceptor import CallInterceptor
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.peers import Peers
 from kuueri_grpc.service.projects import ProjectService
@@ -121,17 +121,13 @@ async def build_server(
     credentials = None if certificates is None else Certificates(certificates, engine.telemetry).credentials()
     gate = CallGate()
     peers = Peers(wire.peer_failures, wire.peer_registrations, engine.telemetry)
-    server = aio_server(
-        interceptors=[
-            CallInterceptor(
-                Admission(engine.authenticator, engine.throttle, peers, admin_token),
-                gate,
-                Streams(wire.max_watches, wire.longest_stream_s),
-                engine.telemetry,
-            )
-        ],
-        options=[("grpc.so_reuseport", int(reuse_port)), *wire.options()],
+    guard = CallGuard(
+        Admission(engine.authenticator, engine.throttle, peers, admin_token),
+        gate,
+        Streams(wire.max_watches, wire.longest_stream_s),
+        engine.telemetry,
     )
+    server = aio_server(guard.guarded, [("grpc.so_reuseport", int(reuse_port)), *wire.options()])
     add_TaskServiceServicer_to_server(
         TaskService(
             engine.commands,

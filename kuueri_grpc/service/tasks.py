@@ -1,8 +1,8 @@
 """`TaskService`: one method per call, each reading its request, running a command, writing the answer."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -18,7 +18,7 @@ from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceServicer
 from kuueri_grpc.ports import NO_TELEMETRY, Clock, NewTask, TaskPage, Telemetry
 from kuueri_grpc.service import requests, tokens
 from kuueri_grpc.service.auth import caller
-from kuueri_grpc.service.convert import to_event, to_task
+from kuueri_grpc.service.convert import to_event, to_task, write_task
 from kuueri_grpc.service.errors import reason_of, to_status
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import to_timestamp
@@ -55,36 +55,36 @@ class TaskService(TaskServiceServicer):
         self, request: pb.SubscribeRequest, context: Context
     ) -> pb.SubscribeResponse:
         """Accept a task."""
-        with self._refusing(1):
+        try:
             new = requests.read_subscribe(request, self._limits, self._clock.now_ms())
             (result,) = await self._commands.subscribe(caller(), [new])
             if isinstance(result, KuueriError):
                 raise result
+        except Exception as error:
+            self._telemetry.tasks_refused(reason_of(error), 1)
+            raise
         self._telemetry.tasks_accepted(1)
-        return pb.SubscribeResponse(task=to_task(result))
+        response = pb.SubscribeResponse()
+        write_task(response.task, result)
+        return response
 
     async def BatchSubscribe(  # noqa: N802
         self, request: pb.BatchSubscribeRequest, context: Context
     ) -> pb.BatchSubscribeResponse:
         """Accept tasks, each on its own."""
-        with self._refusing(len(request.tasks)):
+        count = len(request.tasks)
+        try:
             # The call itself is counted already.
-            self._throttle.charge(caller(), len(request.tasks) - 1)
+            self._throttle.charge(caller(), count - 1)
             items = requests.read_batch(request, self._limits, self._clock.now_ms())
             valid = [item for item in items if isinstance(item, NewTask)]
             accepted = iter(await self._commands.subscribe(caller(), valid) if valid else ())
-        results = [item if isinstance(item, InvalidFields) else next(accepted) for item in items]
-        self._count(results)
-        return _batch_response(results)
-
-    @contextmanager
-    def _refusing(self, count: int) -> Iterator[None]:
-        """Count tasks as refused if what is done here raises."""
-        try:
-            yield
         except Exception as error:
             self._telemetry.tasks_refused(reason_of(error), count)
             raise
+        results = [item if isinstance(item, InvalidFields) else next(accepted) for item in items]
+        self._count(results)
+        return _batch_response(results)
 
     def _count(self, results: Sequence[Task | KuueriError]) -> None:
         refusals = Counter(reason_of(result) for result in results if isinstance(result, KuueriError))
@@ -229,7 +229,7 @@ def _batch_response(results: Sequence[Task | KuueriError]) -> pb.BatchSubscribeR
         if isinstance(result, KuueriError):
             response.results.add(error=to_status(result))
         else:
-            response.results.add(task=to_task(result))
+            write_task(response.results.add().task, result)
     if response.ByteSize() > CLIENT_MESSAGE_BYTES:
         # Most clients would fail the call, with every task accepted: they have the bodies, leave them out.
         for item in response.results:

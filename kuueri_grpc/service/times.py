@@ -74,14 +74,28 @@ def _round_ms(seconds: int, nanos: int) -> int:
 
 def to_duration(wait_ms: int) -> Duration:
     """Return a wait of `wait_ms` (>= 0) as a message."""
-    seconds, rest_ms = divmod(wait_ms, SECOND_MS)
-    return Duration(seconds=seconds, nanos=rest_ms * _NANOS_PER_MS)
+    message = Duration()
+    write_duration(message, wait_ms)
+    return message
+
+
+def write_duration(message: Duration, wait_ms: int) -> None:
+    """Write a wait of `wait_ms` (>= 0) into an empty message, which is set thereby."""
+    message.seconds = wait_ms // SECOND_MS
+    message.nanos = wait_ms % SECOND_MS * _NANOS_PER_MS
 
 
 def to_timestamp(at_ms: int) -> Timestamp:
     """Return an instant as a message."""
-    seconds, rest_ms = divmod(at_ms, SECOND_MS)
-    return Timestamp(seconds=seconds, nanos=rest_ms * _NANOS_PER_MS)
+    message = Timestamp()
+    write_timestamp(message, at_ms)
+    return message
+
+
+def write_timestamp(message: Timestamp, at_ms: int) -> None:
+    """Write an instant into an empty message, which is set thereby."""
+    message.seconds = at_ms // SECOND_MS
+    message.nanos = at_ms % SECOND_MS * _NANOS_PER_MS
 
 
 def spoken(at_ms: int) -> str:

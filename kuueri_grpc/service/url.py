@@ -1,5 +1,6 @@
 """The rules of a target's URL. What its host resolves to is checked when it is dialled, not here."""
 
+import functools
 import re
 from ipaddress import AddressValueError, IPv6Address
 
@@ -16,6 +17,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _MAX_NAME_LENGTH = 253
 _PORT = re.compile(r"[0-9]{1,5}")
 _MAX_PORT = 65_535
+#: Hosts whose form for sending is remembered: tasks are mostly for the same ones.
+_REMEMBERED = 4_096
 #: What no URL holds and no two parsers agree on.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -116,6 +119,7 @@ def _ipv6_fault(host: str) -> str | None:
     return None
 
 
+@functools.lru_cache(_REMEMBERED)
 def _as_sent(host: str) -> str | None:
     """Return the host as the client that sends it has it, None where that refuses it.
 

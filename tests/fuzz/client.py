@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from kuueri_grpc.service.admission import OPERATOR_CALLS
-from kuueri_grpc.service.interceptor import API_PREFIX
+from kuueri_grpc.service.guard import API_PREFIX
 from tests.acceptance.caller import Project, connected, register
 from tests.fuzz.calls import METHODS, Call, Metadata, spoilt_token
 from tests.fuzz.messages import TARGET

@@ -11,7 +11,7 @@ from kuueri_grpc.pb import project_service_pb2 as pb
 from kuueri_grpc.pb import task_pb2, task_service_pb2
 from kuueri_grpc.pb.token_pb2 import TokenScope
 from kuueri_grpc.service.admission import OPERATOR_CALLS, SCOPES
-from kuueri_grpc.service.interceptor import API_PREFIX
+from kuueri_grpc.service.guard import API_PREFIX
 from kuueri_grpc.service.server import SERVICES
 from kuueri_grpc.service.times import to_duration
 from tests.service.edge import Caller, Edge, serving

@@ -13,7 +13,7 @@ import pytest
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 from kuueri_grpc.ports import Telemetry
-from kuueri_grpc.service import interceptor
+from kuueri_grpc.service import guard
 from tests.service.edge import Caller, Edge, serving
 from tests.service.statuses import refusal_of
 from tests.service.watching import (
@@ -90,8 +90,8 @@ async def test_a_client_that_does_not_read_is_let_go_and_can_go_on_where_it_was(
             await subscribe(edge, owner, *(task(f"t{n}") for n in range(start, start + BATCH)))
 
         async with lazy(edge, owner, synced.resume_token, "default") as stream:
-            with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, interceptor.__name__):
-                patched.setattr(interceptor, "SLOW_CLIENT_S", 0.1)
+            with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, guard.__name__):
+                patched.setattr(guard, "SLOW_CLIENT_S", 0.1)
                 await soon(closings.heard.wait())
             (record,) = caplog.records
             assert (vars(record)["event"], vars(record)["project"]) == ("slow_watch_closed", owner.project_id)
@@ -156,7 +156,7 @@ async def test_one_of_a_thousand_watchers_stops_reading(
         async with lazy(edge, owner, synced.resume_token) as stream:
             # Nothing is under way to the others meanwhile.
             with monkeypatch.context() as patched:
-                patched.setattr(interceptor, "SLOW_CLIENT_S", 0.1)
+                patched.setattr(guard, "SLOW_CLIENT_S", 0.1)
                 for start in range(0, TASKS, BATCH):
                     await subscribe(edge, owner, *(task(f"t{n}") for n in range(start, start + BATCH)))
                 await soon(closings.heard.wait())

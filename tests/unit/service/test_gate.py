@@ -13,10 +13,10 @@ PATIENCE_S = 60
 
 async def test_calls_pass_until_it_is_closed() -> None:
     gate = CallGate()
-    with gate.passing(), gate.passing():
+    with gate, gate:
         pass
     await gate.close(PATIENCE_S)
-    with pytest.raises(Draining), gate.passing():
+    with pytest.raises(Draining), gate:
         pass
 
 
@@ -24,7 +24,7 @@ async def test_it_waits_for_calls_that_are_under_way(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(gate_module, "_QUIET_S", 0)
     monkeypatch.setattr(gate_module, "_LOOK_AGAIN_S", 0)
     gate = CallGate()
-    with gate.passing():
+    with gate:
         closing = asyncio.create_task(gate.close(PATIENCE_S))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -34,6 +34,6 @@ async def test_it_waits_for_calls_that_are_under_way(monkeypatch: pytest.MonkeyP
 
 async def test_patience_runs_out() -> None:
     gate = CallGate()
-    with gate.passing():
+    with gate:
         await gate.close(0)
         await gate.close(0.05)

@@ -1,13 +1,14 @@
 """What happens around every call of this API: admission before its method, a status when it raises.
 
-An interceptor, so that a service added later is protected without anyone thinking of it: see `Admission`.
-Health and reflection are not of this API: see `open_methods`.
+The server has every method that is added to it guarded, so that a service added later is protected without
+anyone thinking of it: see `Admission`. Health and reflection are not of this API: see `open_methods`. It is no
+interceptor of grpc.aio's, which would look for the method's handler anew at each call.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Never, TypeAlias
 
@@ -33,14 +34,13 @@ _log = logging.getLogger(__name__)
 API_PREFIX = "/kuueri.tasks.v1."
 #: How long a client of a stream may leave gRPC's buffers full.
 SLOW_CLIENT_S = 30.0
-# An interceptor sees the handlers of all methods: their message types differ. Quoted, because gRPC's classes
+# The guard sees the handlers of all methods: their message types differ. Quoted, because gRPC's classes
 # are generic in their stubs alone.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
+class CallGuard:
     """Lets calls in, admits their callers, ends those that raised with the status for it, and counts them."""
 
     def __init__(
@@ -50,25 +50,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._gate = gate
         self._streams = streams
         self._telemetry = telemetry
-        self._guarded: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        """Return the guarded handler of the method; None, which means UNIMPLEMENTED, if there is none."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None:
-            return None
-        guarded = self._guarded.get(method)
-        if guarded is None:
-            ours = method.startswith(API_PREFIX)
-            guarded = self._guarded[method] = self._guard(handler, method) if ours else reading(handler)
-        return guarded
-
-    def _guard(self, handler: Handler, method: str) -> Handler:
+    def guarded(self, method: str, handler: Handler) -> Handler:
+        """Return the handler to serve a method with; `method`: its full name, `/package.Service/Name`."""
+        if not method.startswith(API_PREFIX):
+            return reading(handler)
         name = method.removeprefix(API_PREFIX)
         if handler.request_streaming:
             raise NotImplementedError("no method of the API streams requests")
@@ -89,7 +75,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: bytes, context: Context) -> Any:
             ending, started = _Ending(), time.perf_counter()
             try:
-                with self._gate.passing():
+                with self._gate:
                     await self._admit(name, context)
                     response = await method(_parse(read, request), context)
                 ending.code = "OK"
@@ -107,7 +93,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: bytes, context: Context) -> None:
             ending = _Ending()
             try:
-                with self._gate.passing():
+                with self._gate:
                     await self._admit(name, context)
                     ending.request = _parse(read, request)
                     # A client that goes away cancels this call: the method's own clean-up runs then.
