@@ -1,8 +1,8 @@
 """What happens around every call of this API: admission before its method, a status when it raises.
 
 The server has every method that is added to it guarded, so that a service added later is protected without
-anyone thinking of it: see `Admission`. Health and reflection are not of this API: see `open_methods`. It is no
-interceptor of grpc.aio's, which would look for the method's handler anew at each call.
+anyone thinking of it: see `Admission`. Health and reflection are not of this API: see `open_methods`. This is
+no interceptor of grpc.aio's, which would look for the method's handler anew at each call.
 """
 
 import asyncio
@@ -54,7 +54,8 @@ class CallGuard:
     def guarded(self, method: str, handler: Handler) -> Handler:
         """Return the handler to serve a method with; `method`: its full name, `/package.Service/Name`."""
         if not method.startswith(API_PREFIX):
-            return reading(handler)
+            opened: Handler = reading(handler)
+            return opened
         name = method.removeprefix(API_PREFIX)
         if handler.request_streaming:
             raise NotImplementedError("no method of the API streams requests")
