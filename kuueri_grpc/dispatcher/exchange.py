@@ -15,8 +15,9 @@ from aiohttp.connector import Connection
 
 from kuueri_grpc.dispatcher.message import Answer, InvalidResponse
 
-#: The head of an answer: more is no answer that anybody meant.
-_MAX_HEAD_BYTES = 1 << 17
+#: All of an answer but its body: its head, interim answers before it, what frames its chunks, its trailers.
+#: More is no answer that anybody meant.
+_MAX_FRAMING_BYTES = 1 << 17
 _DISCARD_UNSENT = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 _SWITCHING_PROTOCOLS = 101
@@ -47,6 +48,7 @@ class Exchange(asyncio.Protocol):
         "_connection",
         "_done",
         "_former",
+        "_framing_bytes",
         "_head_bytes",
         "_in_body",
         "_keep",
@@ -93,6 +95,7 @@ class Exchange(asyncio.Protocol):
             self._parser = _parser(self)
         self._answer = answer
         self._bodiless = bodiless
+        self._framing_bytes = 0
         self._head_bytes = 0
         self._body_bytes = 0
         self._in_body = False
@@ -136,6 +139,8 @@ class Exchange(asyncio.Protocol):
         if self._done is None:
             self.abort()  # nothing was asked
             return
+        # Less what of it is found to be body, below.
+        self._framing_bytes += len(data) + self._body_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -149,13 +154,16 @@ class Exchange(asyncio.Protocol):
                 self._fail(invalid)
                 self.abort()
                 return
-        if not self._in_body:
-            self._head_bytes += len(data)
-        if self._head_bytes > _MAX_HEAD_BYTES:
-            self._answer.forget()
-            self._fail(InvalidResponse())
-            self.abort()
-        elif self._over:
+        self._framing_bytes -= self._body_bytes
+        if self._framing_bytes > _MAX_FRAMING_BYTES:
+            self._keep = False
+            if not self._in_body or self._head_bytes > _MAX_FRAMING_BYTES:
+                self._answer.forget()
+                self._fail(InvalidResponse())
+                self.abort()
+                return
+            self._over = True  # cut off, as a body that is too long
+        if self._over:
             self._finish()
 
     def eof_received(self) -> None:
@@ -177,8 +185,7 @@ class Exchange(asyncio.Protocol):
         """Keep what is needed of a header; `on_headers_complete` was before the trailers, which are not."""
         if self._in_body:
             return
-        if len(value) > _MAX_HEAD_BYTES:
-            self._head_bytes += len(value)
+        self._head_bytes += len(name) + len(value)
         match name.lower():
             case b"retry-after":
                 self._answer.retry_after = _text(value)
