@@ -42,7 +42,7 @@ _REASONS: tuple[tuple[Reason, tuple[type[BaseException], ...]], ...] = (
 )
 
 
-def classify(error: Exception) -> tuple[Reason, str]:
+def classify(error: BaseException) -> tuple[Reason, str]:
     """Return the reason for an attempt that ended in `error`, and a detail.
 
     The detail is a few words: fit for the task's owner, and without anything of the request or the
@@ -117,7 +117,7 @@ def _os_detail(chain: list[BaseException]) -> str:
     return ""
 
 
-def _log_unknown(error: Exception) -> None:
+def _log_unknown(error: BaseException) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
     _log.error("an attempt could not be sent: %s at %s", type(error).__qualname__, place)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import httpx
 
+from kuueri_grpc.dispatcher.deadlines import Deadlines
 from kuueri_grpc.dispatcher.failures import DeadlineExceeded, classify
 from kuueri_grpc.dispatcher.gate import OriginGate
 from kuueri_grpc.dispatcher.message import Answer
@@ -27,6 +28,8 @@ class HttpDispatcher:
         clock: for signatures and Retry-After dates.
         max_per_host: attempts in flight to one origin. Further ones wait before their time begins. (An
             attempt counts for the origin of its task, also while it follows a redirect elsewhere.)
+
+    Must be made in a running event loop.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class HttpDispatcher:
         self._transport = transport
         self._clock = clock
         self._gate = OriginGate(max_per_host)
+        self._deadlines = Deadlines()
 
     async def send(self, delivery: Delivery, may_start: Callable[[], bool] = lambda: True) -> Outcome:
         """Send the request and return what it came to. See `ports.Dispatcher` for the rules."""
@@ -49,21 +53,27 @@ class HttpDispatcher:
 
     async def aclose(self) -> None:
         """Close every connection. Attempts in flight fail with CONNECTION_LOST: cancel them before."""
+        self._deadlines.close()
         await self._transport.aclose()
 
     async def _attempt(self, delivery: Delivery, target: Target, may_start: Callable[[], bool]) -> Outcome:
         answer = Answer()
         started = time.monotonic()
-        deadline = asyncio.timeout(delivery.timeout_ms / 1_000)
+        deadline = self._deadlines.start(delivery.timeout_ms / 1_000)
         try:
-            async with deadline:
-                await self._exchange(delivery, target, answer, may_start)
+            await self._exchange(delivery, target, answer, may_start)
         except NotStarted:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the target or the network does is an outcome
-            cause = DeadlineExceeded() if deadline.expired() else error
+        except (Exception, asyncio.CancelledError) as error:
+            cause = error
+            if deadline.expired and deadline.was_the_cause():
+                cause = DeadlineExceeded()
+            elif isinstance(error, asyncio.CancelledError):
+                raise
             leads_on = delivery.target.follow_redirects and is_redirect(answer)
             return _failed(cause, _since_ms(started), None if leads_on else answer.status_code or None)
+        finally:
+            self._deadlines.stop(deadline)
         latency_ms = _since_ms(started)
         retry_after = None if answer.succeeded else answer.retry_after
         return answered(answer.status_code, latency_ms, parse_retry_after(retry_after, self._clock.now_ms()))
@@ -88,7 +98,7 @@ class HttpDispatcher:
             raise TooManyRedirects
 
 
-def _failed(error: Exception, latency_ms: int, status_code: int | None = None) -> Outcome:
+def _failed(error: BaseException, latency_ms: int, status_code: int | None = None) -> Outcome:
     reason, detail = classify(error)
     return Outcome(latency_ms, status_code, reason, detail=detail)
 
