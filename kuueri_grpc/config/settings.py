@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from kuueri_grpc.config.cores import available_cores
 from kuueri_grpc.config.edge import ModuleSettings, TlsSettings
 from kuueri_grpc.config.section import Section
 from kuueri_grpc.config.targets import TargetRule, check_proxy_url, parse_rules
@@ -28,11 +29,6 @@ def default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME", "")
     # The specification has relative paths ignored.
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "kuueri"
-
-
-def available_cores() -> int:
-    """Number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class QueueSettings(Section):
