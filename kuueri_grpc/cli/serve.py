@@ -46,6 +46,14 @@ def serve(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="Directory of the embedded store.")
     ] = None,
+    fsync: Annotated[
+        str | None,
+        typer.Option(
+            "--fsync",
+            metavar="WHEN",
+            help="When the embedded store syncs to disk: always (before it answers; default) or everysec.",
+        ),
+    ] = None,
     redis_url: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +138,7 @@ def serve(
         "roles": roles,
         "grace": grace,
         "data_dir": data_dir,
+        "database.fsync": fsync,
         "allow_target": allow_target or None,
         "deny_target": deny_target or None,
         "egress_proxy": egress_proxy,

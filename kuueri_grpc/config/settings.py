@@ -136,8 +136,16 @@ class DatabaseSettings(Section):
     """Where tasks are kept."""
 
     redis: RedisSettings = RedisSettings()
+    fsync: Literal["always", "everysec"] = "always"
+    """When the embedded store syncs to disk: before each answer, or once a second. The latter is faster on a
+    slow disk and can lose what was accepted in the last second or two."""
     partitions: int = Field(256, ge=1, le=65_536)
     """Parts that projects are spread over; fixed by the first start on an empty store."""
+
+    @field_validator("fsync", mode="before")
+    @classmethod
+    def _lower_fsync(cls, fsync: object) -> object:
+        return fsync.lower() if isinstance(fsync, str) else fsync
 
 
 class Settings(BaseSettings):

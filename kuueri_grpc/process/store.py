@@ -43,7 +43,7 @@ async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]
         address = StoreAddress(url.get_secret_value(), timeout_ms=timeout_ms)
         yield OpenStore(address, "external store", external_keys(settings))
         return
-    embedded = EmbeddedValkey(settings.data_dir)
+    embedded = EmbeddedValkey(settings.data_dir, fsync=settings.database.fsync)
     try:
         if await stop.comes_before(embedded.start()):
             raise StoppedEarly

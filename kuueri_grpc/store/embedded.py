@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import quote
 
 import redis.asyncio
@@ -63,8 +63,8 @@ class ValkeyExit:
 class EmbeddedValkey:
     """One valkey-server, from start to end: `async with EmbeddedValkey(path) as store: ... store.url`.
 
-    - What was written is there again after a restart: append-only file, synced to disk every second.
-      Snapshots (`dump.rdb`) are made beside it, as backups.
+    - What was written is there again after a restart: append-only file, synced to disk before each answer,
+      or every second. Snapshots (`dump.rdb`) are made beside it, as backups.
     - One process uses a data directory at a time; a second one is refused.
     - The server ends with this process. Left early (SIGKILL), it is told to stop by the kernel, on Linux;
       elsewhere it is told by whoever starts on the directory next. The kernel does so when the *thread*
@@ -74,6 +74,8 @@ class EmbeddedValkey:
 
     Args:
         data_dir: where the data is kept; made, for this user alone, if it is not there.
+        fsync: when the append-only file is synced, as Valkey's `appendfsync` has it: see ADR 0019 for what
+            each can lose.
         silence_timeout_ms: how long the server may take to say anything after it was started, be it that it
             loads its data; that takes as long as there is data.
         orphan_timeout_ms: how long to wait for the server of a process that was killed just now.
@@ -84,11 +86,13 @@ class EmbeddedValkey:
         self,
         data_dir: Path,
         *,
+        fsync: Literal["always", "everysec"] = "always",
         silence_timeout_ms: int = 60_000,
         orphan_timeout_ms: int = 10_000,
         stop_timeout_ms: int = 30_000,
     ) -> None:
         self.data_dir = Path(os.path.realpath(data_dir))
+        self._fsync = fsync
         self._silence_timeout_ms = silence_timeout_ms
         self._orphan_timeout_ms = orphan_timeout_ms
         self._stop_timeout_ms = stop_timeout_ms
@@ -209,7 +213,7 @@ class EmbeddedValkey:
             self._log_start = os.fstat(log).st_size
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_EXEC_TIED), str(os.getpid()), str(binary)),
-                *_arguments(self.data_dir, socket, self._log_path),
+                *_arguments(self.data_dir, socket, self._log_path, self._fsync),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -308,7 +312,7 @@ def _server_binary() -> Path:
     )
 
 
-def _arguments(data_dir: Path, socket: Path, log: Path) -> list[str]:
+def _arguments(data_dir: Path, socket: Path, log: Path, fsync: str) -> list[str]:
     """Return valkey-server's configuration. It is given as arguments, so no file of it can grow stale."""
     return [
         *("--port", "0"),
@@ -320,7 +324,7 @@ def _arguments(data_dir: Path, socket: Path, log: Path) -> list[str]:
         *("--pidfile", str(data_dir / "valkey.pid")),
         *("--logfile", str(log)),
         *("--appendonly", "yes"),
-        *("--appendfsync", "everysec"),
+        *("--appendfsync", fsync),
         # A write that a power cut tore off at the end of the file was never synced, so it is not missed.
         *("--aof-load-truncated", "yes"),
         *("--save", "3600", "1", "300", "100", "60", "10000"),

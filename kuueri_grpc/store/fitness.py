@@ -1,6 +1,5 @@
 """Whether a server may hold tasks at all: what it is, how it is set, and what it would do to them."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +8,11 @@ from redis.exceptions import NoPermissionError, ResponseError
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store.commands import Commands
 
-_log = logging.getLogger(__name__)
-
 DATABASES = 4
 #: The first releases with script flags: a script says whether it may run while memory is full.
 _OLDEST = {"Valkey": (7, 2), "Redis": (7, 0)}
 _NEEDED = "Valkey 7.2 or newer, or Redis 7.0 or newer, is needed"
-_SETTINGS = ("maxmemory-policy", "databases", "cluster-databases", "appendonly")
+_SETTINGS = ("maxmemory-policy", "databases", "cluster-databases")
 
 
 async def check_fitness(client: Commands, *, clustered: bool = False) -> None:
@@ -31,8 +28,8 @@ async def check_fitness(client: Commands, *, clustered: bool = False) -> None:
         UnfitStore: it cannot; the text says what was found and what is needed.
         RedisError, OSError, TimeoutError: it does not answer.
     """
-    check_version(await _hidden_as_nothing(client.info("server")))
-    cluster = await _hidden_as_nothing(client.info("cluster"))
+    check_version(await hidden_as_nothing(client.info("server")))
+    cluster = await hidden_as_nothing(client.info("cluster"))
     settings = await _settings(client)
     is_clustered = str(cluster.get("cluster_enabled", int(clustered))) == "1"
     _check_databases(settings, clustered=is_clustered)
@@ -43,16 +40,6 @@ async def check_fitness(client: Commands, *, clustered: bool = False) -> None:
         raise UnfitStore(
             f"the store's maxmemory-policy is {policy!r}: it would drop tasks when memory runs short; "
             "set it to 'noeviction'"
-        )
-
-
-async def warn_of_weak_durability(client: Commands) -> None:
-    """Log what the server would lose in a crash, if that is more than a second's work."""
-    if (await _settings(client)).get("appendonly") == "no":
-        _log.warning(
-            "the store keeps no append-only file (appendonly is 'no'): a crash of it loses every task that "
-            "was accepted since its last snapshot; set appendonly to 'yes'",
-            extra={"event": "store_not_durable"},
         )
 
 
@@ -93,11 +80,11 @@ def _check_databases(settings: Mapping[str, str], *, clustered: bool) -> None:
 
 async def _settings(client: Commands) -> dict[str, str]:
     # Without decoding of answers the names come as bytes, whatever the library's types say.
-    answer = await _hidden_as_nothing(client.config_get(*_SETTINGS))
+    answer = await hidden_as_nothing(client.config_get(*_SETTINGS))
     return {text(name): text(value) for name, value in answer.items()}
 
 
-async def _hidden_as_nothing(asked: Any) -> Mapping[Any, Any]:
+async def hidden_as_nothing(asked: Any) -> Mapping[Any, Any]:
     """Return the answer; an empty one where a managed store, or its ACL, does not let us ask."""
     try:
         answer: Mapping[Any, Any] = await asked

@@ -14,8 +14,8 @@ from kuueri_grpc.store.cluster import ClusterClient
 from kuueri_grpc.store.cluster_fitness import serves_in_part
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import initialise
+from kuueri_grpc.store.durability import warn_of_weak_durability
 from kuueri_grpc.store.errors import ErrorKind, kind_of, outages_mapped
-from kuueri_grpc.store.fitness import warn_of_weak_durability
 from kuueri_grpc.store.observer import StoreObserver
 
 _log = logging.getLogger(__name__)

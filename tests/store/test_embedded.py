@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import uvloop
@@ -61,14 +62,25 @@ async def test_starting_twice_is_a_mistake(data_dir: Path) -> None:
             await store.start()
 
 
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+async def test_it_syncs_when_it_is_told_to(data_dir: Path, fsync: Literal["always", "everysec"]) -> None:
+    async with (
+        EmbeddedValkey(data_dir, fsync=fsync) as store,
+        Redis.from_url(store.url, decode_responses=True) as client,
+    ):
+        assert await client.config_get("appendfsync") == {"appendfsync": fsync}
+
+
 async def test_it_is_configured_to_keep_everything(data_dir: Path) -> None:
     async with EmbeddedValkey(data_dir) as store, Redis.from_url(store.url, decode_responses=True) as client:
         settings = await client.config_get(
-            "appendonly", "appendfsync", "save", "maxmemory-policy", "maxmemory", "port", "protected-mode"
+            *("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save"),
+            *("maxmemory-policy", "maxmemory", "port", "protected-mode"),
         )
     assert settings == {
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "no-appendfsync-on-rewrite": "no",
+        "appendfsync": "always",
         "save": "3600 1 300 100 60 10000",
         "maxmemory-policy": "noeviction",
         "maxmemory": "0",

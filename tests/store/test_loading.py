@@ -35,9 +35,9 @@ async def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 await asyncio.sleep(0.02)
     usual = embedded._arguments
 
-    def slow(data_dir: Path, socket: Path, log: Path) -> list[str]:
+    def slow(data_dir: Path, socket: Path, log: Path, fsync: str) -> list[str]:
         delay = ("--key-load-delay", str(_KEY_US), "--loading-process-events-interval-bytes", "1024")
-        return [*usual(data_dir, socket, log), *delay]
+        return [*usual(data_dir, socket, log, fsync), *delay]
 
     monkeypatch.setattr(embedded, "_arguments", slow)
     monkeypatch.setattr(loading, "_FIRST_S", 0)

@@ -348,6 +348,16 @@ def test_a_file_that_is_no_document(text: str, message: str) -> None:
     assert re.fullmatch(message, fault(write(text, "it.json")))
 
 
+def test_when_the_embedded_store_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().database.fsync == "always"
+    write({"DATABASE": {"FSYNC": "EverySec"}})
+    assert load_settings().database.fsync == "everysec"
+    assert load_settings({"database.fsync": "always"}).database.fsync == "always"
+    monkeypatch.setenv("TASKS_DATABASE__FSYNC", "no")
+    assert "DATABASE.FSYNC in the environment (TASKS_DATABASE__FSYNC): " in fault()
+    assert "'always' or 'everysec'" in fault()
+
+
 def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fault(Path("no.json")) == "the configuration file no.json does not exist"
     monkeypatch.setenv("TASKS_CONFIG", "not-here.json")
