@@ -3,6 +3,7 @@
 With `--store cluster` it is a cluster of three primaries and three replicas instead.
 """
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,6 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # As `kuueri` has it, and before anything imports gRPC: a peer that leaves is no news on standard error.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     config.addinivalue_line("markers", "one_server(why): not with --store cluster")
 
 
