@@ -8,12 +8,13 @@ not by a task that is due.
 from collections.abc import Mapping
 
 from kuueri_grpc.crypto.keyring import Keyring
-from kuueri_grpc.ports import UnfitStore
+from kuueri_grpc.ports import NO_TELEMETRY, UnfitStore
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.errors import outages_mapped
 from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.instances import RedisInstanceRegistry
+from kuueri_grpc.store.observer import StoreObserver
 from kuueri_grpc.store.scripts import run_alone
 
 _FIELD = "key:"
@@ -23,10 +24,14 @@ _WHERE = "in SERVICE.CRYPTO.KEY, or for an embedded store in encryption.keys in 
 
 
 class KeyRegistry:
-    """The keys in use, as noted in the hash `keys.STORE`."""
+    """The keys in use, as noted in the hash `keys.STORE`.
 
-    def __init__(self, client: Commands) -> None:
+    `observer`: told of what a server asks while it serves; a command needs none.
+    """
+
+    def __init__(self, client: Commands, observer: StoreObserver | None = None) -> None:
         self._client = client
+        self._observer = observer or StoreObserver(NO_TELEMETRY)
 
     async def partitions(self) -> int | None:
         """Return how many partitions the store was initialised with, None if it was not."""
@@ -42,7 +47,7 @@ class KeyRegistry:
 
     async def is_in_use(self, key_id: str) -> bool:
         """Return whether records may be sealed under a key."""
-        with outages_mapped():
+        with self._observer.call("key"):
             return bool(await self._client.hexists(keys.STORE, _FIELD + key_id))
 
     async def note_newest(self, keyring: Keyring) -> None:

@@ -32,6 +32,7 @@ from kuueri_grpc.ports import (
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.cluster_signals import SignalClient
 from kuueri_grpc.store.errors import OUTAGES, kind_of, outages_mapped
+from kuueri_grpc.store.observer import StoreObserver
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,11 @@ _BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
 
 
 class RedisSignalBus:
-    """`ports.SignalBus`. `listen` owns the connection; `follow` and `unfollow` change what it hears."""
+    """`ports.SignalBus`. `listen` owns the connection; `follow` and `unfollow` change what it hears.
+
+    `observer`: told of each message that is sent and of each subscription. That the connection itself is
+    there, or is not, goes to `telemetry`.
+    """
 
     def __init__(
         self,
@@ -51,9 +56,11 @@ class RedisSignalBus:
         partitions: int,
         instance: str,
         telemetry: Telemetry = NO_TELEMETRY,
+        observer: StoreObserver | None = None,
     ) -> None:
         self._client = client
         self._telemetry = telemetry
+        self._observer = observer or StoreObserver(telemetry)
         self._partitions = partitions
         self._instance = instance
         self._own = keys.instance_channel(instance).encode()
@@ -188,9 +195,15 @@ class RedisSignalBus:
         try:
             with outages_mapped():
                 # One at a time: an unsubscribe must not overtake the subscribe of a newcomer.
-                async with asyncio.timeout(_CONFIRMATION_S), self._changing:
+                async with asyncio.timeout(_CONFIRMATION_S) as patience:
+                    await self._changing.acquire()
+                try:
                     if channel not in self._followed:
-                        await self._subscribe(channel, Changed(project_id, task_id))
+                        with self._observer.call("follow"):
+                            async with asyncio.timeout_at(patience.when()):
+                                await self._subscribe(channel, Changed(project_id, task_id))
+                finally:
+                    self._changing.release()
         except BaseException:
             self._forget(channel)
             raise
@@ -251,7 +264,7 @@ class RedisSignalBus:
         await self._send(keys.SPENT_CHANNEL, {"by": self._instance, "spent": dict(spent.calls)})
 
     async def _send(self, channel: str, message: dict[str, object]) -> None:
-        with outages_mapped():
+        with self._observer.call("publish"):
             async with asyncio.timeout(_CONFIRMATION_S):
                 await self._client.publish(channel, json.dumps(message))
 
