@@ -19,11 +19,14 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+#: With less room than this on its disk, that may be what valkey-server ended of.
+_LITTLE_ROOM_BYTES = 64 * 1_024 * 1_024
 #: Bytes of a socket's path that every system takes: `sun_path` is 104 on macOS, 108 on Linux, with its NUL.
 MAX_SOCKET_PATH_BYTES = 103
 
@@ -183,6 +186,20 @@ def _unusable(path: Path, error: OSError) -> ValkeyStartError:
     return ValkeyStartError(
         f"cannot use {path}: {reason}; give a directory that this user can write to with --data-dir"
     )
+
+
+def shortage(data_dir: Path) -> str:
+    """Return what to say of a disk that is full, or nearly; "" if there is room.
+
+    valkey-server itself may be unable to: its log is on that disk.
+    """
+    try:
+        free = shutil.disk_usage(data_dir).free
+    except OSError:
+        return ""
+    if free >= _LITTLE_ROOM_BYTES:
+        return ""
+    return f"The disk that {data_dir} is on has {free / 1_048_576:.1f} MiB left; make room on it."
 
 
 def repair_advice(data_dir: Path, log: str, binary: Path) -> str:

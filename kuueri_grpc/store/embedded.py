@@ -266,7 +266,7 @@ class EmbeddedValkey:
         return redis.asyncio.Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0))
 
     def _last_log_lines(self) -> str:
-        """Return what the server logged last since it was started, with the log's path."""
+        """Return what the server logged last since it was started, and whether its disk is full."""
         try:
             with self._log_path.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -274,7 +274,9 @@ class EmbeddedValkey:
                 lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
         except OSError as error:
             lines = [f"(unreadable: {error.strerror})"]
-        return "\n  ".join([f"the last lines of {self._log_path}:", *lines])
+        last = "\n  ".join([f"the last lines of {self._log_path}:", *lines])
+        shortage = directory.shortage(self.data_dir)
+        return f"{last}\n{shortage}" if shortage else last
 
 
 class _Said(Enum):

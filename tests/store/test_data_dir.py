@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,3 +223,17 @@ def test_only_the_last_file_is_advised_to_be_cut_off(
 
 def test_no_advice_without_a_known_damage(data_dir: Path) -> None:
     assert directory.repair_advice(data_dir, "# Out of memory", Path("/bin/valkey")) == ""
+
+
+async def test_a_full_disk_is_named_where_the_log_cannot(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with EmbeddedValkey(data_dir) as store:
+        os.kill(store.pid, signal.SIGKILL)
+        ended = await store.wait()
+        assert "MiB left" not in str(ended)
+        monkeypatch.setattr(directory, "_LITTLE_ROOM_BYTES", sys.maxsize)
+        ended = await store.wait()
+        assert re.search(
+            rf"\nThe disk that {data_dir} is on has \d+\.\d MiB left; make room on it\.$", str(ended)
+        )
