@@ -46,6 +46,7 @@ from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.loops import running
 from kuueri_grpc.process.observed import Unobserved, admin_address, observed
+from kuueri_grpc.process.port import reserved_port
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
 from kuueri_grpc.process.store import OpenStore, open_store
@@ -95,14 +96,15 @@ class _Process:
 
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """Serve until SIGTERM or SIGINT; print one line when ready, then call `on_ready` with the address.
+    """Serve until a signal to stop; print one line when ready, then call `on_ready` with the address.
 
     Raises:
         StartError: the store or the port cannot be used, or a part of the server broke down.
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
-    with stop_signals() as stop, contextlib.suppress(StoppedEarly):
+    # The port first: a store may take its time to load.
+    with stop_signals() as stop, contextlib.suppress(StoppedEarly), reserved_port(settings) as port:
         async with open_store(settings, stop) as store:
 
             def ready(address: str | None) -> None:
@@ -110,7 +112,8 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
                 if address is not None:
                     on_ready(address)
 
-            await _serve(settings, store, admin_address(settings), stop, ready, reuse_port=False)
+            served = settings.model_copy(update={"port": port or settings.port})
+            await _serve(served, store, admin_address(settings), stop, ready)
 
 
 async def work(
@@ -127,7 +130,7 @@ async def work(
     if settings.redis_url is None:
         raise StartError("a worker needs a store that is there already")
     async with open_store(settings, stop) as store:
-        await _serve(settings, store, admin, stop, lambda _: on_ready(), reuse_port=True)
+        await _serve(settings, store, admin, stop, lambda _: on_ready())
 
 
 async def _serve(
@@ -136,15 +139,13 @@ async def _serve(
     admin: AdminAddress | None,
     stop: Stop,
     on_ready: Callable[[str | None], None],
-    *,
-    reuse_port: bool,
 ) -> None:
     try:
         async with (
             observed(admin) as observation,
             _compose(settings, store, stop, observation.telemetry) as process,
         ):
-            await _run(settings, process, observation, stop, on_ready, reuse_port=reuse_port)
+            await _run(settings, process, observation, stop, on_ready)
     except StoppedEarly:
         pass
     except (UnfitStore, StoreUnavailable, CertificateError, OSError) as error:
@@ -262,13 +263,10 @@ async def _run(
     observation: Unobserved,
     stop: Stop,
     on_ready: Callable[[str | None], None],
-    *,
-    reuse_port: bool,
 ) -> None:
     server = None
     if API_ROLE in settings.roles:
-        targets = _target_policy(settings)
-        server = await open_edge(settings, process.engine, targets, reuse_port=reuse_port)
+        server = await open_edge(settings, process.engine, _target_policy(settings))
     loops: list[Coroutine[Any, Any, object]] = [
         process.switchboard.run(),
         process.reporter.run(),

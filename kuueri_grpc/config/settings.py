@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     worker_timeout: float = Field(15.0, ge=0, le=3600)
     """Seconds that one of several workers may stand still before it is killed and another one takes its
     place; 4 at the least, 0: never."""
-    roles: Annotated[tuple[Role, ...], NoDecode] = Field(("api", "scheduler"), min_length=1)
+    roles: Annotated[tuple[Role, ...], NoDecode] = ("api", "scheduler")
     """What the processes do: answer calls (api), run tasks (scheduler), or both."""
     grace: float = Field(10.0, ge=0, le=3600)
     """Seconds that a server told to stop may take; attempts still in flight then are handed back."""
@@ -224,6 +224,13 @@ class Settings(BaseSettings):
         if not isinstance(parts, list | tuple):
             return roles
         return tuple(dict.fromkeys(part.strip().lower() if isinstance(part, str) else part for part in parts))
+
+    @field_validator("roles")
+    @classmethod
+    def _check_roles(cls, roles: tuple[Role, ...]) -> tuple[Role, ...]:
+        if not roles:
+            raise ValueError("expected 'api', 'scheduler', or both")
+        return roles
 
     @field_validator("allow_target", "deny_target", mode="before")
     @classmethod

@@ -19,10 +19,8 @@ def _rate(limit: int, throttler: ThrottlerSettings) -> Rate | None:
     return Rate(limit, throttler.ttl) if limit else None
 
 
-async def open_edge(
-    settings: Settings, engine: EngineApi, targets: TargetPolicy, *, reuse_port: bool
-) -> GrpcServer:
-    """Return the server, bound but not started.
+async def open_edge(settings: Settings, engine: EngineApi, targets: TargetPolicy) -> GrpcServer:
+    """Return the server, bound but not started; its port is reserved, see `port`.
 
     Raises:
         OSError: the address cannot be bound.
@@ -35,7 +33,7 @@ async def open_edge(
         _wire_limits(settings.module),
         host=settings.host,
         port=settings.port,
-        reuse_port=reuse_port,
+        reuse_port=True,
         certificates=_certificate_files(settings),
         admin_token=None if admin_token is None else admin_token.get_secret_value(),
     )

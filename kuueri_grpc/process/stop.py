@@ -6,7 +6,7 @@ import signal
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StoppedEarly(Exception):
@@ -51,18 +51,24 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Give a `Stop` that SIGTERM or SIGINT requests. A second one ends the process the hard way."""
+    """Give a `Stop` that SIGTERM, SIGINT or SIGHUP requests.
+
+    A second SIGTERM or SIGINT ends the process the hard way. SIGHUP does not: a terminal that is closed may
+    send it twice. It is left alone where it was ignored from the start, as under nohup.
+    """
     loop = asyncio.get_running_loop()
     stop = Stop()
 
     def on_signal(number: signal.Signals) -> None:
         stop.request()
-        loop.remove_signal_handler(number)
+        if number != signal.SIGHUP:
+            loop.remove_signal_handler(number)
 
-    for number in _SIGNALS:
+    heeded = [n for n in _SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    for number in heeded:
         loop.add_signal_handler(number, on_signal, number)
     try:
         yield stop
     finally:
-        for number in _SIGNALS:
+        for number in heeded:
             loop.remove_signal_handler(number)

@@ -76,7 +76,7 @@ async def administered(address: AdminAddress | None, stop: Stop) -> AsyncIterato
         try:
             bound = await stack.enter_async_context(serve_admin(address, fleet))
         except OSError as error:
-            raise StartError(f"the admin endpoint cannot be served: {error}") from error
+            raise StartError(str(error)) from error
         _log.info("metrics and health are on %s", bound, extra={"event": "admin_serves", "address": bound})
         failures = await stack.enter_async_context(running([fleet.run()], stop))
         yield Roster(Path(directory), fleet.join, fleet.leave, fleet.hung)

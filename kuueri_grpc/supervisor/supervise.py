@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from pydantic import SecretStr
 
@@ -12,11 +12,11 @@ from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.handover import Order, pack_order
 from kuueri_grpc.process.observed import admin_address
+from kuueri_grpc.process.port import reserved_port
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
 from kuueri_grpc.process.store import OpenStore, open_store
 from kuueri_grpc.supervisor.admin import Roster, administered
-from kuueri_grpc.supervisor.port import reserved
 from kuueri_grpc.supervisor.worker_slot import WorkerSlot
 from kuueri_grpc.telemetry.log import configure_logging
 
@@ -25,7 +25,7 @@ _MARGIN_S = 5.0
 
 
 async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """Serve with `settings.workers` processes until SIGTERM or SIGINT.
+    """Serve with `settings.workers` processes until SIGTERM, SIGINT or SIGHUP.
 
     When all of them serve it prints one line, then calls `on_ready` with the address. Told to stop, it
     returns when every worker has ended.
@@ -35,20 +35,10 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
-    with stop_signals() as stop, contextlib.suppress(StoppedEarly):
+    # The port first: a store may take its time to load.
+    with stop_signals() as stop, contextlib.suppress(StoppedEarly), reserved_port(settings) as port:
         async with administered(admin_address(settings), stop) as roster, open_store(settings, stop) as store:
-            with _reserved_port(settings) as port:
-                await _Crew(settings, store, port, roster).run(stop, on_ready)
-
-
-@contextlib.contextmanager
-def _reserved_port(settings: Settings) -> Iterator[int | None]:
-    """Give the port of the workers; None where they have no gRPC server."""
-    if "api" not in settings.roles:
-        yield None
-        return
-    with reserved(settings.host, settings.port) as port:
-        yield port
+            await _Crew(settings, store, port, roster).run(stop, on_ready)
 
 
 class _Crew:

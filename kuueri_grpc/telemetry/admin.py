@@ -4,6 +4,7 @@ Plain HTTP without authentication: it listens on the loopback address unless it 
 shows neither tasks nor secrets (queues and project ids, yes).
 """
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,21 +38,39 @@ async def serve_admin(address: AdminAddress, monitored: Monitored) -> AsyncItera
     """Serve until the block ends; gives the address in force (`host:port`, or the path).
 
     Raises:
-        OSError: it cannot be listened on.
+        OSError: it cannot be listened on; the text is for the operator.
     """
     runner = web.AppRunner(_application(monitored), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        if isinstance(address, Path):
-            await web.UnixSite(runner, str(address)).start()
-            yield str(address)
-        else:
-            host, port = address
-            site = web.TCPSite(runner, host, port)
-            await site.start()
-            yield f"{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
+        try:
+            bound = await _listen(runner, address)
+        except OSError as error:
+            # asyncio's own words for it repeat the address in a form of theirs.
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+            raise OSError(
+                f"the admin endpoint cannot listen on {_shown(address)}: {why}; "
+                "give another address with --admin-port or ADMIN_HOST"
+            ) from error
+        yield bound
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, address: AdminAddress) -> str:
+    if isinstance(address, Path):
+        await web.UnixSite(runner, str(address)).start()
+        return _shown(address)
+    host, port = address
+    await web.TCPSite(runner, host, port).start()
+    return _shown((host, runner.addresses[0][1]))
+
+
+def _shown(address: AdminAddress) -> str:
+    if isinstance(address, Path):
+        return str(address)
+    host, port = address
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _application(monitored: Monitored) -> web.Application:

@@ -181,3 +181,16 @@ async def test_told_to_stop_while_workers_start_it_ends_with_all_its_processes(t
         assert await served.ended() == 0, served.story
         await all_gone(family)
         assert served.printed == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_terminal_that_is_closed_stops_the_server_in_order(tmp_path: Path, workers: str) -> None:
+    async with serving(tmp_path, "--workers", workers) as served:
+        await served.ready()
+        family = served.family()
+        served.send(signal.SIGHUP)
+        await served.logged("event=drain_began")
+        served.send(signal.SIGHUP)
+        assert await served.ended() == 0, served.story
+        await served.logged("event=drain_ended", count=int(workers))
+        await all_gone(family)

@@ -1,12 +1,26 @@
-"""The port that all workers listen on."""
+"""The port that a server listens on, with all its workers."""
 
 import contextlib
 import errno
 import socket
 from collections.abc import Iterator
 
+from kuueri_grpc.config import Settings
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.ready import shown
+
+#: What a machine says of an address that is none of its own, as `::1` of localhost where IPv6 is off.
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+@contextlib.contextmanager
+def reserved_port(settings: Settings) -> Iterator[int | None]:
+    """Keep the port of a server; None where it has no gRPC server. Raises as `reserved` does."""
+    if "api" not in settings.roles:
+        yield None
+        return
+    with reserved(settings.host, settings.port) as port:
+        yield port
 
 
 @contextlib.contextmanager
@@ -18,7 +32,7 @@ def reserved(host: str, port: int) -> Iterator[int]:
     it. The socket that then keeps the port never listens: the kernel gives connections to listeners alone.
 
     Args:
-        host: a name or a literal address; all addresses of a name are kept.
+        host: a name or a literal address; all addresses of a name are kept that this machine has.
         port: 0 picks a free one.
 
     Raises:
@@ -26,12 +40,28 @@ def reserved(host: str, port: int) -> Iterator[int]:
     """
     with contextlib.ExitStack() as held:
         try:
-            for family, address in _addresses(host):
-                port = _find(family, address, port)
-                held.enter_context(_keep(family, address, port))
+            port = _keep_all(held, host, port)
         except OSError as error:
             raise StartError(_explain(host, port, error)) from error
         yield port
+
+
+def _keep_all(held: contextlib.ExitStack, host: str, port: int) -> int:
+    missing: OSError | None = None
+    kept = False
+    for family, address in _addresses(host):
+        try:
+            port = _find(family, address, port)
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            missing = error
+        else:
+            held.enter_context(_keep(family, address, port))
+            kept = True
+    if missing is not None and not kept:
+        raise missing
+    return port
 
 
 def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:

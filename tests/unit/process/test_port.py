@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.supervisor.port import reserved
+from kuueri_grpc.process.port import reserved
 
 HOST = "127.0.0.1"
 
@@ -102,3 +102,14 @@ def test_an_address_of_another_machine() -> None:
         reserved("192.0.2.1", 8202),
     ):
         pass
+
+
+def test_an_address_of_a_name_that_is_not_here_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `::1` of localhost where IPv6 is switched off."""
+
+    def both(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("192.0.2.1", HOST)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with reserved("localhost", 0) as port, pytest.raises(OSError, match="in use"):
+        socket.create_server((HOST, port))
