@@ -1,5 +1,6 @@
 """The `TaskStore` port: subscribe, read and command tasks."""
 
+import asyncio
 import itertools
 import logging
 import secrets
@@ -71,18 +72,29 @@ class RedisTaskStore:
         self, project_id: str, tasks: Sequence[NewTask], queue_limit: int
     ) -> list[Task | KuueriError]:
         """See `ports.TaskStore`. A call for one task may share its script call with others."""
-        items = [self._subscription(project_id, new) for new in tasks]
-        if len(items) == 1:
-            return [await self._group_commit.add((project_id, queue_limit), items[0], items[0].weight)]
-        chunks = [items[start : start + _SUBSCRIBE_CHUNK] for start in range(0, len(items), _SUBSCRIBE_CHUNK)]
-        answers = await self._runner.run_many(
-            "subscribe", [self._subscribe_call(project_id, queue_limit, chunk) for chunk in chunks]
-        )
-        return [
-            result
-            for chunk, answer in zip(chunks, answers, strict=True)
-            for result in self._subscribed_chunk(project_id, chunk, answer)
-        ]
+        if len(tasks) == 1:
+            item = self._subscription(project_id, tasks[0])
+            return [await self._group_commit.add((project_id, queue_limit), item, item.weight)]
+        chunks: list[asyncio.Task[list[Task | KuueriError]]] = []
+        try:
+            for start in range(0, len(tasks), _SUBSCRIBE_CHUNK):
+                items = [
+                    self._subscription(project_id, new) for new in tasks[start : start + _SUBSCRIBE_CHUNK]
+                ]
+                chunks.append(asyncio.create_task(self._subscribe_chunk(project_id, queue_limit, items)))
+                # The store works on it while the next one is sealed, and other callers get their turn.
+                await asyncio.sleep(0)
+        except BaseException:
+            for chunk in chunks:
+                chunk.cancel()
+            raise
+        return [result for results in await asyncio.gather(*chunks) for result in results]
+
+    async def _subscribe_chunk(
+        self, project_id: str, queue_limit: int, items: Sequence["_Subscription"]
+    ) -> list[Task | KuueriError]:
+        answer = await self._runner.run("subscribe", *self._subscribe_call(project_id, queue_limit, items))
+        return self._subscribed_chunk(project_id, items, answer)
 
     async def _subscribe_group(
         self, key: tuple[str, int], items: Sequence["_Subscription"]
@@ -90,14 +102,10 @@ class RedisTaskStore:
         """Accept tasks of several calls."""
         project_id, queue_limit = key
         try:
-            (answer,) = await self._runner.run_many(
-                "subscribe", [self._subscribe_call(project_id, queue_limit, items)]
-            )
+            return await self._subscribe_chunk(project_id, queue_limit, items)
         except StoreUnavailable as error:
             if len(items) == 1 or error.__cause__ is None or kind_of(error.__cause__) is not ErrorKind.OTHER:
                 raise
-        else:
-            return self._subscribed_chunk(project_id, items, answer)
         # The script broke, on what is kept of one of them: it is not to cost the others their call.
         answers = await self._runner.run_each(
             "subscribe", [self._subscribe_call(project_id, queue_limit, [item]) for item in items]

@@ -18,6 +18,7 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ReadOnlyError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from kuueri_grpc.store.errors import OUTAGES
 
@@ -184,23 +185,34 @@ class Line:
             self._timer = None
 
     async def _open(self) -> None:
-        connection = self._make_connection()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await connection.connect()  # type: ignore[no-untyped-call]
+            wire = await self._connect()
         except OUTAGES as error:
             self._fail_waiting(error)
         except BaseException:
             self._fail_waiting(RedisConnectionError("the connection to the store was closed"))
             raise
         else:
-            self._wire = _Wire(connection, self._leave)
+            self._wire = wire
             waiting, self._waiting = self._waiting, deque()
             for call in waiting:
                 if not call.future.done():
-                    self._wire.send(call)
+                    wire.send(call)
         finally:
             self._opening = None
+
+    async def _connect(self) -> _Wire:
+        while True:
+            connection = self._make_connection()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await connection.connect()  # type: ignore[no-untyped-call]
+            except (TimeoutError, NoAnswer):
+                # It is tried again for those who came meanwhile and have time left.
+                if all(call.future.done() for call in self._waiting):
+                    raise
+            else:
+                return _Wire(connection, self._leave)
 
     def _fail_waiting(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, deque()

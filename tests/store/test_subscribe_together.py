@@ -1,6 +1,7 @@
 """Calls for one task each that come at one moment share a script call; nobody notices but the store."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -31,13 +32,13 @@ async def each(
 
 async def test_they_are_accepted_in_few_script_calls(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    run_many = ports.runner.run_many
+    run = ports.runner.run
 
-    async def counted(name: str, calls: list[tuple[int, list[str | int | bytes]]]) -> list[object]:
-        sizes.append(int(calls[0][1][4]))
-        return await run_many(name, calls)
+    async def counted(name: str, partition: int, arguments: Sequence[str | int | bytes]) -> object:
+        sizes.append(int(arguments[4]))
+        return await run(name, partition, arguments)
 
-    monkeypatch.setattr(ports.runner, "run_many", counted)
+    monkeypatch.setattr(ports.runner, "run", counted)
     results = await each(ports, *(NewTask(spec(f"t{n}")) for n in range(MANY)))
 
     assert [task.spec.task_id for task in results if isinstance(task, Task)] == [f"t{n}" for n in range(MANY)]
