@@ -70,9 +70,27 @@ def prepare(data_dir: Path) -> None:
         ValkeyStartError: it cannot be made.
     """
     try:
+        made = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in made:
+            # A directory may be one to put things in and not to look into.
+            with contextlib.suppress(PermissionError):
+                sync_names(path.parent)
     except OSError as error:
         raise _unusable(data_dir, error) from error
+
+
+def sync_names(directory: Path) -> None:
+    """Have the names in a directory on disk: a file that is synced is of no use where its name is lost.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

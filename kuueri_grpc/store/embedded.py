@@ -170,6 +170,8 @@ class EmbeddedValkey:
         self._exited = exited = asyncio.ensure_future(process.wait())
         try:
             await self._ready(exited)
+            # Of the directory that it has made in it; those in there it syncs itself.
+            directory.sync_names(self.data_dir)
             yield
         finally:
             await self._stop(process, exited)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from kuueri_grpc.crypto.keyring import Keyring
+from kuueri_grpc.store.data_dir import sync_names
 
 _NAME = "encryption.keys"
 _HEADER = """\
@@ -47,8 +48,4 @@ class KeyFile:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path)
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_names(self.path.parent)

@@ -115,13 +115,14 @@ async def await_store(probe: RedisStoreProbe, location: str, patience_s: float =
                     told = True
                 deadline = time.monotonic() + patience_s
             elif time.monotonic() > deadline or kind_of(cause) is ErrorKind.AUTH:
-                raise StoreUnavailable(f"the store at {location} does not serve: {_said(cause)}") from error
+                raise StoreUnavailable(f"the store at {location} does not serve: {said(cause)}") from error
             await asyncio.sleep(_TRY_AGAIN_S)
         else:
             return epoch
 
 
-def _said(cause: BaseException) -> str:
+def said(cause: BaseException) -> str:
+    """Return in words why a store does not serve, for the operator."""
     if isinstance(cause, RedisError | OSError) and str(cause):
         return str(cause)
     return "it does not answer in time" if isinstance(cause, TimeoutError) else str(cause)

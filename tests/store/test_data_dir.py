@@ -237,3 +237,21 @@ async def test_a_full_disk_is_named_where_the_log_cannot(
         assert re.search(
             rf"\nThe disk that {data_dir} is on has \d+\.\d MiB left; make room on it\.$", str(ended)
         )
+
+
+async def test_names_of_what_was_made_are_on_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = [], os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    data_dir = tmp_path / "new" / "data"
+    async with EmbeddedValkey(data_dir):
+        assert synced == [tmp_path / "new", tmp_path, data_dir]
+    synced.clear()
+    async with EmbeddedValkey(data_dir):
+        assert synced == [data_dir]
