@@ -153,8 +153,11 @@ def owned(data_dir: Path) -> Iterator[None]:
                 f"{data_dir} is in use by {f'process {holder}' if holder else 'another process'}; "
                 "stop that server, or give this one another directory with --data-dir"
             )
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise _unusable(data_dir, error) from error
         yield
     finally:
         os.close(lock)
@@ -199,6 +202,11 @@ def _try_lock(fd: int, data_dir: Path) -> bool:
 
 
 def _unusable(path: Path, error: OSError) -> ValkeyStartError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return ValkeyStartError(
+            f"cannot use {path}: {error.strerror}; make room there, or give a directory on another disk "
+            "with --data-dir"
+        )
     # What mkdir says of a file in its way would mislead.
     reason = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror
     return ValkeyStartError(

@@ -1,6 +1,7 @@
 """The embedded store's data directory: its socket, its locks, and what is wrong with it."""
 
 import asyncio
+import errno
 import os
 import re
 import shutil
@@ -255,3 +256,15 @@ async def test_names_of_what_was_made_are_on_disk_too(
     synced.clear()
     async with EmbeddedValkey(data_dir):
         assert synced == [data_dir]
+
+
+async def test_a_full_disk_is_said_to_be_full(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(ValkeyStartError, match=f"cannot use {data_dir}: No space left on device; make room"):
+        await EmbeddedValkey(data_dir).start()
+    monkeypatch.undo()
+    async with EmbeddedValkey(data_dir):
+        pass
