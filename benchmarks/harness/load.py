@@ -85,8 +85,17 @@ class LoadResult:
         return cpu_s * 1e6 / self.tasks
 
 
-async def call(stage: Stage, method: Method, prefix: str, tasks: int, due_ms: int, load: Load) -> LoadResult:
-    """Make calls for a set of tasks, each task once.
+async def call(
+    stage: Stage,
+    method: Method,
+    prefix: str,
+    tasks: int,
+    due_ms: int,
+    load: Load,
+    *,
+    address: str | None = None,
+) -> LoadResult:
+    """Make calls for a set of tasks, each task once; to the server of the stage, or to `address`.
 
     Raises:
         BenchmarkFailed: a client broke down; a call that fails breaks it down.
@@ -97,7 +106,7 @@ async def call(stage: Stage, method: Method, prefix: str, tasks: int, due_ms: in
         share = -(-share // workload.BATCH) * workload.BATCH
     orders = [
         Order(
-            address=stage.server.address,
+            address=address or stage.server.address,
             token=stage.client.token,
             method=method,
             url=stage.target.url,

@@ -1,7 +1,9 @@
-"""Figures that several scenarios give."""
+"""Figures that several scenarios give, and what several set."""
+
+import dataclasses
 
 from benchmarks.harness.arrivals import Deliveries
-from benchmarks.model import BenchmarkFailed, Figure, Values
+from benchmarks.model import BenchmarkFailed, Figure, Options, Values
 
 DELIVERY_FIGURES = (
     Figure("arrived", "tasks", "Tasks that the target received at least once."),
@@ -43,3 +45,9 @@ def lateness_figures(what: str) -> tuple[Figure, ...]:
 def lateness_values(seen: Deliveries) -> Values:
     """Return the values of `lateness_figures`."""
     return {"late_p50": seen.lateness(50), "late_p99": seen.lateness(99), "late_max": seen.lateness(100)}
+
+
+def on_workers(options: Options, workers: int) -> Options:
+    """Return the options with a number of worker processes, unless they say one themselves."""
+    arguments = ("--workers", str(workers), *options.serve_arguments)
+    return dataclasses.replace(options, serve_arguments=arguments)

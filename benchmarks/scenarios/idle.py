@@ -6,9 +6,10 @@ from benchmarks.harness import procfs
 from benchmarks.harness.load import WAIT_MS
 from benchmarks.harness.stage import now_ms, staged
 from benchmarks.model import Figure, Options, Scenario, Values
-from benchmarks.scenarios.common import ELSEWHERE_FIGURE
+from benchmarks.scenarios.common import ELSEWHERE_FIGURE, on_workers
 
-_TASKS = 10_000
+_TASKS = 100_000
+_WORKERS = 2
 _WINDOW_S = 20.0
 #: For what the last calls have left to do.
 _SETTLE_S = 2.0
@@ -16,7 +17,7 @@ _SETTLE_S = 2.0
 
 async def _run(options: Options) -> Values:
     tasks = options.tasks or _TASKS
-    async with staged(options) as stage:
+    async with staged(on_workers(options, _WORKERS)) as stage:
         server, store = stage.server, stage.server.store
         await asyncio.sleep(_SETTLE_S)
         memory_before = store.used_memory()
@@ -45,7 +46,7 @@ async def _run(options: Options) -> Values:
 
 SCENARIO = Scenario(
     "idle",
-    f"{_TASKS:,} tasks that wait for an hour, looked at for {_WINDOW_S:g} s",
+    f"{_TASKS:,} tasks that wait for an hour, on {_WORKERS} workers, looked at for {_WINDOW_S:g} s",
     (
         Figure("server_cpu", "% of a core", "CPU of the server while nothing is due and nobody calls.", 2),
         Figure("store_cpu", "% of a core", "CPU of the store meanwhile.", 2),

@@ -3,18 +3,20 @@
 import asyncio
 import time
 
+from benchmarks.harness import procfs
 from benchmarks.harness.client import Client
 from benchmarks.harness.stage import Stage, now_ms, staged
 from benchmarks.harness.usage import Usage
 from benchmarks.model import BenchmarkFailed, Figure, Options, Scenario, Values
-from benchmarks.scenarios.common import ELSEWHERE_FIGURE
+from benchmarks.scenarios.common import ELSEWHERE_FIGURE, on_workers
 from benchmarks.statistics import percentile, spread_evenly
 from kuueri_grpc.pb import task_service_pb2
 
-_WATCHERS = 200
-_SPAN_S = 10.0
+_WATCHERS = 1_000
+_SPAN_S = 20.0
 #: The last watcher is in place long before the first task is due.
-_LEAD_MS = 5_000
+_LEAD_MS = 8_000
+_SETTLE_S = 1.0
 #: DISPATCHED, SUCCEEDED, COMPLETED: what follows SUBSCRIBED on the timeline of a task that goes well.
 _LAST_SEQUENCE = 4
 
@@ -40,17 +42,21 @@ class _Watcher:
 
 
 async def _run(options: Options) -> Values:
-    count = options.tasks or _WATCHERS
+    async with staged(on_workers(options, 1)) as stage:
+        return await measured(stage, options, options.tasks or _WATCHERS)
+
+
+async def measured(stage: Stage, options: Options, count: int) -> Values:
+    """Return the figures of so many watchers."""
     span_ms = round(1_000 * (options.seconds or _SPAN_S))
     watchers = [_Watcher() for _ in range(count)]
-    async with staged(options) as stage:
-        start_ms = now_ms() + _LEAD_MS
-        due_ms = await stage.subscribe(spread_evenly(count, start_ms, span_ms))
-        try:
-            usage = await _follow(stage, watchers, list(due_ms), start_ms)
-        except ExceptionGroup as failures:
-            # The first is the cause; what the others say follows from it.
-            raise failures.exceptions[0] from failures
+    start_ms = now_ms() + _LEAD_MS
+    due_ms = await stage.subscribe(spread_evenly(count, start_ms, span_ms))
+    try:
+        usage, grown_bytes = await _follow(stage, watchers, list(due_ms), start_ms)
+    except ExceptionGroup as failures:
+        # The first is the cause; what the others say follows from it.
+        raise failures.exceptions[0] from failures
     took_ms = sorted(ms for watcher in watchers for ms in watcher.took_ms)
     expected = list(range(2, _LAST_SEQUENCE + 1))
     return {
@@ -60,25 +66,31 @@ async def _run(options: Options) -> Values:
         "heard_p99": percentile(took_ms, 99),
         "heard_max": took_ms[-1],
         "server_cpu": usage.server_s * 1e6 / len(took_ms),
+        "watcher_rss": grown_bytes / 1024 / count,
         "elsewhere": usage.elsewhere_percent,
     }
 
 
-async def _follow(stage: Stage, watchers: list[_Watcher], task_ids: list[str], start_ms: int) -> Usage:
-    """Follow each task to its end; return the usage from when all watchers were in place."""
+async def _follow(
+    stage: Stage, watchers: list[_Watcher], task_ids: list[str], start_ms: int
+) -> tuple[Usage, int]:
+    """Follow each task to its end; return the usage once all were in place, and what they weigh (bytes)."""
+    await asyncio.sleep(_SETTLE_S)
+    before = procfs.rss_bytes(stage.server.pids())
     async with asyncio.TaskGroup() as group:
         for watcher, task_id in zip(watchers, task_ids, strict=True):
             group.create_task(watcher.follow(stage.client, task_id))
         await asyncio.gather(*(watcher.synced.wait() for watcher in watchers))
+        grown_bytes = procfs.rss_bytes(stage.server.pids()) - before
         if now_ms() > start_ms:
             raise BenchmarkFailed("the first task was due before the last watcher was in place")
         meter = stage.meter()
-    return meter.stop()
+    return meter.stop(), grown_bytes
 
 
 SCENARIO = Scenario(
     "watch",
-    f"{_WATCHERS} watchers of a task each; the tasks are due evenly over {_SPAN_S:g} s",
+    f"{_WATCHERS:,} watchers of a task each, on one server process; tasks due evenly over {_SPAN_S:g} s",
     (
         Figure("events", "events", "Events that the watchers received live."),
         Figure("gaps", "watchers", "Watchers that did not receive each event of their task once, in order."),
@@ -91,6 +103,12 @@ SCENARIO = Scenario(
         Figure("heard_p99", "ms", "99th percentile.", 1),
         Figure("heard_max", "ms", "The slowest.", 1),
         Figure("server_cpu", "us/event", "CPU of the server per event, the tasks' own execution included."),
+        Figure(
+            "watcher_rss",
+            "KiB",
+            "Growth of the server's resident memory by the watchers, over their number.",
+            1,
+        ),
         ELSEWHERE_FIGURE,
     ),
     _run,
