@@ -16,6 +16,7 @@ if there then
   there = cjson.decode(there)
   return { 'OK', there.c, there.x or '' }
 end
+mark()
 drop_expired_credentials(project)
 if call('HLEN', credentials) >= most then
   return { 'FULL' }

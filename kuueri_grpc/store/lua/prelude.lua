@@ -59,6 +59,19 @@ local function present(value)
   return value and value ~= '' and value or nil
 end
 
+-- The first write --------------------------------------------------------------------------------
+
+-- A slot that moves to another node of a cluster (Valkey 9) is followed by the writes that it gets meanwhile,
+-- and by a SELECT where one of them is in another database than the one before; the first of them counts as
+-- one after database 0. But the copy ended with the last database that has any key, so a first write to
+-- database 0 is made there. So no script's first write may be: `commit` begins with the others, and a script
+-- that writes to database 0 alone makes a mark first, and takes it away.
+local function mark()
+  use(EXECUTION_DB)
+  call('SET', CLAIM .. '~', '') -- a claim of no instance
+  call('DEL', CLAIM .. '~')
+end
+
 -- Gathered writes --------------------------------------------------------------------------------
 
 local writes = { [0] = {}, {}, {}, {} } -- by database: commands in order
@@ -200,7 +213,8 @@ local function publish_feeds()
   for project, list in pairs(feeds) do
     if project_exists(project) then
       use(AUTHORISATION_DB)
-      local last = call('HINCRBY', PROJECT .. project, 'events', #list / 2)
+      local last = tonumber(call('HGET', PROJECT .. project, 'events') or 0) + #list / 2
+      gather(AUTHORISATION_DB, { 'HINCRBY', PROJECT .. project, 'events', #list / 2 })
       local entry = { 'XADD', FEED .. project, 'MINID', '~', int(math.max(0, last - FEED_CAP)), int(last) .. '-0' }
       if timed[project] then
         entry[7], entry[8] = FEED_TIME, NOW
@@ -219,6 +233,9 @@ end
 
 local unfolded = {} -- project/task -> the line that its timeline is to begin with, see `unfold`
 
+-- Database 0 is the last: see `mark`.
+local COMMIT_ORDER = { EXECUTION_DB, CONFIGURATION_DB, TIMELINE_DB, AUTHORISATION_DB }
+
 -- Make the gathered writes. Every script that writes ends with it.
 local function commit()
   publish_feeds()
@@ -230,7 +247,7 @@ local function commit()
     write(AUTHORISATION_DB, 'HINCRBY', PROJECT .. project, 'taskInQueue', change)
   end
   live = {}
-  for db = 0, 3 do
+  for _, db in ipairs(COMMIT_ORDER) do
     if #writes[db] > 0 or next(members[db]) or (db == EXECUTION_DB and next(touched)) then
       use(db)
       local head_before = db == EXECUTION_DB and next(touched) and head(DUE)

@@ -10,6 +10,8 @@ local replaced = 0
 if was ~= '' then
   use(AUTHORISATION_DB)
   if call('HGET', PROJECT .. project, 'signing') == was then
+    mark()
+    use(AUTHORISATION_DB)
     call('HSET', PROJECT .. project, 'signing', becomes)
     replaced = replaced + 1
   end

@@ -14,7 +14,7 @@ local credentials = CREDENTIALS .. project
 if not project_open(project) then
   return { 'MISSING' }
 end
-use(AUTHORISATION_DB)
+mark()
 drop_expired_credentials(project)
 local kept = credentials_of(project)
 
