@@ -42,6 +42,7 @@ class Exchange(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_announces_body",
         "_answer",
         "_bodiless",
         "_body_bytes",
@@ -95,6 +96,7 @@ class Exchange(asyncio.Protocol):
             self._parser = _parser(self)
         self._answer = answer
         self._bodiless = bodiless
+        self._announces_body = False
         self._framing_bytes = 0
         self._head_bytes = 0
         self._body_bytes = 0
@@ -193,11 +195,15 @@ class Exchange(asyncio.Protocol):
                 self._answer.location = _text(value)
             case b"content-length":
                 self._to_the_end = False
+                self._announces_body = value.strip() != b"0"
             case b"transfer-encoding":
+                self._announces_body = True
                 self._to_the_end = not value.rstrip().lower().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
         """The status is known."""
+        if self._over:
+            return  # of a second answer, which nobody asked for
         status = self._parser.get_status_code()
         if status < _FIRST_FINAL and status != _SWITCHING_PROTOCOLS:
             self._answer.retry_after = self._answer.location = None
@@ -206,7 +212,13 @@ class Exchange(asyncio.Protocol):
         self._answer.status_code = status
         if self._bodiless or status in _BODILESS:
             self._over = True
-            self._keep = self._parser.should_keep_alive() and status != _SWITCHING_PROTOCOLS
+            # A target may send the body nevertheless. It is not to be taken for the answer to what is asked
+            # next, which may be another project's.
+            self._keep = (
+                self._parser.should_keep_alive()
+                and not self._announces_body
+                and status != _SWITCHING_PROTOCOLS
+            )
 
     def on_body(self, data: bytes) -> None:
         """Count it."""

@@ -97,9 +97,9 @@ async def test_retry_after_is_read_from_error_answers(
 @pytest.mark.parametrize(
     ("method", "response"),
     [
-        (HttpMethod.HEAD, b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"),
+        (HttpMethod.HEAD, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         (HttpMethod.POST, b"HTTP/1.1 204 No Content\r\n\r\n"),
-        (HttpMethod.GET, b"HTTP/1.1 304 Not Modified\r\ncontent-length: 1000\r\n\r\n"),
+        (HttpMethod.GET, b"HTTP/1.1 304 Not Modified\r\n\r\n"),
         (HttpMethod.POST, b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
         (HttpMethod.POST, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
     ],
@@ -117,6 +117,50 @@ async def test_answers_whose_end_is_not_a_length_are_complete_and_the_connection
     assert first.status_code in {200, 204, 304}
     assert first.reason in {None, Reason.HTTP_STATUS}
     assert target.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "head"),
+    [
+        (HttpMethod.HEAD, b"HTTP/1.1 200 OK\r\ncontent-length: 45\r\n\r\n"),
+        (HttpMethod.HEAD, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
+        (HttpMethod.POST, b"HTTP/1.1 204 No Content\r\ncontent-length: 45\r\n\r\n"),
+        (HttpMethod.GET, b"HTTP/1.1 304 Not Modified\r\ncontent-length: 45\r\n\r\n"),
+    ],
+    ids=["head", "head, chunked", "204", "304"],
+)
+async def test_a_body_that_comes_where_there_is_none_is_not_the_next_answer(
+    dispatcher: HttpDispatcher, method: HttpMethod, head: bytes
+) -> None:
+    body = b"" if method in {HttpMethod.GET, HttpMethod.HEAD} else b"{}"
+    hidden = b"HTTP/1.1 299 Hidden\r\ncontent-length: 0\r\n\r\n"
+
+    async def handle(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(head if target.connections == 1 else answer("201 Created"))
+        if target.connections == 1:
+            await connection.read_request()  # if there is one, it is the next task's
+            await connection.send(hidden)
+
+    async with serving(handle) as target:
+        first = await dispatcher.send(delivery(target.url(), method=method, body=body))
+        second = await dispatcher.send(delivery(target.url()))
+
+    assert first.status_code in {200, 204, 304}
+    assert second.status_code == 201
+    assert target.connections == 2
+
+
+async def test_the_first_of_two_answers_counts_and_the_connection_is_not_kept(
+    dispatcher: HttpDispatcher,
+) -> None:
+    for first in (answer(), b"HTTP/1.1 204 No Content\r\n\r\n"):
+        two = first + answer("500 Internal Server Error", retry_after="7")
+        async with serving(answering(two)) as target:
+            outcomes = [await dispatcher.send(delivery(target.url())) for _ in range(2)]
+
+        assert [outcome.succeeded for outcome in outcomes] == [True, True]
+        assert target.connections == 2
 
 
 async def test_an_answer_without_a_length_ends_with_the_connection(dispatcher: HttpDispatcher) -> None:
