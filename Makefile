@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test test-cluster lint format protos bench chaos fuzz audit faults previous lock clean
@@ -58,8 +59,12 @@ format: $(STAMP) ## apply the formatter and the safe fixes
 protos: $(STAMP) ## regenerate kuueri_grpc/pb from protos/
 	$(PY) scripts/gen_protos.py
 
-bench: $(STAMP) ## measure lateness, throughput and idle cost
-	$(PY) -m benchmarks $(ARGS)
+bench: $(BENCH_STAMP) ## measure everything, with charts (20 to 40 min); or: make bench ARGS='burst spread'
+	$(PY) -m benchmarks $(or $(ARGS),full)
+
+$(BENCH_STAMP): $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --group bench
+	@touch $@
 
 chaos: $(STAMP) ## faults at random, under load, and the account: make chaos CHAOS_SECONDS=600 CHAOS_SEED=7
 	$(PY) -m pytest tests/chaos -p no:xdist --timeout 0 $(ARGS)
@@ -80,7 +85,7 @@ previous: ## at a release, beforehand: keep the package as it is for tests/fault
 	git archive --format=zip -9 -o tests/faults/previous.zip HEAD kuueri_grpc
 
 lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
-	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev
+	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev --group bench
 	$(PY) -m pip freeze --all --exclude-editable | grep -v '^pip==' > constraints.txt
 	@touch $(STAMP)
 

@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 
 from benchmarks import machine, report
+from benchmarks.full import cli as full
 from benchmarks.harness.profile import shares
 from benchmarks.harness.target import default_target
 from benchmarks.model import BenchmarkFailed, Options, Scenario, Values
@@ -19,6 +20,7 @@ from benchmarks.scenarios import SCENARIOS
 
 _TOP = 25
 _EPILOG = """\
+`python -m benchmarks full` measures everything, beside other systems too, and draws it: see its --help.
 Each run has a new server on an empty store, a new target and new clients, on free ports of this machine,
 and takes them away again. What follows -- is handed to `kuueri serve`. Run it on an idle machine.
 """
@@ -27,6 +29,9 @@ and takes them away again. What follows -- is handed to `kuueri serve`. Run it o
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line asks for."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["full"]:
+        full.main(given[1:])
+        return
     place = given.index("--") if "--" in given else len(given)
     parsed = _parser().parse_args(given[:place])
     scenarios = [SCENARIOS[name] for name in parsed.scenario or SCENARIOS]

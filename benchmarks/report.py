@@ -35,11 +35,11 @@ def machine_as_text(machine: Machine) -> str:
 def as_markdown(machine: Machine, scenarios: Iterable[Scenario], results: Results) -> str:
     """Return everything as the section of a document."""
     lines = ["## Measured", ""]
-    lines += _markdown_table(("machine", ""), list(machine.items()))
+    lines += markdown_table(("machine", ""), list(machine.items()))
     for scenario in scenarios:
         runs = results[scenario.name]
         lines += ["", f"### {scenario.name}", "", f"{scenario.summary}; {_times(len(runs))}.", ""]
-        lines += _markdown_table(_MARKDOWN_HEADER, [_row(scenario, runs, key) for key in _keys(scenario)])
+        lines += markdown_table(_MARKDOWN_HEADER, [_row(scenario, runs, key) for key in _keys(scenario)])
     return "\n".join(lines)
 
 
@@ -58,7 +58,7 @@ def figures_as_markdown(scenarios: Iterable[Scenario]) -> str:
     for scenario in scenarios:
         lines += ["", f"### {scenario.name}", "", f"{scenario.summary}.", ""]
         rows = [(f"`{figure.key}`", figure.unit, figure.meaning) for figure in scenario.figures]
-        lines += _markdown_table(("figure", "unit", "meaning"), rows)
+        lines += markdown_table(("figure", "unit", "meaning"), rows)
     return "\n".join(lines)
 
 
@@ -89,7 +89,8 @@ def _times(count: int) -> str:
     return "one run" if count == 1 else f"{count} runs"
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table, line by line."""
     return [_markdown_row(row) for row in (header, ["---"] * len(header), *rows)]
 
 

@@ -31,7 +31,8 @@ async def profiled(options: Options, pid: int, directory: Path) -> AsyncIterator
     Only moments in which Python runs are sampled (a thread holds the interpreter's lock), since threads that
     wait for the kernel cannot be told from threads that work.
 
-    The file has folded stacks ("outer;inner samples"): what flame graph tools and speedscope read.
+    The file has folded stacks ("outer;inner samples"): what flame graph tools and speedscope read; or a flame
+    graph, if its name ends with .svg.
     """
     if options.profile is None:
         yield
@@ -41,7 +42,14 @@ async def profiled(options: Options, pid: int, directory: Path) -> AsyncIterator
         raise BenchmarkFailed("py-spy is not installed; it comes with the development tools")
     arguments: list[str | Path] = [
         *(spy, "record", "--pid", str(pid), "--rate", str(_RATE_HZ)),
-        *("--format", "raw", "--function", "--gil", "--output", options.profile.resolve()),
+        *(
+            "--format",
+            "flamegraph" if options.profile.suffix == ".svg" else "raw",
+            "--function",
+            "--gil",
+            "--output",
+            options.profile.resolve(),
+        ),
         *(["--native"] if options.native else []),
     ]
     async with running("py-spy", arguments, directory) as child:

@@ -17,7 +17,7 @@ from benchmarks.model import BenchmarkFailed, Options
 
 _WARM_UP_TASKS = 100
 #: No arrival for this long means that none comes any more; longer than a lost lease takes to be noticed.
-_PATIENCE_S = 15.0
+PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Stage:
     async def delivered(self, due_ms: dict[str, int]) -> Deliveries:
         """Return how the tasks arrived once all of them have ended, or nothing arrives any more."""
         until_due_s = max(0.0, max(due_ms.values()) / 1_000 - time.time())
-        await self.target.wait_for(len(due_ms), until_due_s + _PATIENCE_S)
-        await self.client.all_ended(_PATIENCE_S)
+        await self.target.wait_for(len(due_ms), until_due_s + PATIENCE_S)
+        await self.client.all_ended(PATIENCE_S)
         return deliveries(await self.target.arrivals(), due_ms)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from benchmarks.harness import procfs, workload
 from benchmarks.harness.client import connected
@@ -20,11 +21,21 @@ _FEW = 1_000
 _FILL = Load(clients=2, connections=1, in_flight=4)
 #: Tasks of one order to the load generator, which is bounded in time.
 _FILL_STEP = 50_000
-_CALLS = 3_000
-_SPREAD, _SPREAD_MS = 1_000, 10_000
-_BURST = 5_000
-_LEAD_MS = 6_000
 _SETTLE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done to measure: calls one by one, tasks spread over a span, tasks due at one instant."""
+
+    calls: int = 3_000
+    spread: int = 1_000
+    spread_ms: int = 10_000
+    burst: int = 5_000
+    lead_ms: int = 6_000
+
+
+_EFFORT = Effort()
 
 
 async def _run(options: Options) -> Values:
@@ -32,19 +43,19 @@ async def _run(options: Options) -> Values:
     async with prepared(options) as (directory, target):
         async with opened(options, directory, target) as stage:
             token = stage.client.token
-            waiting = await _fill(stage, _FEW)
-            few = await _measured(stage, waiting)
+            waiting = await fill(stage, _FEW)
+            few = await measured(stage, waiting, _EFFORT)
             few["rss"] = procfs.rss_bytes(stage.server.pids()) / 1e6
 
             few_bytes = stage.server.store.used_memory()
             meter = stage.meter()
-            waiting += await _fill(stage, many - _FEW)
-            fill = meter.stop()
+            waiting += await fill(stage, many - _FEW)
+            filling = meter.stop()
             filled_bytes = stage.server.store.used_memory() - few_bytes
             # A copy of the data may be written meanwhile, by a process that takes a core.
             await stage.server.store.snapshot()
             await asyncio.sleep(_SETTLE_S)
-            lot = await _measured(stage, waiting)
+            lot = await measured(stage, waiting, _EFFORT)
             lot["rss"] = procfs.rss_bytes(stage.server.pids()) / 1e6
         start = time.monotonic()
         async with serving(options, directory) as again, connected(again.address, token) as client:
@@ -58,15 +69,15 @@ async def _run(options: Options) -> Values:
         **{f"few_{name}": value for name, value in few.items()},
         **{f"many_{name}": value for name, value in lot.items()},
         **{f"{name}_ratio": lot[name] / few[name] for name in _COMPARED},
-        "fill_rate": (many - _FEW) / fill.elapsed_s,
+        "fill_rate": (many - _FEW) / filling.elapsed_s,
         "store_bytes": filled_bytes / (many - _FEW),
         "ready": ready_s,
         "restarted_rss": restarted_rss,
-        "elsewhere": fill.elsewhere_percent,
+        "elsewhere": filling.elsewhere_percent,
     }
 
 
-async def _fill(stage: Stage, tasks: int) -> list[str]:
+async def fill(stage: Stage, tasks: int) -> list[str]:
     """Have tasks wait for an hour; return their ids."""
     ids: list[str] = []
     for start in range(0, tasks, _FILL_STEP):
@@ -76,25 +87,26 @@ async def _fill(stage: Stage, tasks: int) -> list[str]:
     return ids
 
 
-async def _measured(stage: Stage, waiting: list[str]) -> Values:
+async def measured(stage: Stage, waiting: list[str], effort: Effort) -> Values:
     """Measure what a caller and a target see now."""
     client, prefix, due_ms = stage.client, workload.new_prefix(), now_ms() + WAIT_MS
     subscriptions = (
         task_service_pb2.SubscribeRequest(task=workload.build_task(stage.target.url, prefix, index, due_ms))
-        for index in range(_CALLS)
+        for index in range(effort.calls)
     )
     subscribe_ms = await _one_by_one(client.tasks.Subscribe, subscriptions, stage)
     looks = (
-        task_service_pb2.GetTaskRequest(task_id=name) for name in random.sample(waiting, min(_CALLS, _FEW))
+        task_service_pb2.GetTaskRequest(task_id=name)
+        for name in random.sample(waiting, min(effort.calls, _FEW))
     )
     get_ms = await _one_by_one(client.tasks.GetTask, looks, stage)
 
     await stage.target.mark()
     seen = await stage.delivered(
-        await stage.subscribe(spread_evenly(_SPREAD, now_ms() + _LEAD_MS, _SPREAD_MS))
+        await stage.subscribe(spread_evenly(effort.spread, now_ms() + effort.lead_ms, effort.spread_ms))
     )
     await stage.target.mark()
-    due = await stage.subscribe([now_ms() + _LEAD_MS] * _BURST)
+    due = await stage.subscribe([now_ms() + effort.lead_ms] * effort.burst)
     burst = await stage.delivered(due)
     if seen.lost or burst.lost:
         raise BenchmarkFailed(f"{seen.lost + burst.lost} tasks did not arrive")
@@ -137,7 +149,9 @@ def _figures(name: str, when: str) -> tuple[Figure, ...]:
         Figure(f"{name}_get_p99", "ms", "99th percentile.", 2),
         Figure(f"{name}_late_p50", "ms", f"Lateness at the target, 100 tasks a second, {when}. Median."),
         Figure(f"{name}_late_p99", "ms", "99th percentile."),
-        Figure(f"{name}_drain_rate", "tasks/s", f"Drain of {_BURST:,} tasks due at one instant, {when}."),
+        Figure(
+            f"{name}_drain_rate", "tasks/s", f"Drain of {_EFFORT.burst:,} tasks due at one instant, {when}."
+        ),
         Figure(f"{name}_rss", "MB", f"Resident memory of the server, {when}.", 1),
     )
 

@@ -47,13 +47,14 @@ async def _run(options: Options) -> Values:
 
 
 async def measured(stage: Stage, options: Options, count: int) -> Values:
-    """Return the figures of so many watchers."""
+    """Return the figures of so many watchers; there are more tasks than watchers if the options say so."""
+    tasks = max(count, options.tasks or 0)
     span_ms = round(1_000 * (options.seconds or _SPAN_S))
     watchers = [_Watcher() for _ in range(count)]
     start_ms = now_ms() + _LEAD_MS
-    due_ms = await stage.subscribe(spread_evenly(count, start_ms, span_ms))
+    due_ms = await stage.subscribe(spread_evenly(tasks, start_ms, span_ms))
     try:
-        usage, grown_bytes = await _follow(stage, watchers, list(due_ms), start_ms)
+        usage, grown_bytes = await _follow(stage, watchers, list(due_ms)[:: tasks // count][:count], start_ms)
     except ExceptionGroup as failures:
         # The first is the cause; what the others say follows from it.
         raise failures.exceptions[0] from failures
