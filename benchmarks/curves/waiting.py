@@ -13,10 +13,11 @@ _EFFORT = Effort(calls=500, spread=500, spread_ms=5_000, burst=5_000, lead_ms=2_
 
 async def _run(options: Options, points: Sequence[int], runs: int) -> AsyncIterator[tuple[int, Values]]:
     async with staged(options) as stage:
-        empty_bytes, waiting = stage.server.store.used_memory(), list[str]()
+        waiting: list[str] = []
         for point in points:
-            waiting += await fill(stage, point - len(waiting))
-            store_bytes = (stage.server.store.used_memory() - empty_bytes) / point
+            bytes_before, added = stage.server.store.used_memory(), point - len(waiting)
+            waiting += await fill(stage, added)
+            store_bytes = (stage.server.store.used_memory() - bytes_before) / added
             # A copy of the data may be written meanwhile, by a process that takes a core.
             await stage.server.store.snapshot()
             for _ in range(runs):
@@ -40,7 +41,7 @@ CURVE = Curve(
         Figure(
             "store_bytes",
             "bytes/task",
-            "The store's `used_memory` beyond that of an empty one, over the tasks.",
+            "Growth of the store's `used_memory` by the tasks since the last point.",
         ),
     ),
     _run,

@@ -21,9 +21,10 @@ async def _run(options: Options, points: Sequence[int], runs: int) -> AsyncItera
             async with staged(on_workers(options, point)) as stage:
                 prefix = workload.new_prefix()
                 accepted = await call(stage, "Subscribe", prefix, _CALLS, now_ms() + WAIT_MS, _LOAD)
+                others = await stage.client.live_tasks()
                 await stage.target.mark()
                 due_ms = await stage.subscribe([now_ms() + _LEAD_MS] * _TASKS)
-                seen = await stage.delivered(due_ms)
+                seen = await stage.delivered(due_ms, others)
                 if seen.lost:
                     raise BenchmarkFailed(f"{seen.lost} tasks did not arrive on {point} workers")
                 yield (

@@ -62,14 +62,14 @@ class Client:
         )
         return int(response.project.task_in_queue)
 
-    async def all_ended(self, timeout_s: float) -> bool:
-        """Return when every task has ended, after which nothing is sent any more. False: not in time."""
+    async def all_ended(self, timeout_s: float, others: int = 0) -> bool:
+        """Return when every task but `others` has ended: nothing is sent any more. False: not in time."""
         deadline = time.monotonic() + timeout_s
-        while live := await self.live_tasks():
+        while (live := await self.live_tasks()) > others:
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(_POLL_S)
-        return live == 0
+        return live <= others
 
 
 @contextlib.asynccontextmanager

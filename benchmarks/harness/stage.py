@@ -37,11 +37,11 @@ class Stage:
         """Subscribe a new task for each due time; see `Client.subscribe`."""
         return await self.client.subscribe(self.target.url, workload.new_prefix(), dues_ms)
 
-    async def delivered(self, due_ms: dict[str, int]) -> Deliveries:
-        """Return how the tasks arrived once all of them have ended, or nothing arrives any more."""
+    async def delivered(self, due_ms: dict[str, int], others: int = 0) -> Deliveries:
+        """Return how the tasks arrived once all but `others` have ended, or nothing arrives any more."""
         until_due_s = max(0.0, max(due_ms.values()) / 1_000 - time.time())
         await self.target.wait_for(len(due_ms), until_due_s + PATIENCE_S)
-        await self.client.all_ended(PATIENCE_S)
+        await self.client.all_ended(PATIENCE_S, others)
         return deliveries(await self.target.arrivals(), due_ms)
 
 

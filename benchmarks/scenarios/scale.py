@@ -101,13 +101,15 @@ async def measured(stage: Stage, waiting: list[str], effort: Effort) -> Values:
     )
     get_ms = await _one_by_one(client.tasks.GetTask, looks, stage)
 
+    others = await client.live_tasks()
     await stage.target.mark()
     seen = await stage.delivered(
-        await stage.subscribe(spread_evenly(effort.spread, now_ms() + effort.lead_ms, effort.spread_ms))
+        await stage.subscribe(spread_evenly(effort.spread, now_ms() + effort.lead_ms, effort.spread_ms)),
+        others,
     )
     await stage.target.mark()
     due = await stage.subscribe([now_ms() + effort.lead_ms] * effort.burst)
-    burst = await stage.delivered(due)
+    burst = await stage.delivered(due, others)
     if seen.lost or burst.lost:
         raise BenchmarkFailed(f"{seen.lost + burst.lost} tasks did not arrive")
     return {
