@@ -1,14 +1,19 @@
-"""A supervisor is small."""
+"""Processes load what they need, and no more."""
 
 import subprocess
 import sys
 
 
-def test_it_does_not_import_what_only_workers_need() -> None:
-    code = (
-        "import sys; import kuueri_grpc.supervisor, kuueri_grpc.cli.serve\n"
-        "print([name for name in ('grpc', 'aiohttp', 'httpx', 'uvloop', 'prometheus_client', 'msgpack')"
-        " if name in sys.modules])"
-    )
+def test_a_supervisor_does_not_import_what_only_workers_need() -> None:
+    heavy = ("grpc", "aiohttp", "httpx", "uvloop", "prometheus_client", "msgpack")
+    assert imported_by("kuueri_grpc.supervisor, kuueri_grpc.cli.serve", heavy) == "[]"
+
+
+def test_a_worker_does_not_import_what_is_for_terminals() -> None:
+    assert imported_by("kuueri_grpc.worker", ("click", "pygments", "rich", "typer")) == "[]"
+
+
+def imported_by(modules: str, names: tuple[str, ...]) -> str:
+    code = f"import sys; import {modules}\nprint([name for name in {names} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    return result.stdout.strip()
