@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import dataclasses
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import uvloop
 
 from benchmarks import machine, report
 from benchmarks.full import cli as full
+from benchmarks.harness.interrupt import interruptible
 from benchmarks.harness.profile import shares
 from benchmarks.harness.target import default_target
 from benchmarks.model import BenchmarkFailed, Options, Scenario, Values
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     options = _options(parsed, tuple(given[place + 1 :]))
     try:
-        uvloop.run(_interruptible(_run(scenarios, options, parsed)))
+        uvloop.run(interruptible(_run(scenarios, options, parsed)))
     except BenchmarkFailed as error:
         sys.exit(f"error: {error}")
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -130,13 +130,6 @@ def _options(parsed: argparse.Namespace, serve_arguments: tuple[str, ...]) -> Op
         profile=parsed.profile,
         native=parsed.native,
     )
-
-
-async def _interruptible(work: Any) -> None:
-    """Let SIGTERM end the work as Ctrl-C does: in order, with every process that it started."""
-    task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await task
 
 
 async def _run(scenarios: Sequence[Scenario], options: Options, parsed: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ import uvloop
 from benchmarks.full import document
 from benchmarks.full.results import Results
 from benchmarks.full.run import Plan, run
+from benchmarks.harness.interrupt import interruptible
 from benchmarks.harness.target import default_target
 from benchmarks.model import BenchmarkFailed, Options
 
@@ -35,12 +36,12 @@ def main(arguments: Sequence[str]) -> None:
     results = Results(machine={}) if fresh else Results.read(kept)
     try:
         if not parsed.draw:
-            uvloop.run(run(_plan(parsed, folder), results))
+            uvloop.run(interruptible(run(_plan(parsed, folder), results)))
         _write(results, folder, renew=parsed.docs)
     except BenchmarkFailed as error:
         sys.exit(f"error: {error}")
     except (asyncio.CancelledError, KeyboardInterrupt):
-        sys.exit("stopped")
+        sys.exit(f"stopped; what was measured is in {kept}, and --draw writes it")
 
 
 def _parser() -> argparse.ArgumentParser:

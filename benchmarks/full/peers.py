@@ -12,6 +12,7 @@ runs NAME once on a store and a target of its own, and prints its figures as one
 import asyncio
 import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -140,7 +141,8 @@ async def _run(harness: Path, arguments: list[str]) -> dict[str, Any]:
         raise BenchmarkFailed(f"the harness did not end within {_TIMEOUT_S:g} s: {arguments}") from None
     finally:
         if process.returncode is None:
-            process.terminate()
+            # Python's harnesses stop in order, with what they have started, on Ctrl-C alone.
+            process.send_signal(signal.SIGINT)
             await process.wait()
     if process.returncode:
         said = errors.decode(errors="replace").strip().splitlines()[-1:]

@@ -55,9 +55,11 @@ async def run(plan: Plan, results: Results) -> None:
         if plan.has(name):
             # What is measured anew was not missing.
             results.missing = [text for text in results.missing if not text.startswith(f"{name}: ")]
-            await part(plan, results)
-            results.took_s = time.monotonic() - start
-            results.write(plan.folder / "results.json")
+            try:
+                await part(plan, results)
+            finally:
+                results.took_s = time.monotonic() - start
+                results.write(plan.folder / "results.json")
 
 
 async def _peers(plan: Plan, results: Results) -> None:
@@ -71,7 +73,8 @@ async def _peers(plan: Plan, results: Results) -> None:
                 values = await _tried("peers", f"{workload.name} on {system}", measure(), results)
                 if values is not None:
                     runs.setdefault(system, []).append(values)
-        results.peers[workload.name] = {system: together(values) for system, values in runs.items()}
+        if runs:
+            results.peers[workload.name] = {system: together(values) for system, values in runs.items()}
 
 
 async def _scenarios(plan: Plan, results: Results) -> None:
