@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-cluster lint format protos bench chaos fuzz audit faults previous lock clean
+.PHONY: help install demo serve test test-cluster lint format protos bench costs chaos fuzz audit faults previous lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: $(BENCH_STAMP) ## measure everything, with charts (20 to 40 min); or: mak
 $(BENCH_STAMP): $(STAMP)
 	$(PY) -m pip install --quiet --constraint constraints.txt --group bench
 	@touch $@
+
+costs: $(STAMP) ## count what a task costs anew, into benchmarks/costs.json: commit it with what changed it
+	$(PY) -m benchmarks.costs --write
 
 chaos: $(STAMP) ## faults at random, under load, and the account: make chaos CHAOS_SECONDS=600 CHAOS_SEED=7
 	$(PY) -m pytest tests/chaos -p no:xdist --timeout 0 $(ARGS)

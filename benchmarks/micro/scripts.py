@@ -28,7 +28,8 @@ from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.tasks import RedisTaskStore
 from kuueri_grpc.store.vault import Vault
 
-_PROJECT = "bench"
+#: The one project there is.
+PROJECT = "bench"
 _QUEUE_LIMIT = 10_000_000
 _LEASE_MS = 600_000
 #: Not run by scripts.
@@ -42,7 +43,8 @@ class ScriptCost:
     `store_cpu_us` is CPU of the store, with the reading of calls and the append-only file. `script_us` is the
     time that it counts for the script, and `commands` (command -> us, calls) what it counts for the commands
     in it; on a busy machine these two have time in them when others ran. `python_us` is CPU of this process,
-    `wall_us` the time that passed.
+    `wall_us` the time that passed. `round_trips` are script calls, `written_bytes` what the append-only file
+    grew by.
     """
 
     name: str
@@ -51,6 +53,8 @@ class ScriptCost:
     script_us: float
     python_us: float
     wall_us: float
+    round_trips: float
+    written_bytes: float
     commands: dict[str, tuple[float, float]] = field(repr=False)
 
     @property
@@ -65,7 +69,9 @@ class ScriptCost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stores:
+class Stores:
+    """The ports on a store that was started for this, with a project in it; `partition` is the project's."""
+
     pid: int
     client: Commands
     tasks: RedisTaskStore
@@ -74,45 +80,46 @@ class _Stores:
 
 
 @contextlib.asynccontextmanager
-async def _stores(directory: Path) -> AsyncIterator[_Stores]:
+async def stores(directory: Path) -> AsyncIterator[Stores]:
+    """Start a store in a directory."""
     settings = StoreSettings()
     partitions = settings.partitions
     async with EmbeddedValkey(directory) as embedded, StoreAddress(embedded.url).connect() as client:
         await initialise(client, partitions, samples.KEYRING)
         runner, vault = ScriptRunner(client, settings), Vault(samples.KEYRING)
         projects = RedisProjectStore(client, runner, partitions, _QUEUE_LIMIT, vault)
-        await projects.create("bench@example.com", "key", b"digest", samples.SIGNING_SECRET, _PROJECT)
-        yield _Stores(
+        await projects.create("bench@example.com", "key", b"digest", samples.SIGNING_SECRET, PROJECT)
+        yield Stores(
             embedded.pid,
             client,
             RedisTaskStore(runner, settings, vault),
             RedisExecutionStore(runner, settings, StoreClock(), vault, KeyRegistry(client)),
-            keys.partition_of(_PROJECT, partitions),
+            keys.partition_of(PROJECT, partitions),
         )
 
 
 async def measure(directory: Path, tasks: int, sizes: Sequence[int]) -> list[ScriptCost]:
     """Subscribe, claim and report `tasks` tasks, so many in a call, and return what each script cost."""
     costs = []
-    async with _stores(directory) as stores:
+    async with stores(directory) as opened:
         for size in sizes:
-            await _measure_size(stores, tasks, size)  # to warm up
-            costs += await _measure_size(stores, tasks, size)
+            await _measure_size(opened, tasks, size)  # to warm up
+            costs += await _measure_size(opened, tasks, size)
     return costs
 
 
-async def _measure_size(stores: _Stores, tasks: int, size: int) -> list[ScriptCost]:
+async def _measure_size(opened: Stores, tasks: int, size: int) -> list[ScriptCost]:
     calls = tasks // size
     names = [secrets.token_hex(13) for _ in range(calls * size)]
     new = [NewTask(_due_at_once(name)) for name in names]
     claims: list[Claim] = []
 
     async def subscribe(call: int) -> None:
-        results = await stores.tasks.subscribe(_PROJECT, new[call * size : (call + 1) * size], _QUEUE_LIMIT)
+        results = await opened.tasks.subscribe(PROJECT, new[call * size : (call + 1) * size], _QUEUE_LIMIT)
         assert not any(isinstance(result, KuueriError) for result in results)
 
     async def claim(call: int) -> None:
-        (batch,) = await stores.execution.claim({stores.partition: size}, "bench", _LEASE_MS)
+        (batch,) = await opened.execution.claim({opened.partition: size}, "bench", _LEASE_MS)
         assert len(batch.claims) == size
         claims.extend(batch.claims)
 
@@ -121,9 +128,9 @@ async def _measure_size(stores: _Stores, tasks: int, size: int) -> list[ScriptCo
             Report(taken.lease, samples.SUCCESS, Decision(Trigger.COMPLETE))
             for taken in claims[call * size : (call + 1) * size]
         ]
-        assert all(await stores.execution.report(reports))
+        assert all(await opened.execution.report(reports))
 
-    return [await _cost(stores, step.__name__, step, calls, size) for step in (subscribe, claim, report)]
+    return [await _cost(opened, step.__name__, step, calls, size) for step in (subscribe, claim, report)]
 
 
 def _due_at_once(name: str) -> TaskSpec:
@@ -131,18 +138,19 @@ def _due_at_once(name: str) -> TaskSpec:
 
 
 async def _cost(
-    stores: _Stores, name: str, step: Callable[[int], Awaitable[None]], calls: int, size: int
+    opened: Stores, name: str, step: Callable[[int], Awaitable[None]], calls: int, size: int
 ) -> ScriptCost:
-    await stores.client.config_resetstat()
-    store_cpu = procfs.cpu_s([stores.pid])
+    await opened.client.config_resetstat()
+    store_cpu = procfs.cpu_s([opened.pid])
+    file_bytes = await _file_bytes(opened)
     wall, cpu = time.perf_counter(), time.process_time()
     for call in range(calls):
         await step(call)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    store_cpu = procfs.cpu_s([stores.pid]) - store_cpu
+    store_cpu = procfs.cpu_s([opened.pid]) - store_cpu
     stats = {
         key.removeprefix("cmdstat_"): value
-        for key, value in (await stores.client.info("commandstats")).items()
+        for key, value in (await opened.client.info("commandstats")).items()
     }
     tasks = calls * size
     return ScriptCost(
@@ -152,9 +160,15 @@ async def _cost(
         script_us=stats["evalsha"]["usec"] / tasks,
         python_us=cpu * 1e6 / tasks,
         wall_us=wall * 1e6 / tasks,
+        round_trips=stats["evalsha"]["calls"] / tasks,
+        written_bytes=(await _file_bytes(opened) - file_bytes) / tasks,
         commands={
             command: (stat["usec"] / tasks, stat["calls"] / tasks)
             for command, stat in sorted(stats.items(), key=lambda item: -item[1]["usec"])
             if command not in _OUTSIDE
         },
     )
+
+
+async def _file_bytes(opened: Stores) -> int:
+    return int((await opened.client.info("persistence"))["aof_current_size"])
