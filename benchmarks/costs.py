@@ -37,8 +37,9 @@ _HOUR_MS = 3_600_000
 _QUEUE_LIMIT = 1_000_000
 
 #: Relative and absolute tolerance by the first word of a figure's group. A command more for each task, or for
-#: each call with one, is 1 more; who is the first to wake a scheduler differs from run to run.
-_TOLERANCES = {"commands": (0.0, 0.03), "bytes": (0.02, 0.0), "python": (0.02, 0.0)}
+#: each call with one, is 1 more; who is the first to wake a scheduler differs from run to run. Of calls in
+#: one millisecond the second has the same turn to write into the due index, which then is not written.
+_TOLERANCES = {"commands": (0.0, 0.03), "bytes": (0.02, 0.0), "written": (0.06, 0.0), "python": (0.02, 0.0)}
 
 Costs = dict[str, dict[str, float]]
 
@@ -50,7 +51,7 @@ def measured() -> Costs:
         waiting = uvloop.run(_waiting(Path(directory, "waiting")))
     return {
         **{f"commands of {cost.name}, {cost.tasks_per_call} in a call": _commands(cost) for cost in scripts},
-        "bytes of the append-only file, per task": {
+        "written bytes of the append-only file, per task": {
             f"{cost.name}, {cost.tasks_per_call} in a call": round(cost.written_bytes) for cost in scripts
         },
         **waiting,

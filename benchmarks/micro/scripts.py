@@ -171,4 +171,5 @@ async def _cost(
 
 
 async def _file_bytes(opened: Stores) -> int:
-    return int((await opened.client.info("persistence"))["aof_current_size"])
+    state = await opened.client.info("persistence")
+    return int(state["aof_current_size"]) + int(state["aof_buffer_length"])
