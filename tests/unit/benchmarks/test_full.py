@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.curves import CURVES
 from benchmarks.full import document
-from benchmarks.full.costs import dispatch_share
+from benchmarks.full.costs import dispatch_share, entitled
 from benchmarks.full.peers import OURS, WORKLOADS
 from benchmarks.full.ratios import ratios
 from benchmarks.full.results import Results, Spread, together
@@ -98,3 +98,9 @@ def test_a_full_run_knows_its_scenarios_and_its_curves_ascend() -> None:
     assert set(SCENARIOS_OF_A_FULL_RUN) <= set(SCENARIOS)
     for curve in CURVES.values():
         assert list(curve.points) == sorted(set(curve.points)), curve.name
+
+
+def test_a_flame_graph_does_not_tell_where_it_was_made() -> None:
+    svg = "<text>/home/me/bin/py-spy record --pid 1 -o /home/me/x.svg</text><title>send (http.py)</title>"
+
+    assert entitled(svg) == "<text>A worker through a burst, by py-spy</text><title>send (http.py)</title>"
