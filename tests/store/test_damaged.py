@@ -134,6 +134,7 @@ async def test_what_is_gone_is_no_damage(ports: Ports) -> None:
     assert batch.unreadable == []
 
 
+@pytest.mark.one_server("on a cluster the other partitions are served, and nothing is raised")
 async def test_what_the_store_says_to_a_script_that_fails_is_logged(
     ports: Ports, caplog: pytest.LogCaptureFixture
 ) -> None:
