@@ -15,6 +15,7 @@ from typing import TextIO
 
 import uvloop
 
+import kuueri_grpc.process.lean  # noqa: F401  before what comes with httpx
 from kuueri_grpc.app import work
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.handover import BEAT_S, LINE_LIMIT, Answer, pack_answer, pack_beat, unpack_order

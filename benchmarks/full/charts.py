@@ -13,7 +13,7 @@ try:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
-except ImportError as error:  # pragma: no cover
+except ImportError as error:
     raise BenchmarkFailed(f"charts need matplotlib, of the dependency group bench: {error}") from error
 
 _DPI = 110

@@ -88,14 +88,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(parsed: argparse.Namespace, folder: Path) -> Plan:
     harness = Path(parsed.peers) if parsed.peers else _HARNESS
-    if not (harness / "run.py").is_file():
-        if parsed.peers:
-            sys.exit(f"error: {harness} has no run.py: expected a harness of other systems")
-        harness = None  # type: ignore[assignment]
+    is_there = (harness / "run.py").is_file()
+    if parsed.peers and not is_there:
+        sys.exit(f"error: {harness} has no run.py: expected a harness of other systems")
     return Plan(
         options=Options(target=default_target()),
         folder=folder,
-        harness=harness,
+        harness=harness if is_there else None,
         peers=parsed.peer or ["bullmq"],
         work=parsed.peer_work,
         runs=parsed.runs,

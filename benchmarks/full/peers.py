@@ -11,6 +11,7 @@ runs NAME once on a store and a target of its own, and prints its figures as one
 
 import asyncio
 import dataclasses
+import functools
 import json
 import signal
 import sys
@@ -124,7 +125,7 @@ def systems(
     runs: dict[str, Callable[[], Awaitable[Values]]] = {OURS: lambda: workload.ours(options)}
     if harness is not None:
         for peer in peers:
-            runs[peer] = lambda peer=peer: workload.theirs(harness, peer, work)  # type: ignore[misc]
+            runs[peer] = functools.partial(workload.theirs, harness, peer, work)
     return runs
 
 

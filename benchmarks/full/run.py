@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.curves import CURVES
+from benchmarks.curves.model import Curve
 from benchmarks.full.costs import costs, profile
 from benchmarks.full.peers import WORKLOADS, systems
 from benchmarks.full.results import Results, together
@@ -96,16 +97,20 @@ async def _curves(plan: Plan, results: Results) -> None:
     for curve in CURVES.values():
         points: dict[int, list[Values]] = {}
         sizes = curve.points[:2] if plan.quick else curve.points
-
-        async def collect(curve=curve, points=points, sizes=sizes) -> Values:  # type: ignore[no-untyped-def]
-            async for point, values in curve.run(plan.options, sizes, plan.times):
-                points.setdefault(point, []).append(values)
-                _say(f"{curve.name} {point:,}: {values}")
-            return {}
-
-        await _tried("curves", curve.name, _within(collect(), curve.limit_s), results)
+        work = _collect(curve, curve.run(plan.options, sizes, plan.times), points)
+        await _tried("curves", curve.name, _within(work, curve.limit_s), results)
         if points:
             results.curves[curve.name] = {point: together(runs) for point, runs in points.items()}
+
+
+async def _collect(
+    curve: Curve, measured: AsyncIterator[tuple[int, Values]], points: dict[int, list[Values]]
+) -> Values:
+    """Put what a curve measures into `points` as it comes: what there is stays, if it breaks off."""
+    async for point, values in measured:
+        points.setdefault(point, []).append(values)
+        _say(f"{curve.name} {point:,}: {values}")
+    return {}
 
 
 async def _costs(plan: Plan, results: Results) -> None:

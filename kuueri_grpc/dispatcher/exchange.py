@@ -206,8 +206,10 @@ class Exchange(asyncio.Protocol):
             return  # of a second answer, which nobody asked for
         status = self._parser.get_status_code()
         if status < _FIRST_FINAL and status != _SWITCHING_PROTOCOLS:
+            # An interim answer. What its headers say is not of the one that follows.
             self._answer.retry_after = self._answer.location = None
-            return  # an interim answer
+            self._to_the_end, self._announces_body = True, False
+            return
         self._in_body = True
         self._answer.status_code = status
         if self._bodiless or status in _BODILESS:

@@ -16,6 +16,8 @@ Origin = tuple[str, str, int | None]
 #: A URL with a path that nothing has to be done to: no character to quote, no segment of dots.
 _READY = re.compile(r"(https?://[^/?#@\\\s]+)((?!.*/\.)/[\w\-.~!$&'()*+,;=:@%/?]*)", re.ASCII)
 
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -51,12 +53,13 @@ def parse(url: str) -> Target:
         if _is_spelled_out(path):
             at = _origin(base)
             return Target(url, at.origin, at.host, at.authority, path.encode("ascii"))
-    return _parsed(httpx.URL(url))
+    return of_url(httpx.URL(url))
 
 
 def of_url(url: httpx.URL) -> Target:
     """Return the parts of an absolute URL that is parsed already."""
-    return _parsed(url)
+    origin = url.scheme, url.host, url.port
+    return Target(str(url), origin, url.raw_host.decode("ascii"), url.netloc, url.raw_path)
 
 
 def _is_spelled_out(path: str) -> bool:
@@ -64,17 +67,9 @@ def _is_spelled_out(path: str) -> bool:
     return "%" not in path or len(_ESCAPE.findall(path)) == path.count("%")
 
 
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
-
-
 @lru_cache(maxsize=1_024)
 def _origin(base: str) -> Target:
-    return _parsed(httpx.URL(base))
-
-
-def _parsed(url: httpx.URL) -> Target:
-    origin = url.scheme, url.host, url.port
-    return Target(str(url), origin, url.raw_host.decode("ascii"), url.netloc, url.raw_path)
+    return of_url(httpx.URL(base))
 
 
 def _with_query(url: str, params: Mapping[str, str]) -> str:

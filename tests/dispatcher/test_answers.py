@@ -94,6 +94,24 @@ async def test_retry_after_is_read_from_error_answers(
     assert (outcome.status_code, outcome.retry_after_ms) == (503, wait_ms)
 
 
+async def test_a_success_asks_for_no_patience(dispatcher: HttpDispatcher) -> None:
+    async with serving(answering(answer("200 OK", retry_after="120"))) as target:
+        assert (await dispatcher.send(delivery(target.url()))).retry_after_ms is None
+
+
+async def test_what_an_interim_answer_says_is_not_of_the_final_one(dispatcher: HttpDispatcher) -> None:
+    async def handle(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(b"HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\nretry-after: 9\r\n\r\n")
+        await connection.send(b"HTTP/1.1 503 Busy\r\n\r\nto the end")
+
+    async with serving(handle) as target:
+        outcome = await dispatcher.send(delivery(target.url()))
+
+    assert (outcome.status_code, outcome.reason) == (503, Reason.HTTP_STATUS)
+    assert outcome.retry_after_ms is None
+
+
 @pytest.mark.parametrize(
     ("method", "response"),
     [

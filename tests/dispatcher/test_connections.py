@@ -2,11 +2,12 @@
 
 import asyncio
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 
-from kuueri_grpc.dispatcher import HttpDispatcher
+from kuueri_grpc.dispatcher import HttpDispatcher, transport
 from kuueri_grpc.dispatcher.gate import OriginGate
 from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.ports import NotStarted
@@ -30,6 +31,27 @@ async def test_a_connection_that_the_target_is_about_to_close_is_not_reused(
             assert (await dispatcher.send(delivery(target.url()))).succeeded
 
     assert target.connections == 3
+
+
+async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "KEEPALIVE_S", 0.05)
+    async with dispatching(LOOPBACK) as dispatcher, serving(answering(answer())) as target:
+        assert (await dispatcher.send(delivery(target.url()))).succeeded
+        async with asyncio.timeout(30):
+            while target.open_connections:
+                await target.changed()
+
+
+async def test_a_process_that_stood_still_does_not_reuse_what_was_idle_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "KEEPALIVE_S", 0.05)
+    async with dispatching(LOOPBACK) as dispatcher, serving(answering(answer())) as target:
+        assert (await dispatcher.send(delivery(target.url()))).succeeded
+        time.sleep(0.1)  # noqa: ASYNC251  no timer runs meanwhile: that is the point
+        assert (await dispatcher.send(delivery(target.url()))).succeeded
+
+    assert target.connections == 2
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -141,6 +163,21 @@ async def test_an_attempt_that_may_not_start_when_its_turn_comes_is_not_sent() -
         assert (await dispatcher.send(delivery(target.url()))).succeeded
 
     assert len(target.received) == 2
+
+
+async def test_an_attempt_whose_lease_ran_out_while_it_connected_is_not_sent(
+    dispatcher: HttpDispatcher,
+) -> None:
+    may = [True, False]
+    async with serving(answering(answer())) as target:
+        with pytest.raises(NotStarted):
+            await dispatcher.send(delivery(target.url()), lambda: may.pop(0))
+        assert not target.received
+        # The connection is there for the next one.
+        assert (await dispatcher.send(delivery(target.url()))).succeeded
+
+    assert not may
+    assert target.connections == 1
 
 
 async def test_the_gate_forgets_origins_that_nobody_uses() -> None:

@@ -207,3 +207,12 @@ async def test_a_name_that_hangs_obeys_the_deadline() -> None:
         outcome = await dispatcher.send(delivery("http://slow.example/", timeout_ms=100))
 
     assert (outcome.status_code, outcome.reason) == (None, Reason.TIMEOUT)
+
+
+async def test_a_name_that_is_allowed_is_allowed_at_the_socket_too() -> None:
+    async with dispatching("localhost") as dispatcher, serving(answering(answer())) as target:
+        assert (await dispatcher.send(delivery(target.url(host="localhost")))).succeeded
+        refused = await dispatcher.send(delivery(target.url()))
+
+    assert refused.reason is Reason.BLOCKED_ADDRESS
+    assert len(target.received) == 1

@@ -110,6 +110,14 @@ async def test_redirects_that_lead_nowhere(dispatcher: HttpDispatcher, location:
     assert "password" not in outcome.detail
 
 
+async def test_what_a_redirect_says_is_not_of_the_answer_that_it_leads_to(dispatcher: HttpDispatcher) -> None:
+    redirect = answer("307 Temporary Redirect", location="/next", retry_after="120")
+    async with serving(answering(redirect, answer("503 Busy"))) as target:
+        outcome = await dispatcher.send(delivery(target.url(), follow_redirects=True))
+
+    assert (outcome.status_code, outcome.retry_after_ms) == (503, None)
+
+
 async def test_five_redirects_are_followed(dispatcher: HttpDispatcher) -> None:
     hops = [answer("302 Found", location=f"/{n}") for n in range(5)]
     async with serving(answering(*hops, answer("200 OK"))) as target:

@@ -1,0 +1,12 @@
+"""What a worker does without. To be imported before httpx is.
+
+httpx loads its own command line where rich and click are installed, and does without it where they are not.
+No worker runs that command: without it each weighs 5 MB less and is there a tenth sooner. Not for who merely
+imports this package, as its clients do: what they have of httpx is theirs.
+"""
+
+import sys
+from types import ModuleType
+from typing import cast
+
+cast("dict[str, ModuleType | None]", sys.modules).setdefault("httpx._main", None)
