@@ -2,7 +2,8 @@
 
     Settings -> store (embedded or external) -> engine (scheduler, commands, watches) -> gRPC server
 
-`serve` runs a server of one process until it is told to stop, `work` one process of several.
+`serve` runs a server of one process until it is told to stop, `work` one process of several. Where they
+return, the process is to end by `leave`: the gRPC server is closed, but not taken away.
 """
 
 import asyncio
@@ -292,6 +293,8 @@ async def _run(
             await stop.wait()
         await _drain(process, server, settings.grace, stop)
         if failures:
+            if server is not None:
+                await server.stop(0)
             raise StartError(f"the server had to stop: {failures[0]}")
 
 
@@ -319,4 +322,5 @@ async def _drain(process: _Process, server: GrpcServer | None, grace_s: float, s
     async with asyncio.TaskGroup() as last:
         last.create_task(process.membership.withdraw(left_s))
         if server is not None:
-            last.create_task(server.stop(left_s))
+            # It is not stopped: that is left to the end of the process.
+            last.create_task(server.close(left_s))

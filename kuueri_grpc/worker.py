@@ -19,11 +19,12 @@ import kuueri_grpc.process.lean  # noqa: F401  before what comes with httpx
 from kuueri_grpc.app import work
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.handover import BEAT_S, LINE_LIMIT, Answer, pack_answer, pack_beat, unpack_order
+from kuueri_grpc.process.leave import leave
 from kuueri_grpc.process.stop import Stop, stop_signals
 
 
-async def run() -> int:
-    """Serve as the supervisor says; return the exit status."""
+async def run() -> None:
+    """Serve as the supervisor says, and leave."""
     faulthandler.register(signal.SIGUSR1)
     answers = _standard_output()
 
@@ -32,22 +33,19 @@ async def run() -> int:
             print(pack_answer(Answer(fault)), file=answers, flush=True)
 
     with stop_signals() as stop:
-        beats = asyncio.create_task(_beat(answers.fileno()))
+        tasks = [asyncio.create_task(_beat(answers.fileno()))]
         supervisor = await _standard_input()
         line = await supervisor.readline()
         if not line.endswith(b"\n"):
-            return 0  # it is gone already
+            leave(0)  # it is gone already
         order = unpack_order(line)
-        watch = asyncio.create_task(_outlive(supervisor, stop))
+        tasks.append(asyncio.create_task(_outlive(supervisor, stop)))
         try:
             await work(order.settings, order.admin_socket, stop, on_ready=answer)
         except StartError as error:
             answer(str(error))
-            return 1
-        finally:
-            watch.cancel()
-            beats.cancel()
-        return 0
+            leave(1)
+        leave(0)
 
 
 def _standard_output() -> TextIO:
@@ -79,4 +77,4 @@ async def _outlive(supervisor: asyncio.StreamReader, stop: Stop) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(uvloop.run(run()))
+    uvloop.run(run())

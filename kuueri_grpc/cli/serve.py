@@ -167,8 +167,13 @@ def _run(settings: Settings) -> None:
     import uvloop
 
     from kuueri_grpc.app import serve as serve_alone
+    from kuueri_grpc.process.leave import leave
 
-    uvloop.run(serve_alone(settings, on_ready=show))
+    async def alone() -> None:
+        await serve_alone(settings, on_ready=show)
+        leave(0)
+
+    uvloop.run(alone())
 
 
 def first_steps(address: str, *, wants_admin: bool = False) -> list[str]:

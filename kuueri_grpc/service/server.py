@@ -1,5 +1,6 @@
 """The gRPC server: its services, its options, its life."""
 
+import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -51,6 +52,8 @@ class EngineApi:
 
 
 _FOREVER_S = 1e9
+#: Those that are closed and not stopped: one that nobody holds would be stopped by grpc.aio.
+_closed: "set[GrpcServer]" = set()
 
 
 class GrpcServer:
@@ -80,11 +83,25 @@ class GrpcServer:
         """Tell health checks, for good, that the server is stopping. Calls are still taken."""
         self._health.stop()
 
-    async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, give those under way `grace_s` seconds, then cancel all that is open."""
+    async def close(self, grace_s: float) -> None:
+        """Refuse new calls with UNAVAILABLE from now on; return when none is under way, in `grace_s` seconds.
+
+        The port stays bound, and calls refused, until `stop` or until the process ends. Its end is the better
+        one: to a call that has arrived and was not begun gRPC's server says CANCELLED when it is stopped,
+        which to the caller is its own doing, and no reason to try elsewhere. A connection that the kernel
+        closes is UNAVAILABLE.
+        """
         self._stopping = True
+        _closed.add(self)
         await self._gate.close(grace_s)
+
+    async def stop(self, grace_s: float) -> None:
+        """Close it, wait until no more calls come if there is time, then cancel all that is open."""
+        deadline = time.monotonic() + grace_s
+        await self.close(grace_s)
+        await self._gate.silence(deadline - time.monotonic())
         await self._server.stop(0)
+        _closed.discard(self)
 
     async def wait_closed(self) -> None:
         """Return when the server was stopped.

@@ -14,6 +14,7 @@ from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.pb import task_service_pb2 as tasks_pb
 from tests.acceptance.caller import (
     Project,
+    after,
     connected,
     of_type,
     post,
@@ -32,6 +33,8 @@ pytestmark = pytest.mark.timeout(300)
 ATTEMPTS, WATCHES = 200, 50
 #: No lease runs out while a test is going on.
 PATIENT = {"TASKS_SERVICE__LEASE_MS": "600000"}
+#: It waits, whatever else happens.
+LATER = post("http://127.0.0.1:9/", schedule=after(3_600_000))
 
 
 async def in_flight(project: Project, target: Target, path: str, count: int = ATTEMPTS) -> list[str]:
@@ -144,6 +147,40 @@ async def test_attempts_that_end_in_time_are_not_disturbed(tmp_path: Path, targe
             await project.ended(late.task_id)
         await again.stop()
     assert_each_came(target, task_ids, "/slow", 1)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_calls_that_come_while_it_goes_are_told_to_try_elsewhere(tmp_path: Path, workers: str) -> None:
+    accepted: list[str] = []
+    refused: Counter[grpc.StatusCode] = Counter()
+    gone = asyncio.Event()
+
+    async def subscribe_on_and_on(project: Project) -> None:
+        while not gone.is_set():
+            try:
+                task = await project.subscribe(LATER)
+                accepted.append(task.task_id)
+            except grpc.aio.AioRpcError as error:
+                refused[error.code()] += 1
+
+    async with serving(tmp_path, "--workers", workers) as served:
+        await served.ready()
+        async with connected(served.address) as channel, asyncio.TaskGroup() as callers:
+            project = await register(channel)
+            for _ in range(32):
+                callers.create_task(subscribe_on_and_on(project))
+            await project.subscribe(LATER, "first")
+            await served.stop()
+            gone.set()
+    # Not CANCELLED, which is what gRPC answers to calls that have arrived when it is stopped.
+    assert set(refused) == {grpc.StatusCode.UNAVAILABLE}
+    async with serving(tmp_path, "--workers", workers) as again:
+        await again.ready()
+        async with connected(again.address) as channel:
+            project = project.on(channel)
+            for task_id in accepted:
+                assert state_name(await project.get(task_id)) == "SCHEDULED"
+        await again.stop()
 
 
 async def test_what_one_instance_hands_back_another_takes_at_once(

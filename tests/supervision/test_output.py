@@ -13,12 +13,13 @@ pytestmark = pytest.mark.timeout(240)
 
 #: Read by Python when it starts.
 TALKATIVE = f"""
-import atexit, sys
+import os, sys
 if "kuueri_grpc.worker" in sys.orig_argv:
     print("good morning")
     print('{{"fault": 7}}')
     print("x" * {LINE_LIMIT + 1_000})
-    atexit.register(print, "good night")
+    leave = os._exit
+    os._exit = lambda status: (print("good night", flush=True), leave(status))
 """
 
 
