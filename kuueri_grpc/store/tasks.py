@@ -75,6 +75,8 @@ class RedisTaskStore:
         if len(tasks) == 1:
             item = self._subscription(project_id, tasks[0])
             return [await self._group_commit.add((project_id, queue_limit), item, item.weight)]
+        if len(tasks) > _SUBSCRIBE_CHUNK:
+            await self._runner.load("subscribe")
         chunks: list[asyncio.Task[list[Task | KuueriError]]] = []
         try:
             for start in range(0, len(tasks), _SUBSCRIBE_CHUNK):

@@ -120,7 +120,6 @@ class Target:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while len(self.at(path)) < count:
-                    self._arrival = asyncio.Event()
                     await self._arrival.wait()
         except TimeoutError:
             raise AssertionError(f"{len(self.at(path))} of {count} requests came to {path}") from None
@@ -134,6 +133,8 @@ class Target:
         """Note a request and begin to answer it."""
         self.exchanges.append(exchange)
         self._arrival.set()
+        # A new one, made by nobody who waits: several may wait at a time.
+        self._arrival = asyncio.Event()
         self._begin(exchange)
 
     def _begin(self, exchange: Exchange) -> None:

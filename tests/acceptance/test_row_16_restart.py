@@ -24,12 +24,12 @@ from tests.acceptance.caller import (
 from tests.acceptance.served import LOOPBACK, Server
 from tests.acceptance.targets import OK, Target, held, passed, status
 
-LEASE_MS = 1_000
+LEASE_MS = 3_000
 
 
 @pytest.fixture
 def mortal_server(tmp_path: Path) -> Iterator[Server]:
-    """A server of this test alone, which takes over the attempts of a dead one after a second."""
+    """A server of this test alone, which takes over the attempts of a dead one after three seconds."""
     with Server(tmp_path, *LOOPBACK, env={"TASKS_SERVICE__LEASE_MS": str(LEASE_MS)}) as server:
         yield server
 

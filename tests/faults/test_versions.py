@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(240)
 
 PREVIOUS = Path(__file__).with_name("previous.zip")
 PARTITIONS, TIMELINE_CAP = 8, 10_000
-ENVIRONMENT = {"TASKS_DATABASE__PARTITIONS": str(PARTITIONS), "TASKS_SERVICE__LEASE_MS": "1000"}
+ENVIRONMENT = {"TASKS_DATABASE__PARTITIONS": str(PARTITIONS), "TASKS_SERVICE__LEASE_MS": "3000"}
 
 
 @pytest.fixture

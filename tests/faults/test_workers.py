@@ -16,7 +16,8 @@ from tests.supervision.processes import Served, serving
 
 pytestmark = pytest.mark.timeout(240)
 
-LEASE = {"TASKS_SERVICE__LEASE_MS": "1000"}
+#: Kept by a worker that stands still for two seconds.
+LEASE = {"TASKS_SERVICE__LEASE_MS": "3000"}
 
 #: Read by Python when a process starts: kills it, once for all processes, at the named moment.
 FATAL = """

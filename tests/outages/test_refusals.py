@@ -99,7 +99,7 @@ async def test_every_refusal_is_an_outage(system: System, refusing: Refusing) ->
             await refused_by_outage(project.subscribe(task_to(target, "/refused")))
             await checks.becomes(NOT_SERVING)
             answers.set()
-            await passed(began_ms + 2 * LEASE_MS)
+            await passed(began_ms + LEASE_MS)
         await checks.becomes(SERVING)
     await assert_each_ran_once(project, target, "/held", in_flight)
     await assert_each_ran_once(project, target, "/later", waiting)

@@ -28,7 +28,7 @@ async def test_store_killed_and_restarted_with_its_aof(system: System) -> None:
         await refused_by_outage(project.subscribe(task_to(target, "/refused")))
         answers.set()
         # Long enough for the lease to run out, and for the others to have been due.
-        await passed(killed_ms + 2 * LEASE_MS)
+        await passed(killed_ms + LEASE_MS)
         await valkey.start()
         await checks.becomes(SERVING)
     await assert_each_ran_once(project, target, "/held", in_flight)
@@ -52,7 +52,7 @@ async def test_store_frozen(system: System) -> None:
         assert "does not answer" in refused.text
         await checks.becomes(NOT_SERVING)
         answers.set()
-        await passed(frozen_ms + 2 * LEASE_MS)
+        await passed(frozen_ms + LEASE_MS)
         valkey.thaw()
         await checks.becomes(SERVING)
     await assert_each_ran_once(project, target, "/held", in_flight)

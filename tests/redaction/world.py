@@ -41,7 +41,7 @@ class World:
             "LOG_FORMAT": log_format,
             "ADMIN_TOKEN": self.admin_token,
             "WORKERS": 2,
-            "SERVICE": {"CRYPTO": {"KEY": [key.reveal()]}, "LEASE_MS": 600},
+            "SERVICE": {"CRYPTO": {"KEY": [key.reveal()]}, "LEASE_MS": 3_000},
             "DATABASE": {
                 "PARTITIONS": 8,
                 "REDIS": {"URL": f"redis://:{self.password}@127.0.0.1:{self.valkey.port}"},

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,8 @@ from kuueri_grpc.domain.errors import (
 )
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule, Task
-from kuueri_grpc.ports import NewTask
+from kuueri_grpc.ports import NewTask, TaskFilter
+from kuueri_grpc.store import tasks as subscribing
 from kuueri_grpc.store.settings import StoreSettings
 from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, Ports, spec
 
@@ -232,3 +234,20 @@ class TestRequestId:
         await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
 
         assert kinds(await ports.try_subscribe(later("b", request_id="r", fingerprint="g"))) == ["Task"]
+
+
+async def test_a_batch_is_accepted_in_its_order_where_the_script_is_not_loaded_yet(
+    ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ports.everywhere("SCRIPT", "FLUSH")
+
+    async def answer_what_was_sent(_: float) -> None:
+        await ports.client.ping()
+
+    patched = SimpleNamespace(**{**vars(asyncio), "sleep": answer_what_was_sent})
+    monkeypatch.setattr(subscribing, "asyncio", patched)
+    tasks = await ports.subscribe(*(spec(f"t{n}") for n in range(250)))
+    page = await ports.tasks.list_tasks(PROJECT, TaskFilter(), 250, None)
+
+    newest_first = [task.spec.task_id for task in page.tasks]
+    assert newest_first == [task.spec.task_id for task in reversed(tasks)]

@@ -15,8 +15,8 @@ from tests.telemetry.scrape import Numbers, scrape
 
 _ADMIN = re.compile(r"metrics and health are on ([\d.]+:\d+)")
 _WORKER = re.compile(r"worker process (\d+) serves")
-#: Short, so that what a killed worker held is soon taken again.
-_ENVIRONMENT = {"TASKS_SERVICE__LEASE_MS": "600", "TASKS_DATABASE__PARTITIONS": "8"}
+#: What a killed worker held is soon taken again; one that stands still for two seconds keeps it.
+_ENVIRONMENT = {"TASKS_SERVICE__LEASE_MS": "3000", "TASKS_DATABASE__PARTITIONS": "8"}
 
 
 @dataclass
