@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -72,6 +73,11 @@ def repeats(count: int, interval_ms: int = 1) -> task_pb2.RepeatPolicy:
 def post(url: str, **fields: Any) -> task_pb2.Task:
     """Return a task that posts nothing to `url`."""
     return task_pb2.Task(http_target=task_pb2.HttpTarget(url=url), **fields)
+
+
+def path_of(task: task_pb2.Task) -> str:
+    """Return the path of a task's target."""
+    return urlsplit(task.http_target.url).path
 
 
 def type_name(event: TimelineEvent) -> str:

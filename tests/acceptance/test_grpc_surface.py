@@ -171,9 +171,10 @@ async def test_purge_of_a_running_task_is_a_failed_precondition(project: Project
 
 
 async def test_the_same_request_id_subscribes_once(project: Project, target: Target) -> None:
-    task = post(target.url("/hook"), schedule=after(300))
+    task = post(target.url("/hook"), schedule=after(HOUR_MS))
     first = await project.subscribe(task, request_id="call-1")
     assert await project.subscribe(task, request_id="call-1") == first
+    await project.run(first.task_id)
     await project.ended(first.task_id)
     again = await project.subscribe(task, request_id="call-1")
     assert again.task_id == first.task_id

@@ -13,6 +13,7 @@ from tests.acceptance.caller import (
     after,
     ms,
     of_type,
+    path_of,
     post,
     reason_name,
     repeats,
@@ -20,17 +21,19 @@ from tests.acceptance.caller import (
     state_name,
     types,
 )
-from tests.acceptance.targets import OK, Target, held, passed, status
+from tests.acceptance.targets import OK, Target, held, in_time, passed, status
 from tests.service.statuses import refusal
 
 WAIT_MS = 1_200
 
 
-def assert_remaining_delay_kept(events: Sequence[TimelineEvent], due_ms: int) -> TimelineEvent:
+def assert_remaining_delay_kept(
+    events: Sequence[TimelineEvent], due_ms: int, wait_ms: int = WAIT_MS
+) -> TimelineEvent:
     """What was left when the task was paused is what it waits after it was resumed."""
     (paused,), (resumed,) = of_type(events, "PAUSED"), of_type(events, "RESUMED")
     remaining_ms = due_ms - ms(paused.create_time)
-    assert 0 < remaining_ms <= WAIT_MS
+    assert 0 < remaining_ms <= wait_ms
     assert ms(resumed.next_time) - ms(resumed.create_time) == remaining_ms
     assert reason_name(paused) == reason_name(resumed) == "BY_REQUEST"
     return resumed
@@ -45,35 +48,40 @@ async def test_row_06_pause_keeps_the_remaining_delay(
 ) -> None:
     done_before = 0 if wait_kind == "first" else 1
     first_answer = status(500) if wait_kind == "retry" else OK
-    task = post(target.script("/hook", first_answer, OK))
-    match wait_kind:
-        case "first":
-            task.schedule.CopyFrom(after(WAIT_MS))
-        case "retry":
-            task.retry_policy.CopyFrom(retries(1, WAIT_MS))
-        case "repeat":
-            task.repeat_policy.CopyFrom(repeats(1, WAIT_MS))
-    task = await project.subscribe(task)
-    if done_before:
-        scheduled = await project.until(task.task_id, f"{wait_kind.upper()}_SCHEDULED")
-        due_ms = ms(scheduled.next_time)
-    else:
-        due_ms = ms(task.schedule_time)
 
-    paused = await project.pause(task.task_id)
-    assert state_name(paused) == "PAUSED"
+    async def paused_before_it_is_due(wait_ms: int) -> tuple[task_pb2.Task, int, int]:
+        task = post(target.script(f"/{wait_ms}", first_answer, OK))
+        match wait_kind:
+            case "first":
+                task.schedule.CopyFrom(after(wait_ms))
+            case "retry":
+                task.retry_policy.CopyFrom(retries(1, wait_ms))
+            case "repeat":
+                task.repeat_policy.CopyFrom(repeats(1, wait_ms))
+        task = await project.subscribe(task)
+        if done_before:
+            scheduled = await project.until(task.task_id, f"{wait_kind.upper()}_SCHEDULED")
+            due_ms = ms(scheduled.next_time)
+        else:
+            due_ms = ms(task.schedule_time)
+        paused = await project.pause(task.task_id)
+        assert state_name(paused) == "PAUSED"
+        return paused, due_ms, wait_ms
+
+    paused, due_ms, wait_ms = await in_time(paused_before_it_is_due)
+    path = path_of(paused)
     assert not paused.HasField("schedule_time")
-    assert await project.pause(task.task_id) == paused
+    assert await project.pause(paused.task_id) == paused
     await passed(due_ms)
-    assert len(target.at("/hook")) == done_before
+    assert len(target.at(path)) == done_before
 
-    resumed = await project.resume(task.task_id)
+    resumed = await project.resume(paused.task_id)
     assert state_name(resumed) == waiting_state
-    task, events = await project.ended(task.task_id)
-    event = assert_remaining_delay_kept(events, due_ms)
+    task, events = await project.ended(paused.task_id)
+    event = assert_remaining_delay_kept(events, due_ms, wait_ms)
     assert ms(resumed.schedule_time) == ms(event.next_time)
-    assert len(target.at("/hook")) == done_before + 1
-    assert target.at("/hook")[-1].received_ms >= ms(event.next_time)
+    assert len(target.at(path)) == done_before + 1
+    assert target.at(path)[-1].received_ms >= ms(event.next_time)
     assert state_name(task) == "COMPLETED"
 
 

@@ -5,16 +5,31 @@ import asyncio
 import grpc
 import pytest
 
-from tests.acceptance.caller import Project, after, post, reason_name, repeats, retries, state_name, types
-from tests.acceptance.targets import OK, Target, held, passed, status
+from kuueri_grpc.pb.task_pb2 import Task
+from kuueri_grpc.pb.timeline_pb2 import TimelineEvent
+from tests.acceptance.caller import (
+    Project,
+    after,
+    path_of,
+    post,
+    reason_name,
+    repeats,
+    retries,
+    state_name,
+    types,
+)
+from tests.acceptance.targets import OK, Target, held, in_time, passed, status
 from tests.service.statuses import refusal
 
 HOUR_MS = 3_600_000
 
 
 async def test_row_07_cancel_of_a_waiting_task(project: Project, target: Target) -> None:
-    accepted = await project.subscribe(post(target.url("/hook"), schedule=after(800)))
-    canceled = await project.cancel(accepted.task_id)
+    async def subscribed_and_canceled(wait_ms: int) -> tuple[Task, Task]:
+        accepted = await project.subscribe(post(target.url(f"/{wait_ms}"), schedule=after(wait_ms)))
+        return accepted, await project.cancel(accepted.task_id)
+
+    accepted, canceled = await in_time(subscribed_and_canceled)
     assert state_name(canceled) == "CANCELED"
     assert canceled.HasField("end_time")
     assert not canceled.HasField("schedule_time")
@@ -23,7 +38,7 @@ async def test_row_07_cancel_of_a_waiting_task(project: Project, target: Target)
     _, events = await project.ended(accepted.task_id)
     assert types(events) == ["SUBSCRIBED", "CANCELED"]
     assert reason_name(events[-1]) == "BY_REQUEST"
-    assert target.exchanges == []
+    assert target.at(path_of(accepted)) == []
 
 
 async def test_row_07_cancel_again_changes_nothing_and_answers_the_same(
@@ -59,16 +74,22 @@ async def test_row_07_cancel_in_flight_closes_the_connection_and_the_answer_chan
 @pytest.mark.parametrize("wait_kind", ["retry", "repeat"])
 async def test_row_07_cancel_in_a_later_wait(project: Project, target: Target, wait_kind: str) -> None:
     answer = status(500) if wait_kind == "retry" else OK
-    accepted = await project.subscribe(
-        post(target.script("/hook", answer), retry_policy=retries(9, 800), repeat_policy=repeats(9, 800))
-    )
-    scheduled = await project.until(accepted.task_id, f"{wait_kind.upper()}_SCHEDULED")
-    await project.cancel(accepted.task_id)
+
+    async def canceled_while_it_waits(wait_ms: int) -> tuple[Task, TimelineEvent]:
+        url = target.script(f"/{wait_ms}", answer)
+        accepted = await project.subscribe(
+            post(url, retry_policy=retries(9, wait_ms), repeat_policy=repeats(9, wait_ms))
+        )
+        scheduled = await project.until(accepted.task_id, f"{wait_kind.upper()}_SCHEDULED")
+        await project.cancel(accepted.task_id)
+        return accepted, scheduled
+
+    accepted, scheduled = await in_time(canceled_while_it_waits)
     await passed(scheduled.next_time.ToMilliseconds())
 
     _, events = await project.ended(accepted.task_id)
     assert types(events)[-2:] == [f"{wait_kind.upper()}_SCHEDULED", "CANCELED"]
-    assert len(target.at("/hook")) == 1
+    assert len(target.at(path_of(accepted))) == 1
 
 
 async def test_row_07_cancel_of_a_paused_task(project: Project, target: Target) -> None:
@@ -115,14 +136,18 @@ async def test_row_07_purge_deletes_an_ended_task_and_frees_its_id(project: Proj
 
 
 async def test_row_07_purge_deletes_a_paused_task_for_good(project: Project, target: Target) -> None:
-    accepted = await project.subscribe(post(target.url("/hook"), schedule=after(800)))
-    await project.pause(accepted.task_id)
-    await project.purge(accepted.task_id)
+    async def paused_and_purged(wait_ms: int) -> Task:
+        accepted = await project.subscribe(post(target.url(f"/{wait_ms}"), schedule=after(wait_ms)))
+        await project.pause(accepted.task_id)
+        await project.purge(accepted.task_id)
+        return accepted
+
+    accepted = await in_time(paused_and_purged)
     await passed(accepted.schedule_time.ToMilliseconds())
 
     assert (await refusal(project.get(accepted.task_id))).code is grpc.StatusCode.NOT_FOUND
     assert (await project.facts()).task_in_queue == 0
-    assert target.exchanges == []
+    assert target.at(path_of(accepted)) == []
 
 
 @pytest.mark.parametrize("state", ["SCHEDULED", "DISPATCHING", "RETRYING", "REPEATING"])

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from kuueri_grpc.pb.task_pb2 import Task
 from tests.acceptance.caller import (
     Project,
     after,
     connected,
     ms,
     of_type,
+    path_of,
     post,
     reason_name,
     register,
@@ -22,7 +24,7 @@ from tests.acceptance.caller import (
     types,
 )
 from tests.acceptance.served import LOOPBACK, Server
-from tests.acceptance.targets import OK, Target, held, passed, status
+from tests.acceptance.targets import OK, Target, held, in_time, passed, status
 
 LEASE_MS = 3_000
 
@@ -36,57 +38,64 @@ def mortal_server(tmp_path: Path) -> Iterator[Server]:
 
 @asynccontextmanager
 async def registered(server: Server) -> AsyncIterator[Project]:
+    """A new project on the server, which is started if it does not run."""
+    if not server.running:
+        await asyncio.to_thread(server.start)
     async with connected(server.address) as channel:
         yield await register(channel)
-
-
-async def killed_and_started(server: Server, *, overdue_ms: int = 0) -> None:
-    """Kill the server and start it again, not before an instant has passed."""
-    await asyncio.to_thread(server.kill)
-    await passed(overdue_ms)
-    await asyncio.to_thread(server.start)
 
 
 async def test_row_16_what_fell_due_while_the_server_was_dead_runs_late(
     mortal_server: Server, target: Target
 ) -> None:
-    async with registered(mortal_server) as project:
-        overdue = await project.subscribe(post(target.url("/overdue"), schedule=after(1_500)))
-        later = await project.subscribe(post(target.url("/later"), schedule=after(4_000)))
-        paused = await project.subscribe(post(target.url("/paused"), schedule=after(1_500)))
-        await project.pause(paused.task_id)
-    await killed_and_started(mortal_server, overdue_ms=ms(overdue.schedule_time))
+    async def subscribed_and_killed(wait_ms: int) -> tuple[Project, Task, Task, Task]:
+        async with registered(mortal_server) as project:
+            overdue, later, paused = [
+                await project.subscribe(post(target.url(f"/{name}-{wait_ms}"), schedule=after(delay_ms)))
+                for name, delay_ms in (("overdue", wait_ms), ("later", wait_ms + 2_500), ("paused", wait_ms))
+            ]
+            await project.pause(paused.task_id)
+        await asyncio.to_thread(mortal_server.kill)
+        return project, overdue, later, paused
+
+    project, overdue, later, paused = await in_time(subscribed_and_killed)
+    await passed(ms(overdue.schedule_time))
+    await asyncio.to_thread(mortal_server.start)
     async with connected(mortal_server.address) as channel:
         project = project.on(channel)
         for accepted in (overdue, later):
             task, events = await project.ended(accepted.task_id)
             assert types(events) == ["SUBSCRIBED", "DISPATCHED", "SUCCEEDED", "COMPLETED"]
             assert (state_name(task), task.attempt_count) == ("COMPLETED", 1)
-            (exchange,) = target.at("/overdue" if accepted is overdue else "/later")
+            (exchange,) = target.at(path_of(accepted))
             assert exchange.received_ms >= ms(accepted.schedule_time)
         assert state_name(await project.get(paused.task_id)) == "PAUSED"
     await asyncio.to_thread(mortal_server.stop)
     # The server has ended: nothing can come any more.
-    assert sorted(exchange.path for exchange in target.exchanges) == ["/later", "/overdue"]
+    assert [len(target.at(path_of(accepted))) for accepted in (overdue, later, paused)] == [1, 1, 0]
 
 
 async def test_row_16_what_waited_for_a_retry_or_a_repetition_goes_on_where_it_was(
     mortal_server: Server, target: Target
 ) -> None:
-    async with registered(mortal_server) as project:
-        retrying = await project.subscribe(
-            post(target.script("/retrying", status(500), OK), retry_policy=retries(1, 1_500))
-        )
-        repeating = await project.subscribe(post(target.url("/repeating"), repeat_policy=repeats(1, 1_500)))
-        await project.until(retrying.task_id, "RETRY_SCHEDULED")
-        await project.until(repeating.task_id, "REPEAT_SCHEDULED")
-    await killed_and_started(mortal_server)
+    async def killed_while_they_wait(wait_ms: int) -> tuple[Project, Task, Task]:
+        async with registered(mortal_server) as project:
+            failing, url = target.script(f"/a-{wait_ms}", status(500), OK), target.url(f"/b-{wait_ms}")
+            retrying = await project.subscribe(post(failing, retry_policy=retries(1, wait_ms)))
+            repeating = await project.subscribe(post(url, repeat_policy=repeats(1, wait_ms)))
+            await project.until(retrying.task_id, "RETRY_SCHEDULED")
+            await project.until(repeating.task_id, "REPEAT_SCHEDULED")
+        await asyncio.to_thread(mortal_server.kill)
+        return project, retrying, repeating
+
+    project, retrying, repeating = await in_time(killed_while_they_wait)
+    await asyncio.to_thread(mortal_server.start)
     async with connected(mortal_server.address) as channel:
         project = project.on(channel)
-        for accepted, path in ((retrying, "/retrying"), (repeating, "/repeating")):
+        for accepted in (retrying, repeating):
             task, _ = await project.ended(accepted.task_id)
             assert (state_name(task), task.attempt_count) == ("COMPLETED", 2)
-            assert [exchange.attempt for exchange in target.at(path)] == [1, 2]
+            assert [exchange.attempt for exchange in target.at(path_of(accepted))] == [1, 2]
 
 
 async def test_row_16_what_was_in_flight_is_delivered_again_as_the_same_attempt(
@@ -127,14 +136,22 @@ async def test_row_16_what_was_canceled_and_what_had_ended_stays_so(
     mortal_server: Server, target: Target
 ) -> None:
     async with registered(mortal_server) as project:
-        canceled = await project.subscribe(post(target.url("/canceled"), schedule=after(1_500)))
-        await project.cancel(canceled.task_id)
+
+        async def subscribed_and_canceled(wait_ms: int) -> Task:
+            task = post(target.url(f"/canceled-{wait_ms}"), schedule=after(wait_ms))
+            accepted = await project.subscribe(task)
+            await project.cancel(accepted.task_id)
+            return accepted
+
+        canceled = await in_time(subscribed_and_canceled)
         done = await project.subscribe(post(target.url("/done")))
         before, _ = await project.ended(done.task_id)
-    await killed_and_started(mortal_server, overdue_ms=ms(canceled.schedule_time))
+    await asyncio.to_thread(mortal_server.kill)
+    await passed(ms(canceled.schedule_time))
+    await asyncio.to_thread(mortal_server.start)
     async with connected(mortal_server.address) as channel:
         project = project.on(channel)
         assert state_name(await project.get(canceled.task_id)) == "CANCELED"
         assert await project.get(done.task_id) == before
     await asyncio.to_thread(mortal_server.stop)
-    assert [exchange.path for exchange in target.exchanges] == ["/done"]
+    assert [len(target.at(path_of(accepted))) for accepted in (canceled, done)] == [0, 1]
