@@ -1,7 +1,9 @@
 """A store of a test's own, over TCP: killed, frozen, filled, restarted as the test likes."""
 
 import asyncio
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,11 +24,16 @@ _PROBE_S = 0.02
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a loopback port that nothing listened on a moment ago.
+
+    None of those that systems give out by themselves, as a connection of another test would take it while
+    what listens on it is down; nor of those that `tests/cluster/nodes.py` takes.
+    """
+    while True:
+        port = random.randrange(30_000, 32_700)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Valkey:

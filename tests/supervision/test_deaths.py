@@ -16,6 +16,14 @@ from tests.telemetry.scrape import scrape
 pytestmark = pytest.mark.timeout(240)
 
 
+#: Read by Python when it starts: a worker that does not get as far as to serve.
+UNHURRIED = """
+import signal, sys
+if "kuueri_grpc.worker" in sys.orig_argv:
+    signal.pause()
+"""
+
+
 async def serves(served: Served, target: Target) -> None:
     """A task can be subscribed, is sent, and ends."""
     async with connected(served.address) as channel:
@@ -174,7 +182,8 @@ async def test_told_to_stop_it_ends_with_all_its_processes(tmp_path: Path, numbe
 
 
 async def test_told_to_stop_while_workers_start_it_ends_with_all_its_processes(tmp_path: Path) -> None:
-    async with serving(tmp_path, "--workers", "3") as served:
+    (tmp_path / "sitecustomize.py").write_text(UNHURRIED)
+    async with serving(tmp_path, "--workers", "3", env={"PYTHONPATH": str(tmp_path)}) as served:
         await served.logged("embedded store: process")
         served.send(signal.SIGTERM)
         family = served.family()
@@ -184,13 +193,23 @@ async def test_told_to_stop_while_workers_start_it_ends_with_all_its_processes(t
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_terminal_that_is_closed_stops_the_server_in_order(tmp_path: Path, workers: str) -> None:
-    async with serving(tmp_path, "--workers", workers) as served:
+async def test_a_terminal_that_is_closed_stops_the_server_in_order(
+    tmp_path: Path, target: Target, workers: str
+) -> None:
+    gate = asyncio.Event()
+    url = target.script("/held", held(gate))
+    async with serving(tmp_path, "--workers", workers, "--grace", "600") as served:
         await served.ready()
         family = served.family()
+        async with connected(served.address) as channel:
+            project = await register(channel)
+            await project.subscribe(post(url))
+            await target.received("/held")
         served.send(signal.SIGHUP)
         await served.logged("event=drain_began")
+        # It has not ended: there is an attempt in flight.
         served.send(signal.SIGHUP)
+        gate.set()
         assert await served.ended() == 0, served.story
         await served.logged("event=drain_ended", count=int(workers))
         await all_gone(family)

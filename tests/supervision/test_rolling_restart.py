@@ -22,6 +22,7 @@ from tests.acceptance.targets import OK, Answer, Exchange, Target
 from tests.acceptance.watcher import Watcher, watched
 from tests.supervision.calls import not_serving, persistent
 from tests.supervision.processes import Served, serving
+from tests.supervision.test_drain import PATIENT
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -111,7 +112,7 @@ async def test_nothing_is_lost_and_nothing_is_sent_twice(tmp_path: Path, target:
 
         async def start(name: str) -> Served:
             options = ("--redis-url", store, "--workers", WORKERS.get(name, "1"), "--grace", "120")
-            return await stack.enter_async_context(serving(tmp_path, *options, name=name))
+            return await stack.enter_async_context(serving(tmp_path, *options, env=PATIENT, name=name))
 
         servers = [await start(name) for name in ("a", "b", "c")]
         for served in servers:
