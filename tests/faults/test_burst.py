@@ -117,10 +117,11 @@ async def test_a_burst_among_many_that_wait(
         counting(DUE) as target,
     ):
         project = await register(channel)
-        later = task_pb2.Schedule(at=timestamp(now_ms() + DAY_MS))
+        began_ms = now_ms()
+        later = task_pb2.Schedule(at=timestamp(began_ms + DAY_MS))
         await subscribe(project, [post("http://127.0.0.1:9/", schedule=later) for _ in range(WAITING)])
-        # All in one instant: what is due is subscribed paused by its schedule, far enough off to get there.
-        due_ms = now_ms() + 2_000 + DUE // 2
+        # All in one instant, far enough off for all to be subscribed by then on a machine like this one.
+        due_ms = now_ms() + 2_000 + DUE // 2 + 5 * (now_ms() - began_ms) * DUE // WAITING
         due = task_pb2.Schedule(at=timestamp(due_ms))
         await subscribe(
             project, [post(f"http://127.0.0.1:{target.port}/{n}", schedule=due) for n in range(DUE)]

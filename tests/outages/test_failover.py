@@ -19,6 +19,8 @@ from tests.outages.valkeys import Valkey, running
 from tests.service.statuses import refusal
 
 HOUR_MS = 3_600_000
+#: When the replica has taken over, also where something stands still for two seconds.
+AFTERWARDS_MS = 4_000
 
 
 @dataclass
@@ -72,7 +74,7 @@ async def test_store_readonly_after_failover(
     pair: Pair, channel: grpc.aio.Channel, project: Project, target: Target
 ) -> None:
     """The former primary lives on as a replica, with the server's connections open."""
-    waiting = await subscribe_all(project, target, "/later", 20, delay_ms=1_000)
+    waiting = await subscribe_all(project, target, "/later", 20, delay_ms=AFTERWARDS_MS)
     await pair.replicated()
     async with health(channel) as checks:
         await pair.fail_over()
@@ -94,7 +96,7 @@ async def test_failover_loses_what_was_not_replicated(
     pair: Pair, channel: grpc.aio.Channel, project: Project, target: Target
 ) -> None:
     """The last fail-over wins: what the new primary does not have is gone, and nothing else is."""
-    replicated = await subscribe_all(project, target, "/replicated", 5, delay_ms=1_000)
+    replicated = await subscribe_all(project, target, "/replicated", 5, delay_ms=AFTERWARDS_MS)
     await pair.replicated()
     pair.link.hold()
     lost = await subscribe_all(project, target, "/lost", 7, delay_ms=HOUR_MS)

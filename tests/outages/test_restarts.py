@@ -63,7 +63,7 @@ async def test_store_frozen(system: System) -> None:
 async def test_store_loading_for_long(system: System) -> None:
     """It takes connections while it loads, so that signals arrive long before anything else works."""
     valkey, project, target = system.valkey, system.project, system.target
-    waiting = await subscribe_all(project, target, "/later", 60, delay_ms=1_000)
+    waiting = await subscribe_all(project, target, "/later", 60, delay_ms=4_000)
     async with health(system.channel) as checks:
         async with valkey.client() as store:
             await store.save()

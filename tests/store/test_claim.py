@@ -71,15 +71,17 @@ async def test_nothing_is_ever_early(ports: Ports) -> None:
     )
     due_ms = {task.spec.task_id: task.schedule_time_ms for task in tasks}
     order: list[str] = []
-    empty_looks = 0
+    looks = empty_looks = 0
     while len(order) < 20:
         batch = await ports.look(lease_ms=2 * HOUR_MS)
+        looks += 1
         order += [claim.task_id for claim in batch.claims]
         if not batch.claims:
             empty_looks += 1
             assert batch.next_due_ms == due_ms[f"t{len(order):02}"]
 
-    assert empty_looks > 0
+    # Of one look, at a time when all were due: the machine stood still meanwhile.
+    assert empty_looks > 0 or looks == 1
     assert order == sorted(order)
     for task in tasks:
         kept = await ports.tasks.timeline(PROJECT, task.spec.task_id, 1, 1)

@@ -281,12 +281,14 @@ class TestPoison:
     async def test_parking_one_does_not_lose_the_others(self, ports: Ports) -> None:
         """Whichever of those whose leases ran out together comes first."""
         await ports.subscribe(*(spec(f"once-{n}") for n in range(3)), *(spec(f"twice-{n}") for n in range(3)))
-        for claim in await ports.claim(lease_ms=LEASE_MS):
-            if claim.task_id.startswith("once"):
-                await ports.execution.renew([claim.lease], 25 * LEASE_MS)
+        once = [
+            claim.lease for claim in await ports.claim(lease_ms=LEASE_MS) if claim.task_id.startswith("once")
+        ]
+        await ports.execution.renew(once, HOUR_MS)
         await run_out(ports)
         assert len(await ports.claim(lease_ms=LEASE_MS)) == 3
-        await ports.until(await ports.now_ms() + 25 * LEASE_MS)
+        await ports.execution.renew(once, LEASE_MS)
+        await run_out(ports)
 
         again = await ports.claim()
 
