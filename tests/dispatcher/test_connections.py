@@ -140,9 +140,9 @@ async def test_waiting_for_a_slot_is_not_part_of_the_attempts_time() -> None:
         await connection.send(answer())
 
     async with dispatching(LOOPBACK, max_per_host=1) as dispatcher, serving(hold_first) as target:
-        first = asyncio.create_task(dispatcher.send(delivery(target.url("/hold"), timeout_ms=300)))
+        first = asyncio.create_task(dispatcher.send(delivery(target.url("/hold"), timeout_ms=1_300)))
         await asyncio.sleep(0)
-        second = asyncio.create_task(dispatcher.send(delivery(target.url("/"), timeout_ms=250)))
+        second = asyncio.create_task(dispatcher.send(delivery(target.url("/"), timeout_ms=1_000)))
         outcomes = await asyncio.gather(first, second)
 
     # The second waited longer than its own time, and has it all the same.
