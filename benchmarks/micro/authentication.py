@@ -36,7 +36,7 @@ from kuueri_grpc.service.auth import Metadata, admit
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.guard import CallGuard
 from kuueri_grpc.service.peers import Peers
-from kuueri_grpc.service.streams import Streams
+from kuueri_grpc.service.streams import StreamLimits
 from kuueri_grpc.service.tasks import TaskService
 from kuueri_grpc.service.wire import WireLimits
 from kuueri_grpc.store.clock import StoreClock
@@ -90,7 +90,7 @@ class _Bench:
 
     async def serve(self, stack: contextlib.AsyncExitStack, admission: Admission) -> int:
         wire = WireLimits()
-        streams = Streams(wire.max_watches, wire.longest_stream_s)
+        streams = StreamLimits(wire.max_watches, wire.longest_stream_s)
         server = aio_server(CallGuard(admission, CallGate(), streams).guarded, wire.options())
         add_TaskServiceServicer_to_server(self.tasks, server)
         port = server.add_insecure_port("127.0.0.1:0")

@@ -10,12 +10,12 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 
 from kuueri_grpc.domain.access import Access
 from kuueri_grpc.domain.errors import StoreUnavailable, Unauthenticated
 from kuueri_grpc.engine import token_format
+from kuueri_grpc.engine.streams import Stream, Streams
 from kuueri_grpc.ports import Clock, Credential, ProjectStore
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Authenticator:
         #: Counts what was announced: what was read from the store before is not remembered after it.
         self._changes = 0
         self._hears = True
-        self._streams: defaultdict[str, set[_Stream]] = defaultdict(set)
+        self.streams = Streams()
         self._looks: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, token: str) -> Access:
@@ -94,7 +94,7 @@ class Authenticator:
         self._changes += 1
         for digest in [d for d, (_, kept) in self._remembered.items() if kept.project_id == project_id]:
             del self._remembered[digest]
-        self._look_at(self._streams.get(project_id, ()))
+        self._look_at(self.streams.of(project_id))
 
     def signals_lost(self) -> None:
         """Nothing is announced any more: ask the store each time."""
@@ -105,48 +105,24 @@ class Authenticator:
         """What ends is announced again; what ended meanwhile was not."""
         self._hears = True
         self._forget_all()
-        self._look_at([stream for streams in self._streams.values() for stream in streams])
+        self._look_at(self.streams)
 
     def _forget_all(self) -> None:
         self._changes += 1
         self._remembered.clear()
 
-    @asynccontextmanager
-    async def streaming(self, access: Access) -> AsyncIterator[None]:
-        """Hold while a stream is open; the block ends when the credential that opened it does.
+    async def hold(self, stream: Stream) -> None:
+        """Let an open stream end when the credential that opened it does.
 
         Raises:
-            Unauthenticated: it has ended.
-            StoreUnavailable: the store does not serve at the beginning.
+            StoreUnavailable: the store does not serve.
         """
-        deadline = asyncio.timeout(None)
-        stream = _Stream(access, deadline)
-        try:
-            async with deadline:
-                self._streams[access.project_id].add(stream)
-                # It may have ended since the call was admitted, and may be about to expire.
-                await self._read(stream)
-                yield
-        except TimeoutError:
-            if deadline.expired():
-                raise Unauthenticated(
-                    "the token that opened this stream is not valid any more: it was rotated or revoked, "
-                    "has run out, or its project was deleted"
-                ) from None
-            raise
-        finally:
-            self._leave(stream)
+        # It may have ended since the call was admitted, and may be about to expire.
+        await self._read(stream)
 
-    def _leave(self, stream: "_Stream") -> None:
-        stream.open = False
-        streams = self._streams[stream.access.project_id]
-        streams.discard(stream)
-        if not streams:
-            del self._streams[stream.access.project_id]
-
-    def _look_at(self, streams: Iterable["_Stream"]) -> None:
+    def _look_at(self, streams: Iterable[Stream]) -> None:
         """Read the credentials of streams anew, once for all that have the same one."""
-        by_key: defaultdict[str, list[_Stream]] = defaultdict(list)
+        by_key: defaultdict[str, list[Stream]] = defaultdict(list)
         for stream in streams:
             by_key[stream.access.key_id].append(stream)
         for those in by_key.values():
@@ -154,7 +130,7 @@ class Authenticator:
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
 
-    async def _look(self, streams: Sequence["_Stream"]) -> None:
+    async def _look(self, streams: Sequence[Stream]) -> None:
         while any(stream.open for stream in streams):
             try:
                 await self._read(*streams)
@@ -164,28 +140,12 @@ class Authenticator:
             else:
                 break
 
-    async def _read(self, *streams: "_Stream") -> None:
+    async def _read(self, *streams: Stream) -> None:
         """Let streams that one credential opened end when it does."""
         access = streams[0].access
         credential = await self._store.credential(access.project_id, access.key_id)
         for stream in streams:
             if credential is None:
-                stream.end_in(0)
+                stream.expire_in(0)
             elif credential.expire_time_ms is not None:
-                stream.end_in(credential.expire_time_ms - self._clock.now_ms())
-
-
-class _Stream:
-    """A stream of a caller; `deadline` is when it ends."""
-
-    __slots__ = ("_deadline", "access", "open")
-
-    def __init__(self, access: Access, deadline: asyncio.Timeout) -> None:
-        self.access = access
-        self.open = True
-        self._deadline = deadline
-
-    def end_in(self, wait_ms: int) -> None:
-        """End it after a time."""
-        if self.open and not self._deadline.expired():
-            self._deadline.reschedule(asyncio.get_running_loop().time() + max(0, wait_ms) / 1_000)
+                stream.expire_in((credential.expire_time_ms - self._clock.now_ms()) / 1_000)

@@ -1,12 +1,12 @@
 """One reading of a stream of events for all who follow it in this process."""
 
 import asyncio
-import itertools
-from collections import deque
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from kuueri_grpc.domain.errors import CursorTooOld, KuueriError
+from kuueri_grpc.engine.patience import Patience
 
 
 class Marked(Protocol):
@@ -42,6 +42,22 @@ async def read_after(read: Read[Item], position: int, mark: int) -> tuple[Sequen
     return events[1:], latest
 
 
+#: Someone who waits for news: True when there is some, False after a time of silence.
+Waiter = asyncio.Future[bool]
+#: How long nothing may happen before those who wait are told so.
+Silence = Patience[Waiter]
+
+
+def silence(length_s: float) -> Silence:
+    """Return a silence of that length, for all who wait."""
+    return Patience(lambda: length_s, _tell_of_silence)
+
+
+def _tell_of_silence(waiter: Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(False)
+
+
 class FellBehind(Exception):
     """What a follower needs next is not kept for all any more."""
 
@@ -53,34 +69,54 @@ class Tail(Generic[Item]):
     follower has no more than its own position, and one that falls behind what is kept reads for itself
     instead of making this grow.
 
+    There is one for each task that is watched: it holds nothing before there is something to hold.
+
     Args:
         read: how to read on.
         capacity: how many events are kept.
     """
 
+    __slots__ = (
+        "_capacity",
+        "_closed",
+        "_doubted",
+        "_kept",
+        "_last",
+        "_mark",
+        "_news",
+        "_read",
+        "_reading",
+        "_waiters",
+    )
+
     def __init__(self, read: Read[Item], capacity: int) -> None:
         self._read = read
+        self._capacity = capacity
         self._mark = 0
         self._doubted = False
-        self._kept: deque[Item] = deque(maxlen=capacity)
+        self._kept: list[Item] = []
         self._last: int | None = None
         self._closed: Callable[[], KuueriError] | None = None
-        self._news = asyncio.Event()
-        self._reading = asyncio.Lock()
+        self._news = False
+        self._reading = False
+        self._waiters: list[Waiter] = []
 
     def changed(self) -> None:
         """There may be events that were not read yet."""
-        self._news.set()
+        self._news = True
+        # News that is being read now is told by its reader.
+        if not self._reading:
+            self._wake()
 
     def doubt(self) -> None:
         """The store was away: there may be events, and those that were read may be there no more."""
         self._doubted = True
-        self._news.set()
+        self.changed()
 
     def close(self, error: Callable[[], KuueriError]) -> None:
         """Let every follower end with an `error` of its own, those that wait and those that come."""
         self._closed = error
-        self._news.set()
+        self._wake()
 
     def reaches(self, position: int, mark: int = 0) -> bool:
         """Return whether a follower at `position`, of an event with this mark, can go on from here.
@@ -91,8 +127,10 @@ class Tail(Generic[Item]):
             self._last, self._mark = position, mark
         return position >= self._last - len(self._kept)
 
-    async def after(self, position: int) -> Sequence[Item]:
+    async def after(self, position: int, silence: Silence | None = None) -> Sequence[Item]:
         """Return the events after `position`, at least one; wait for it if need be.
+
+        None after a time of `silence`; without it, the wait has no end.
 
         Raises:
             FellBehind: they are not kept any more.
@@ -105,13 +143,34 @@ class Tail(Generic[Item]):
                 raise FellBehind
             behind = self._end - position
             if behind > 0:
-                return list(itertools.islice(self._kept, len(self._kept) - behind, None))
-            # News that is being read now is signalled to nobody any more: wait for what it brings instead.
-            if not self._reading.locked():
-                await self._news.wait()
-            async with self._reading:
-                if self._end <= position and self._news.is_set() and self._closed is None:
-                    await self._read_on()
+                return self._kept[-behind:]
+            if self._news and not self._reading:
+                await self._read_on()
+            elif not await self._told(silence):
+                return ()
+
+    async def _told(self, silence: Silence | None) -> bool:
+        """Return when there is news, or was read; False after a time of silence."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if silence is not None:
+            silence.begin(waiter)
+        told = False
+        try:
+            told = await waiter
+        finally:
+            if silence is not None:
+                silence.end(waiter)
+            if not told:
+                with contextlib.suppress(ValueError):  # it was told at the same time
+                    self._waiters.remove(waiter)
+        return told
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(True)
 
     @property
     def _end(self) -> int:
@@ -119,17 +178,21 @@ class Tail(Generic[Item]):
 
     async def _read_on(self) -> None:
         # First, so that news that arrives during the reading is read next.
-        self._news.clear()
+        self._news, self._reading = False, True
         doubted, self._doubted = self._doubted, False
         try:
             events, latest = await read_after(self._read, self._end, self._mark if doubted else 0)
         except BaseException:
-            self._news.set()
+            self._news = True
             self._doubted = self._doubted or doubted
             raise
-        if events:
-            self._kept.extend(events)
-            self._mark = events[-1].mark
-        self._last = self._end + len(events)
-        if self._end < latest:
-            self._news.set()
+        else:
+            if events:
+                self._kept += events
+                del self._kept[: -self._capacity]
+                self._mark = events[-1].mark
+            self._last = self._end + len(events)
+            self._news = self._news or self._end < latest
+        finally:
+            self._reading = False
+            self._wake()

@@ -1,7 +1,6 @@
 """What is followed in this process: a tail for each subject, and a subscription while anyone follows it."""
 
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from kuueri_grpc.domain.errors import KuueriError
@@ -15,6 +14,8 @@ class Topic:
     A task's id can be purged and subscribed anew while somebody still follows the former task: each of
     the two has a tail of its own.
     """
+
+    __slots__ = ("_closed", "_tails", "followers")
 
     def __init__(self) -> None:
         self.followers = 0
@@ -82,9 +83,12 @@ class Topics:
         for topic in self._topics.values():
             topic.close(error)
 
-    @asynccontextmanager
-    async def following(self, subject: Changed) -> AsyncIterator[Topic]:
-        """Give the subject's topic, with its signals in force: what is read from now on misses nothing."""
+    def following(self, subject: Changed) -> "_Following":
+        """Give (`async with`) the subject's topic, with its signals in force: what is read misses nothing."""
+        return _Following(self, subject)
+
+    async def join(self, subject: Changed) -> Topic:
+        """See `following`."""
         if self._closed is not None:
             raise self._closed()
         topic = self._topics.get(subject)
@@ -93,11 +97,36 @@ class Topics:
         topic.followers += 1
         try:
             await self._bus.follow(subject.project_id, subject.task_id)
-            try:
-                yield topic
-            finally:
-                await self._bus.unfollow(subject.project_id, subject.task_id)
+        except BaseException:
+            self._left(subject, topic)
+            raise
+        return topic
+
+    async def leave(self, subject: Changed, topic: Topic) -> None:
+        """Undo `join`."""
+        try:
+            await self._bus.unfollow(subject.project_id, subject.task_id)
         finally:
-            topic.followers -= 1
-            if not topic.followers and self._topics.get(subject) is topic:
-                del self._topics[subject]
+            self._left(subject, topic)
+
+    def _left(self, subject: Changed, topic: Topic) -> None:
+        topic.followers -= 1
+        if not topic.followers and self._topics.get(subject) is topic:
+            del self._topics[subject]
+
+
+class _Following:
+    """The time for which somebody follows a subject. No generator: there is one for each watch."""
+
+    __slots__ = ("_subject", "_topic", "_topics")
+
+    def __init__(self, topics: Topics, subject: Changed) -> None:
+        self._topics = topics
+        self._subject = subject
+
+    async def __aenter__(self) -> Topic:
+        self._topic = await self._topics.join(self._subject)
+        return self._topic
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._topics.leave(self._subject, self._topic)

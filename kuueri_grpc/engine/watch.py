@@ -1,6 +1,5 @@
 """Follow tasks live: snapshot, missed events, synced, then events as they happen."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +8,9 @@ from kuueri_grpc.domain.errors import Draining, TaskNotFound
 from kuueri_grpc.domain.state import TERMINAL_STATES
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent
-from kuueri_grpc.engine.tail import FellBehind, Item, Read, Tail, read_after
+from kuueri_grpc.engine.tail import FellBehind, Item, Read, Tail, read_after, silence
 from kuueri_grpc.engine.topics import Topics
-from kuueri_grpc.ports import Changed, FeedEvent, SignalBus, TaskStore, TimelineSlice
+from kuueri_grpc.ports import Changed, FeedEvent, SignalBus, TaskStore
 
 #: Events per reading of a timeline, and entries (each of up to a few hundred events) per reading of a feed.
 _PAGE = 500
@@ -73,6 +72,7 @@ class WatchHub:
         self._store = store
         self._topics = Topics(bus)
         self._heartbeat_ms = heartbeat_ms
+        self._silence = silence(heartbeat_ms / 1_000)
 
     @property
     def watchers(self) -> int:
@@ -104,35 +104,28 @@ class WatchHub:
             Draining: the server is shutting down.
             StoreUnavailable: the store does not serve.
         """
-        pages: list[TimelineSlice] = []
-
-        async def read(after: int) -> tuple[Sequence[TimelineEvent], int]:
-            page = await self._store.timeline(project_id, task_id, after, _PAGE)
-            pages.append(page)
-            del pages[1:]  # the first one says which task it is that is watched
-            if page.task.create_time_ms != pages[0].task.create_time_ms:
-                raise TaskNotFound(task_id)  # it was purged, and this is another one of that id
-            return page.events, page.last_sequence
-
-        subject = Changed(project_id, task_id)
+        timeline = _Timeline(self._store, project_id, task_id)
         # Listen first, read then: what happens in between is either read or signalled.
-        async with self._topics.following(subject) as topic:
+        async with self._topics.following(Changed(project_id, task_id)) as topic:
             position = after_sequence or 0
-            events, until = await read_after(read, position, mark)
-            watched = pages[0].task
-            tail = topic.tail(watched.create_time_ms, read, _TASK_CAPACITY)
-            yield Snapshot(watched, position, mark)
+            events, until = await read_after(timeline.read, position, mark)
+            snapshot = Snapshot(timeline.first, position, mark)
+            del timeline.first  # a watch lasts: it holds no more than it needs
+            tail = topic.tail(snapshot.task.create_time_ms, timeline.read, _TASK_CAPACITY)
+            ended = snapshot.task.state in TERMINAL_STATES
+            yield snapshot
+            del snapshot
             while True:
                 for event in events:
                     position, mark = event.sequence, event.mark
                     yield TaskEvent(event, position, mark)
                 if position >= until and tail.reaches(position, mark):
                     break
-                events, until = await read_after(read, position, mark)
+                events, until = await read_after(timeline.read, position, mark)
+            del events
             yield Synced(position, mark)
-            ended = watched.state in TERMINAL_STATES
             while not ended:
-                news = await self._news(tail, read, position, mark)
+                news = await self._news(tail, timeline.read, position, mark)
                 if not news:
                     yield Heartbeat(position, mark)
                 for event in news:
@@ -195,11 +188,35 @@ class WatchHub:
     async def _news(self, tail: Tail[Item], read: Read[Item], position: int, mark: int) -> Sequence[Item]:
         """Return what happened after `position`; nothing after a time of silence."""
         try:
-            async with asyncio.timeout(self._heartbeat_ms / 1_000):
-                return await tail.after(position)
+            return await tail.after(position, self._silence)
         except FellBehind:
             # More happened at once than is kept for all: this one reads for itself until it is back.
             events, _ = await read_after(read, position, mark)
             return events
-        except TimeoutError:
-            return ()
+
+
+class _Timeline:
+    """Reads the timeline of a task, and of no other one that has its id later.
+
+    `first`: the task as it was at the first reading, for who takes it away.
+    """
+
+    __slots__ = ("_create_time_ms", "_project_id", "_store", "_task_id", "first")
+
+    first: Task
+
+    def __init__(self, store: TaskStore, project_id: str, task_id: str) -> None:
+        self._store = store
+        self._project_id = project_id
+        self._task_id = task_id
+        self._create_time_ms: int | None = None
+
+    async def read(self, after: int) -> tuple[Sequence[TimelineEvent], int]:
+        """Return a page behind an event. Raises `TaskNotFound`, too, where it is another task's now."""
+        page = await self._store.timeline(self._project_id, self._task_id, after, _PAGE)
+        if self._create_time_ms is None:
+            self._create_time_ms = page.task.create_time_ms
+            self.first = page.task
+        elif self._create_time_ms != page.task.create_time_ms:
+            raise TaskNotFound(self._task_id)  # it was purged
+        return page.events, page.last_sequence

@@ -3,11 +3,11 @@
 import hashlib
 import hmac
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 
 from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.domain.errors import AdminTokenNotSet, Unauthenticated, check_scope
 from kuueri_grpc.engine.authentication import Authenticator
+from kuueri_grpc.engine.streams import Stream, Streams
 from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.service.auth import Metadata, TokenMissing, admit, bearer_token
 from kuueri_grpc.service.peers import Peers
@@ -102,9 +102,14 @@ class Admission:
         elif name != REGISTER:
             raise AdminTokenNotSet
 
-    def streaming(self, access: Access) -> AbstractAsyncContextManager[None]:
-        """See `Authenticator.streaming`."""
-        return self._authenticator.streaming(access)
+    @property
+    def streams(self) -> Streams:
+        """The streams of callers."""
+        return self._authenticator.streams
+
+    async def hold(self, stream: Stream) -> None:
+        """See `Authenticator.hold`."""
+        await self._authenticator.hold(stream)
 
     @staticmethod
     def _check_admin(name: str, metadata: Metadata, admin_digest: bytes) -> None:

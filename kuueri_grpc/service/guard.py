@@ -5,11 +5,9 @@ anyone thinking of it: see `Admission`. Health and reflection are not of this AP
 no interceptor of grpc.aio's, which would look for the method's handler anew at each call.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import Any, Never, TypeAlias
 
 import grpc
@@ -19,6 +17,8 @@ from google.rpc import code_pb2  # type: ignore[import-untyped]
 from grpc_status.rpc_status import to_status as to_grpc_status
 
 from kuueri_grpc.domain.errors import WatcherTooSlow
+from kuueri_grpc.engine.patience import Patience
+from kuueri_grpc.engine.streams import Stream
 from kuueri_grpc.pb.task_service_pb2 import WatchRequest
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 from kuueri_grpc.service.admission import Admission
@@ -26,7 +26,8 @@ from kuueri_grpc.service.auth import access, caller
 from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.open_methods import reading
-from kuueri_grpc.service.streams import Streams
+from kuueri_grpc.service.outlet import Outlet
+from kuueri_grpc.service.streams import StreamLimits
 from kuueri_grpc.service.violations import InvalidFields, Violation
 
 _log = logging.getLogger(__name__)
@@ -44,12 +45,13 @@ class CallGuard:
     """Lets calls in, admits their callers, ends those that raised with the status for it, and counts them."""
 
     def __init__(
-        self, admission: Admission, gate: CallGate, streams: Streams, telemetry: Telemetry = NO_TELEMETRY
+        self, admission: Admission, gate: CallGate, limits: StreamLimits, telemetry: Telemetry = NO_TELEMETRY
     ) -> None:
         self._admission = admission
         self._gate = gate
-        self._streams = streams
+        self._limits = limits
         self._telemetry = telemetry
+        self._patience = Patience[Stream](lambda: SLOW_CLIENT_S, lambda stream: stream.end(WatcherTooSlow()))
 
     def guarded(self, method: str, handler: Handler) -> Handler:
         """Return the handler to serve a method with; `method`: its full name, `/package.Service/Name`."""
@@ -96,33 +98,32 @@ class CallGuard:
             try:
                 with self._gate:
                     await self._admit(name, context)
-                    ending.request = _parse(read, request)
                     # A client that goes away cancels this call: the method's own clean-up runs then.
-                    async with (
-                        self._streams.open(caller()),
-                        self._admission.streaming(access()),
-                        aclosing(method(ending.request, context)) as messages,
-                    ):
-                        async for message in messages:
-                            await _write(context, message)
+                    with self._limits.new(self._admission.streams, access()) as stream:
+                        await self._admission.hold(stream)
+                        outlet = Outlet(context, stream, self._patience)
+                        await method(_parse(read, request), outlet)
                 ending.code = "OK"
             except Exception as error:  # noqa: BLE001  as above
+                if isinstance(error, WatcherTooSlow):
+                    self._note_slow(read(request))
                 await self._abort(context, error, ending)
             finally:
                 self._telemetry.call_ended(name, ending.code, None)
 
         return call
 
+    def _note_slow(self, request: Any) -> None:
+        self._telemetry.slow_watch_closed()
+        _log.warning(
+            "a watch was closed: its client did not keep up",
+            extra={"event": "slow_watch_closed", "project": caller(), **_watched(request)},
+        )
+
     async def _admit(self, name: str, context: Context) -> None:
         await self._admission.admit(name, tuple(context.invocation_metadata() or ()), context.peer())
 
     async def _abort(self, context: Context, error: Exception, ending: "_Ending") -> Never:
-        if isinstance(error, WatcherTooSlow):
-            self._telemetry.slow_watch_closed()
-            _log.warning(
-                "a watch was closed: its client did not keep up",
-                extra={"event": "slow_watch_closed", "project": caller(), **_watched(ending.request)},
-            )
         status = to_status(error)
         ending.code = code_pb2.Code.Name(status.code)
         await context.abort_with_status(to_grpc_status(status))
@@ -131,12 +132,10 @@ class CallGuard:
 class _Ending:
     """How a call ended. It is cancelled where nothing else was noted: the client went away."""
 
-    __slots__ = ("code", "request")
+    __slots__ = ("code",)
 
     def __init__(self) -> None:
         self.code = "CANCELLED"
-        #: Of a stream, once it is read.
-        self.request: Any = None
 
 
 def _watched(request: Any) -> dict[str, str]:
@@ -145,19 +144,6 @@ def _watched(request: Any) -> dict[str, str]:
         return {}
     subject = {"task": request.task_id, "queue": request.queue}
     return {name: value for name, value in subject.items() if value}
-
-
-async def _write(context: Context, message: Any) -> None:
-    """Send a message. A client that takes none for long holds memory here, and is let go.
-
-    Raises:
-        WatcherTooSlow: gRPC's buffers are full, and stayed so.
-    """
-    try:
-        async with asyncio.timeout(SLOW_CLIENT_S):
-            await context.write(message)
-    except TimeoutError:
-        raise WatcherTooSlow from None
 
 
 def _parse(read: Callable[[bytes], Any], request: bytes) -> Any:

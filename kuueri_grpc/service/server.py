@@ -27,7 +27,7 @@ from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.peers import Peers
 from kuueri_grpc.service.projects import ProjectService
 from kuueri_grpc.service.reflection import add_reflection
-from kuueri_grpc.service.streams import Streams
+from kuueri_grpc.service.streams import StreamLimits
 from kuueri_grpc.service.tasks import TaskService
 from kuueri_grpc.service.wire import WireLimits
 
@@ -141,7 +141,7 @@ async def build_server(
     guard = CallGuard(
         Admission(engine.authenticator, engine.throttle, peers, admin_token),
         gate,
-        Streams(wire.max_watches, wire.longest_stream_s),
+        StreamLimits(wire.max_watches, wire.longest_stream_s),
         engine.telemetry,
     )
     server = aio_server(guard.guarded, [("grpc.so_reuseport", int(reuse_port)), *wire.options()])

@@ -1,7 +1,7 @@
 """`TaskService`: one method per call, each reading its request, running a command, writing the answer."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from kuueri_grpc.domain.task import Task
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.throttle import CallThrottle
-from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub, WatchItem
+from kuueri_grpc.engine.watch import WatchHub, WatchItem
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceServicer
 from kuueri_grpc.ports import NO_TELEMETRY, Clock, NewTask, TaskPage, Telemetry
@@ -21,8 +21,9 @@ from kuueri_grpc.service.auth import caller
 from kuueri_grpc.service.convert import to_event, to_task, write_task
 from kuueri_grpc.service.errors import reason_of, to_status
 from kuueri_grpc.service.limits import Limits
-from kuueri_grpc.service.times import to_timestamp
+from kuueri_grpc.service.outlet import Outlet
 from kuueri_grpc.service.violations import InvalidFields
+from kuueri_grpc.service.watching import FeedSealer, Sealer, TaskSealer, to_response
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -167,60 +168,30 @@ class TaskService(TaskServiceServicer):
             response.next_page_token = tokens.timeline_token(project_id, page.task, last)
         return response
 
-    async def Watch(  # noqa: N802
-        self, request: pb.WatchRequest, context: Context
-    ) -> AsyncIterator[pb.WatchResponse]:
+    async def Watch(  # type: ignore[override]  # noqa: N802  of a stream, the guard asks for this form
+        self, request: pb.WatchRequest, outlet: Outlet
+    ) -> None:
         """Follow a task, a queue, or all tasks."""
-        scope = requests.read_watch(request)
+        items, sealer = await self._watched(request)
+        del request  # a watch lasts, and there are many: it holds no more than it needs
+        async with aclosing(items):
+            async for item in items:
+                response = to_response(item, self._clock)
+                response.resume_token = sealer.seal(item)
+                del item
+                await outlet.write(response)
+                del response
+
+    async def _watched(self, request: pb.WatchRequest) -> tuple[AsyncGenerator[WatchItem, None], Sealer]:
+        scope, project_id = requests.read_watch(request), caller()
         epoch = await self._projects.epoch()
+        sealer: Sealer
         if scope.task_id is not None:
-            stream = self._watch_task(scope.task_id, epoch, request.resume_token)
-        else:
-            stream = self._watch_project(scope.queue, epoch, request.resume_token)
-        async with aclosing(stream) as responses:
-            async for response in responses:
-                yield response
-
-    async def _watch_task(
-        self, task_id: str, epoch: str, resume_token: str
-    ) -> AsyncGenerator[pb.WatchResponse, None]:
-        sealer = tokens.WatchTokens(caller(), task_id, epoch)
-        position = sealer.read(resume_token)
-        after, mark = (position.sequence, position.mark) if position else (None, 0)
-        create_time_ms = 0
-        async with aclosing(self._watches.watch(caller(), task_id, after, mark)) as items:
-            async for item in items:
-                if isinstance(item, Snapshot):
-                    if position and not position.is_of(item.task):
-                        raise tokens.replaced(task_id)
-                    create_time_ms = item.task.create_time_ms
-                response = self._watch_response(item)
-                response.resume_token = sealer.seal(create_time_ms, item.sequence, item.mark)
-                yield response
-
-    async def _watch_project(
-        self, queue: str | None, epoch: str, resume_token: str
-    ) -> AsyncGenerator[pb.WatchResponse, None]:
-        sealer = tokens.FeedTokens(caller(), queue, epoch)
-        position = sealer.read(resume_token)
-        after, mark = (position.number, position.mark) if position else (None, 0)
-        async with aclosing(self._watches.watch_project(caller(), queue, after, mark)) as items:
-            async for item in items:
-                response = self._watch_response(item)
-                response.resume_token = sealer.seal(item.sequence, item.mark)
-                yield response
-
-    def _watch_response(self, item: WatchItem) -> pb.WatchResponse:
-        match item:
-            case Snapshot():
-                return pb.WatchResponse(snapshot=to_task(item.task))
-            case TaskEvent():
-                return pb.WatchResponse(event=to_event(item.event))
-            case Synced():
-                return pb.WatchResponse(synced=pb.Synced())
-            case Heartbeat():
-                beat = pb.Heartbeat(server_time=to_timestamp(self._clock.now_ms()))
-                return pb.WatchResponse(heartbeat=beat)
+            of_task = tokens.WatchTokens(project_id, scope.task_id, epoch)
+            sealer = TaskSealer(of_task, request.resume_token)
+            return self._watches.watch(project_id, scope.task_id, sealer.after, sealer.mark), sealer
+        sealer = FeedSealer(tokens.FeedTokens(project_id, scope.queue, epoch), request.resume_token)
+        return self._watches.watch_project(project_id, scope.queue, sealer.after, sealer.mark), sealer
 
 
 def _batch_response(results: Sequence[Task | KuueriError]) -> pb.BatchSubscribeResponse:

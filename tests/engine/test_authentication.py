@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from kuueri_grpc.domain.access import Scope
+from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.domain.errors import StoreUnavailable, Unauthenticated
 from kuueri_grpc.engine import authentication, token_format
 from kuueri_grpc.engine.authentication import Authenticator
@@ -314,8 +314,15 @@ class TestAnnounced:
         assert not other.authenticator._remembered
 
 
+@asynccontextmanager
+async def streaming(authenticator: Authenticator, access: Access) -> AsyncIterator[None]:
+    with authenticator.streams.stream(access) as stream:
+        await authenticator.hold(stream)
+        yield
+
+
 async def held_open(authenticator: Authenticator, token: str, opened: asyncio.Event) -> None:
-    async with authenticator.streaming(await authenticator.authenticate(token)):
+    async with streaming(authenticator, await authenticator.authenticate(token)):
         opened.set()
         await asyncio.Event().wait()
 
@@ -345,7 +352,7 @@ class TestStreams:
         await projects.delete(project_id)
         with pytest.raises(Unauthenticated):
             await soon(stays)
-        assert not other.authenticator._streams
+        assert not other.authenticator.streams
 
     async def test_end_when_its_grace_time_does(
         self, ports: Ports, projects: Projects, registered: Registered, other: Instance
@@ -378,7 +385,7 @@ class TestStreams:
         await elsewhere.rotate_token(access, 0)
 
         with pytest.raises(Unauthenticated):
-            async with authenticator.streaming(access):
+            async with streaming(authenticator, access):
                 await asyncio.Event().wait()
 
     async def test_what_they_raise_themselves_comes_through(
@@ -387,6 +394,6 @@ class TestStreams:
         access = await authenticator.authenticate(registered.token)
         for error in (TimeoutError("of their own"), StoreUnavailable("not now")):
             with pytest.raises(type(error), match=str(error)):
-                async with authenticator.streaming(access):
+                async with streaming(authenticator, access):
                     raise error
-        assert not authenticator._streams
+        assert not authenticator.streams

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kuueri_grpc.domain.errors import CursorTooOld, Draining, StoreUnavailable
-from kuueri_grpc.engine.tail import FellBehind, Tail
+from kuueri_grpc.engine.tail import FellBehind, Tail, silence
 from tests.unit.engine.streams import Event
 
 
@@ -223,6 +223,31 @@ class TestBounds:
 
         assert (await reading, await waiting) == ([1], [1])
         assert numbers.reads == [0]
+
+
+class TestSilence:
+    async def test_one_that_waits_for_long_is_told_that_there_is_no_news_and_goes_on(self) -> None:
+        numbers = Numbers()
+        tail = tail_of(numbers)
+        told = [await tail.after(0, silence(0.001)) for _ in range(3)]
+
+        assert told == [(), (), ()]
+        assert not tail._waiters  # or each silence would leave something behind
+        waiting = asyncio.ensure_future(tail.after(0, silence(3_600)))
+        await turns()
+        numbers.happen(tail)
+        assert await waiting == [1]
+
+    async def test_one_that_leaves_leaves_nothing_behind(self) -> None:
+        tail, long = tail_of(Numbers()), silence(3_600)
+        leaves = asyncio.ensure_future(tail.after(0, long))
+        await turns()
+        assert (len(tail._waiters), len(long._ends)) == (1, 1)
+
+        leaves.cancel()
+        await asyncio.wait([leaves])
+
+        assert (len(tail._waiters), len(long._ends)) == (0, 0)
 
 
 class TestFailures:

@@ -1,0 +1,32 @@
+"""The way out for the messages of a stream."""
+
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from kuueri_grpc.engine.patience import Patience
+from kuueri_grpc.engine.streams import Stream
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class Outlet:
+    """Where a method of the API sends the messages of a stream to."""
+
+    __slots__ = ("_context", "_patience", "_stream")
+
+    def __init__(self, context: Context, stream: Stream, patience: Patience[Stream]) -> None:
+        self._context = context
+        self._stream = stream
+        self._patience = patience
+
+    async def write(self, message: Any) -> None:
+        """Send a message. A client that takes none for long holds memory here, and is let go.
+
+        It is the stream that ends then, with `WatcherTooSlow`: gRPC's buffers are full, and stayed so.
+        """
+        self._patience.begin(self._stream)
+        try:
+            await self._context.write(message)
+        finally:
+            self._patience.end(self._stream)
