@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+import pytest
+
 
 @dataclass
 class Received:
@@ -127,11 +129,7 @@ async def serving(
             target.open_connections -= 1
             target.note_change()
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    # Small, so that what a target does not read stays with the sender.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-    listener.bind((host, 0))
+    listener = _listener(host)
     target.port = listener.getsockname()[1]
     server = await asyncio.start_server(accept, sock=listener, ssl=tls)
     try:
@@ -143,6 +141,26 @@ async def serving(
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
     assert not target.errors, target.errors
+
+
+def _listener(host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if family is socket.AF_INET6 and not _has_ipv6():
+        pytest.skip("there is no IPv6 here")
+    listener = socket.socket(family)
+    # Small, so that what a target does not read stays with the sender.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    listener.bind((host, 0))
+    return listener
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _unsent(writer: asyncio.StreamWriter) -> bool:

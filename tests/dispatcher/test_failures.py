@@ -12,6 +12,7 @@ from kuueri_grpc.domain.task import HttpMethod
 from kuueri_grpc.domain.timeline import Reason
 from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
 from tests.dispatcher.targets import Connection, Handler, answer, answering, serving
+from tests.dispatcher.test_guarding import Zone
 
 
 def saying(response: bytes) -> Handler:
@@ -44,10 +45,12 @@ async def test_refused_connection(dispatcher: HttpDispatcher) -> None:
     assert (outcome.status_code, outcome.reason, outcome.detail) == (None, Reason.CONNECTION_REFUSED, "")
 
 
-async def test_refused_connection_to_a_name_with_two_addresses(dispatcher: HttpDispatcher) -> None:
+async def test_refused_connection_to_a_name_with_two_addresses() -> None:
+    zone = Zone(["127.0.0.1", "127.0.0.2"])
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        outcome = await dispatcher.send(delivery(f"http://localhost:{bound.getsockname()[1]}/"))
+        bound.bind(("0.0.0.0", 0))  # noqa: S104  it does not listen
+        async with dispatching(LOOPBACK, resolver=zone) as dispatcher:
+            outcome = await dispatcher.send(delivery(f"http://two.example:{bound.getsockname()[1]}/"))
 
     assert outcome.reason is Reason.CONNECTION_REFUSED
 
