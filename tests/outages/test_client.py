@@ -180,7 +180,10 @@ async def test_claim_that_comes_too_late_takes_nothing(valkey: Valkey, ports: Po
             await ports.claim()
         await passed(now_ms() + TIMEOUT_MS)
         valkey.thaw()
-        assert await script_calls(store) == calls_before + 1
+        async with asyncio.timeout(PATIENCE_S):
+            # It may find this question before the claim: they are in sockets of their own.
+            while await script_calls(store) < calls_before + 1:
+                pass
     assert (await ports.tasks.get(PROJECT, "task")).state is TaskState.SCHEDULED
     (claim,) = await ports.claim()
     assert claim.attempt == 1
