@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from benchmarks.harness import procfs
 from benchmarks.harness.client import Client
@@ -54,7 +55,9 @@ async def measured(stage: Stage, options: Options, count: int) -> Values:
     start_ms = now_ms() + _LEAD_MS
     due_ms = await stage.subscribe(spread_evenly(tasks, start_ms, span_ms))
     try:
-        usage, grown_bytes = await _follow(stage, watchers, list(due_ms)[:: tasks // count][:count], start_ms)
+        usage, grown_bytes, last_bytes = await _follow(
+            stage, watchers, list(due_ms)[:: tasks // count][:count], start_ms
+        )
     except ExceptionGroup as failures:
         # The first is the cause; what the others say follows from it.
         raise failures.exceptions[0] from failures
@@ -68,25 +71,36 @@ async def measured(stage: Stage, options: Options, count: int) -> Values:
         "heard_max": took_ms[-1],
         "server_cpu": usage.server_s * 1e6 / len(took_ms),
         "watcher_rss": grown_bytes / 1024 / count,
+        "watcher_rss_next": last_bytes / 1024 / (count - count // 2),
         "elsewhere": usage.elsewhere_percent,
     }
 
 
 async def _follow(
     stage: Stage, watchers: list[_Watcher], task_ids: list[str], start_ms: int
-) -> tuple[Usage, int]:
-    """Follow each task to its end; return the usage once all were in place, and what they weigh (bytes)."""
+) -> tuple[Usage, int, int]:
+    """Follow each task to its end.
+
+    Return the usage once all were in place, what they weigh, and what the latter half of them does (bytes).
+    """
     await asyncio.sleep(_SETTLE_S)
     before = procfs.rss_bytes(stage.server.pids())
     async with asyncio.TaskGroup() as group:
-        for watcher, task_id in zip(watchers, task_ids, strict=True):
-            group.create_task(watcher.follow(stage.client, task_id))
-        await asyncio.gather(*(watcher.synced.wait() for watcher in watchers))
-        grown_bytes = procfs.rss_bytes(stage.server.pids()) - before
+
+        async def place(pairs: Sequence[tuple[_Watcher, str]]) -> int:
+            for watcher, task_id in pairs:
+                group.create_task(watcher.follow(stage.client, task_id))
+            await asyncio.gather(*(watcher.synced.wait() for watcher, _ in pairs))
+            return procfs.rss_bytes(stage.server.pids())
+
+        pairs = list(zip(watchers, task_ids, strict=True))
+        half = len(pairs) // 2
+        halfway = await place(pairs[:half])
+        after = await place(pairs[half:])
         if now_ms() > start_ms:
             raise BenchmarkFailed("the first task was due before the last watcher was in place")
         meter = stage.meter()
-    return meter.stop(), grown_bytes
+    return meter.stop(), after - before, after - halfway
 
 
 SCENARIO = Scenario(
@@ -107,7 +121,15 @@ SCENARIO = Scenario(
         Figure(
             "watcher_rss",
             "KiB",
-            "Growth of the server's resident memory by the watchers, over their number.",
+            "Growth of the server's resident memory by the watchers, over their number; what was free in the "
+            "process is used first, and is not in it.",
+            1,
+        ),
+        Figure(
+            "watcher_rss_next",
+            "KiB",
+            "The same of the latter half of the watchers, for whom nothing is free any more: what each "
+            "further one takes.",
             1,
         ),
         ELSEWHERE_FIGURE,

@@ -146,25 +146,25 @@ class Tail(Generic[Item]):
                 return self._kept[-behind:]
             if self._news and not self._reading:
                 await self._read_on()
-            elif not await self._told(silence):
+                continue
+            waiter: Waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            if silence is not None:
+                silence.begin(waiter)
+            told = False
+            try:
+                told = await waiter
+            finally:
+                self._leave(waiter, silence, told=told)
+            if not told:
                 return ()
 
-    async def _told(self, silence: Silence | None) -> bool:
-        """Return when there is news, or was read; False after a time of silence."""
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+    def _leave(self, waiter: Waiter, silence: Silence | None, *, told: bool) -> None:
         if silence is not None:
-            silence.begin(waiter)
-        told = False
-        try:
-            told = await waiter
-        finally:
-            if silence is not None:
-                silence.end(waiter)
-            if not told:
-                with contextlib.suppress(ValueError):  # it was told at the same time
-                    self._waiters.remove(waiter)
-        return told
+            silence.end(waiter)
+        if not told:
+            with contextlib.suppress(ValueError):  # it was told at the same time
+                self._waiters.remove(waiter)
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -19,7 +19,8 @@ class Topic:
 
     def __init__(self) -> None:
         self.followers = 0
-        self._tails: dict[Hashable, Tail[Any]] = {}
+        # One as a rule, of a task of which there are many: a list is smaller than a dict.
+        self._tails: list[tuple[Hashable, Tail[Any]]] = []
         self._closed: Callable[[], KuueriError] | None = None
 
     def tail(
@@ -29,28 +30,30 @@ class Topic:
         capacity: int,
     ) -> Tail[Any]:
         """Return the tail of a stream of events, made by the first one who asks for it."""
-        tail = self._tails.get(identity)
-        if tail is None:
-            tail = self._tails[identity] = Tail(read, capacity)
-            tail.changed()  # what was signalled before it was there
-            if self._closed is not None:
-                tail.close(self._closed)
+        for known, tail in self._tails:
+            if known == identity:
+                return tail
+        tail = Tail(read, capacity)
+        self._tails.append((identity, tail))
+        tail.changed()  # what was signalled before it was there
+        if self._closed is not None:
+            tail.close(self._closed)
         return tail
 
     def changed(self) -> None:
         """There may be news."""
-        for tail in self._tails.values():
+        for _, tail in self._tails:
             tail.changed()
 
     def doubt(self) -> None:
         """See `Tail.doubt`."""
-        for tail in self._tails.values():
+        for _, tail in self._tails:
             tail.doubt()
 
     def close(self, error: Callable[[], KuueriError]) -> None:
         """Let every follower end with an `error` of its own."""
         self._closed = error
-        for tail in self._tails.values():
+        for _, tail in self._tails:
             tail.close(error)
 
 

@@ -116,9 +116,10 @@ class WatchHub:
             yield snapshot
             del snapshot
             while True:
-                for event in events:
-                    position, mark = event.sequence, event.mark
-                    yield TaskEvent(event, position, mark)
+                for item in map(_task_event, events):
+                    position, mark = item.sequence, item.mark
+                    yield item
+                    del item
                 if position >= until and tail.reaches(position, mark):
                     break
                 events, until = await read_after(timeline.read, position, mark)
@@ -128,10 +129,12 @@ class WatchHub:
                 news = await self._news(tail, timeline.read, position, mark)
                 if not news:
                     yield Heartbeat(position, mark)
-                for event in news:
-                    position, mark = event.sequence, event.mark
-                    ended = event.type in TERMINAL_EVENTS
-                    yield TaskEvent(event, position, mark)
+                for item in map(_task_event, news):
+                    position, mark = item.sequence, item.mark
+                    ended = item.event.type in TERMINAL_EVENTS
+                    yield item
+                    del item
+                del news
 
     async def watch_project(
         self, project_id: str, queue: str | None, after_number: int | None, mark: int = 0
@@ -193,6 +196,10 @@ class WatchHub:
             # More happened at once than is kept for all: this one reads for itself until it is back.
             events, _ = await read_after(read, position, mark)
             return events
+
+
+def _task_event(event: TimelineEvent) -> TaskEvent:
+    return TaskEvent(event, event.sequence, event.mark)
 
 
 class _Timeline:
