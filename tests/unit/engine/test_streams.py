@@ -29,6 +29,11 @@ class Opened:
         await self._is_open.wait()
         return self
 
+    async def leave(self) -> None:
+        """End it as a caller does who goes: no test leaves a task behind."""
+        self.task.cancel()
+        await self.error()
+
     async def error(self) -> BaseException | None:
         async with asyncio.timeout(30):
             await asyncio.wait([self.task])
@@ -41,8 +46,7 @@ async def test_those_that_are_open_are_known_by_their_project() -> None:
     assert (len(streams), streams.count("p"), streams.count("x")) == (2, 1, 0)
     assert streams.of("q") == [others.stream]
 
-    mine.task.cancel()
-    await mine.error()
+    await mine.leave()
 
     assert list(streams) == [others.stream]
     assert not mine.stream.open
@@ -117,6 +121,9 @@ async def test_each_ends_at_its_own_time_whichever_was_opened_first() -> None:
     await asyncio.sleep(0)  # for what is called when it is done
     assert ended == [first.task, second.task, last.task]
     assert list(streams) == [never.stream]
+    # An error that nobody asks for is reported whenever the task is collected.
+    assert [type(await opened.error()) for opened in (first, second)] == [ConnectionAged] * 2
+    await never.leave()
 
 
 async def test_a_later_time_replaces_an_earlier_one() -> None:
@@ -128,3 +135,4 @@ async def test_a_later_time_replaces_an_earlier_one() -> None:
     assert type(await goes.error()) is ConnectionAged
     assert stays.stream.open
     assert stays.stream.ends_at > goes.stream.ends_at
+    await stays.leave()
