@@ -46,7 +46,7 @@ from kuueri_grpc.process.edge import call_rate, open_edge
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.loops import running
-from kuueri_grpc.process.observed import Unobserved, admin_address, observed
+from kuueri_grpc.process.observed import Unobserved, observed
 from kuueri_grpc.process.port import reserved_port
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
@@ -114,7 +114,7 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
                     on_ready(address)
 
             served = settings.model_copy(update={"port": port or settings.port})
-            await _serve(served, store, admin_address(settings), stop, ready)
+            await _serve(served, store, settings.admin_address, stop, ready)
 
 
 async def work(

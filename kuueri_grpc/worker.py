@@ -4,6 +4,8 @@ It serves until SIGTERM, or until its standard input ends, which means that the 
 SIGUSR1 it writes to standard error what each of its threads is doing, also when its event loop stands still.
 """
 
+import kuueri_grpc.process.lean  # noqa: F401, I001  before all else
+
 import asyncio
 import contextlib
 import faulthandler
@@ -15,8 +17,8 @@ from typing import TextIO
 
 import uvloop
 
-import kuueri_grpc.process.lean  # noqa: F401  before what comes with httpx
 from kuueri_grpc.app import work
+from kuueri_grpc.process.collector import wake_collector
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.handover import BEAT_S, LINE_LIMIT, Answer, pack_answer, pack_beat, unpack_order
 from kuueri_grpc.process.leave import leave
@@ -25,6 +27,7 @@ from kuueri_grpc.process.stop import Stop, stop_signals
 
 async def run() -> None:
     """Serve as the supervisor says, and leave."""
+    wake_collector()
     faulthandler.register(signal.SIGUSR1)
     answers = _standard_output()
 

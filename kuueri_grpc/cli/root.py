@@ -10,6 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from kuueri_grpc.process.collector import importing
+
 #: Command -> (module, help). The help is the first sentence of the command's own.
 COMMANDS = {
     "serve": ("serve", "Run the server until it is stopped."),
@@ -48,7 +50,8 @@ class RootGroup(TyperGroup):
         """Load the module of a command and return the command; None for a name that is none."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"kuueri_grpc.cli.{COMMANDS[cmd_name][0]}")
+        with importing():
+            module = import_module(f"kuueri_grpc.cli.{COMMANDS[cmd_name][0]}")
         return typer.main.get_group(module.app).commands[cmd_name]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

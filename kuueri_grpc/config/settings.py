@@ -154,7 +154,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
         hide_input_in_errors=True,
         env_prefix=ENV_PREFIX,
         env_nested_delimiter=ENV_DELIMITER,
@@ -263,6 +262,11 @@ class Settings(BaseSettings):
         """Milliseconds that an ended task and its timeline are kept."""
         seconds = self.service.history
         return 1000 * (self.database.redis.expiration_key if seconds is None else seconds)
+
+    @property
+    def admin_address(self) -> tuple[str, int] | None:
+        """Where the admin endpoint listens, host and port; None: there is none."""
+        return None if self.admin_port is None else (self.admin_host, self.admin_port)
 
     @property
     def redis_url(self) -> SecretStr | None:

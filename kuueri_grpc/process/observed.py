@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from kuueri_grpc import __version__
-from kuueri_grpc.config import Settings
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.health import Health
 from kuueri_grpc.engine.watch import WatchHub
@@ -14,11 +13,6 @@ from kuueri_grpc.ports import NO_TELEMETRY, BacklogReader, Telemetry
 from kuueri_grpc.telemetry.endpoint import AdminAddress
 
 _log = logging.getLogger(__name__)
-
-
-def admin_address(settings: Settings) -> AdminAddress | None:
-    """Return where the settings have the admin endpoint; None: there is none."""
-    return None if settings.admin_port is None else (settings.admin_host, settings.admin_port)
 
 
 class Unobserved:

@@ -1,27 +1,15 @@
-"""The supervising process: the store, the port, the workers, from start to end."""
+"""The supervising process, from start to end: the port, then the workers, then the store."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 
-from pydantic import SecretStr
-
 from kuueri_grpc.config import Settings
-from kuueri_grpc.config.settings import CryptoSettings
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
-from kuueri_grpc.process.handover import Order, pack_order
-from kuueri_grpc.process.observed import admin_address
 from kuueri_grpc.process.port import reserved_port
-from kuueri_grpc.process.ready import print_ready, shown
-from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
-from kuueri_grpc.process.store import OpenStore, open_store
-from kuueri_grpc.supervisor.admin import Roster, administered
-from kuueri_grpc.supervisor.worker_slot import WorkerSlot
+from kuueri_grpc.process.stop import StoppedEarly, stop_signals
+from kuueri_grpc.supervisor.worker_process import started_ahead
 from kuueri_grpc.telemetry.log import configure_logging
-
-#: What a worker may take to stop beyond the grace time, before it is killed.
-_MARGIN_S = 5.0
 
 
 async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
@@ -35,65 +23,14 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
-    # The port first: a store may take its time to load.
+    # The port first: a store may take its time to load, which workers use to import.
     with stop_signals() as stop, contextlib.suppress(StoppedEarly), reserved_port(settings) as port:
-        async with administered(admin_address(settings), stop) as roster, open_store(settings, stop) as store:
-            await _Crew(settings, store, port, roster).run(stop, on_ready)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                waiting = await stack.enter_async_context(started_ahead(settings.workers))
+            except OSError as error:
+                raise StartError(f"a worker process cannot be started: {error}") from error
+            # Here, so that this process imports its client of the store beside them, too.
+            from kuueri_grpc.supervisor.crew import run_crew
 
-
-class _Crew:
-    """All workers."""
-
-    def __init__(self, settings: Settings, store: OpenStore, port: int | None, roster: Roster) -> None:
-        self._settings = settings
-        self._store = store
-        self._port = port
-        for_workers = _for_workers(settings, store, port)
-        self._slots = [
-            WorkerSlot(
-                name,
-                pack_order(Order(for_workers, roster.socket(name))),
-                settings.grace + _MARGIN_S,
-                settings.worker_timeout,
-                roster,
-            )
-            for name in map(str, range(1, settings.workers + 1))
-        ]
-
-    async def run(self, stop: Stop, on_ready: Callable[[str], None]) -> None:
-        """Run all workers until `stop`; tell when each has served. Raises `StartError`."""
-        faults: list[str] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                keepers = [group.create_task(slot.keep()) for slot in self._slots]
-                if not await stop.comes_before(self._all_serve()):
-                    self._announce(on_ready)
-                    await stop.wait()
-                for keeper in keepers:
-                    keeper.cancel()
-        except* StartError as failures:
-            faults += [str(error) for error in failures.exceptions]
-        if faults:
-            # They have one cause, as a rule.
-            raise StartError("\n".join(dict.fromkeys(faults)))
-
-    async def _all_serve(self) -> None:
-        for slot in self._slots:
-            await slot.served()
-
-    def _announce(self, on_ready: Callable[[str], None]) -> None:
-        address = None if self._port is None else shown(self._settings.host, self._port)
-        print_ready(address, self._store.description, self._settings.roles)
-        if address is not None:
-            on_ready(address)
-
-
-def _for_workers(settings: Settings, store: OpenStore, port: int | None) -> Settings:
-    """Return the settings of one worker: the store is there with its keys, and the port known."""
-    redis = settings.database.redis.model_copy(update={"url": SecretStr(store.address.url), "host": None})
-    database = settings.database.model_copy(update={"redis": redis})
-    crypto = CryptoSettings(key=SecretStr(store.keyring.reveal()))
-    service = settings.service.model_copy(update={"crypto": crypto})
-    return settings.model_copy(
-        update={"database": database, "service": service, "port": port or settings.port, "workers": 1}
-    )
+            await run_crew(settings, port, waiting, stop, on_ready)

@@ -4,20 +4,18 @@ import asyncio
 import contextlib
 import logging
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 
 from kuueri_grpc.process.backoff import RestartBackoff
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.process.handover import LINE_LIMIT, Answer, Beat, unpack_answer
+from kuueri_grpc.process.handover import Answer, Beat, unpack_answer
 from kuueri_grpc.supervisor.admin import Roster
 from kuueri_grpc.supervisor.pulse import Pulse
+from kuueri_grpc.supervisor.worker_process import start_worker
 
 _log = logging.getLogger(__name__)
 
-_WORKER = ("-m", "kuueri_grpc.worker")
 #: What a worker that stands still gets to write down where it does.
 _LAST_WORDS_S = 0.5
 
@@ -31,16 +29,24 @@ class WorkerSlot:
         stop_timeout_s: what a worker may take to stop before it is killed.
         silence_s: how long a worker may stand still before it is killed; 0: for ever.
         roster: told when a worker serves, when it stands still, and when it has ended.
+        waiting: workers that were started ahead, for all slots; one of them is the first of this slot.
     """
 
     def __init__(
-        self, name: str, order: bytes, stop_timeout_s: float, silence_s: float, roster: Roster
+        self,
+        name: str,
+        order: bytes,
+        stop_timeout_s: float,
+        silence_s: float,
+        roster: Roster,
+        waiting: list[asyncio.subprocess.Process],
     ) -> None:
         self._name = name
         self._order = order
         self._stop_timeout_s = stop_timeout_s
         self._silence_s = silence_s
         self._roster = roster
+        self._waiting = waiting
         self._served = asyncio.Event()
 
     async def served(self) -> None:
@@ -74,15 +80,7 @@ class WorkerSlot:
     async def _run_one(self) -> tuple[int | None, str]:
         """Run one worker; return its process id (None: it did not start), and how it ended."""
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *_WORKER,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                limit=LINE_LIMIT,
-                # Ctrl-C at the terminal comes to the supervisor alone, which then stops the workers in order.
-                start_new_session=True,
-            )
+            process = self._waiting.pop() if self._waiting else await start_worker()
         except OSError as error:
             # Out of memory or of processes for the moment: the others go on, and this is tried again.
             if not self._served.is_set():
