@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.curves import CURVES
 from benchmarks.full.ratios import ratios
-from benchmarks.full.results import Results
+from benchmarks.full.results import Results, measured
 from benchmarks.model import BenchmarkFailed
 
 try:
@@ -31,10 +31,11 @@ def draw(results: Results, folder: Path) -> list[Path]:
 def _curve(results: Results, name: str, folder: Path) -> Path:
     curve, points = CURVES[name], results.curves[name]
     sizes = sorted(points)
+    figures = measured(curve, points)
     figure, axes = plt.subplots(
-        1, len(curve.figures), figsize=(3.4 * len(curve.figures), 3.0), squeeze=False, layout="constrained"
+        1, len(figures), figsize=(3.4 * len(figures), 3.0), squeeze=False, layout="constrained"
     )
-    for axis, shown in zip(axes[0], curve.figures, strict=True):
+    for axis, shown in zip(axes[0], figures, strict=True):
         spreads = [points[size][shown.key] for size in sizes]
         medians = [spread.median for spread in spreads]
         below = [spread.median - spread.least for spread in spreads]

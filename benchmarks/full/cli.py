@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib.util
 import os
 import shutil
 import sys
@@ -31,8 +32,11 @@ def main(arguments: Sequence[str]) -> None:
     folder = parsed.results.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "results.json"
+    if importlib.util.find_spec("matplotlib") is None:
+        # Said now, not when all is measured.
+        sys.exit("error: charts need matplotlib, of the dependency group bench; `make bench` installs it")
     # Parts that are not measured now are as they were.
-    fresh = not (kept.exists() and (parsed.only or parsed.draw))
+    fresh = not (kept.exists() and (parsed.only or parsed.draw or parsed.resume))
     results = Results(machine={}) if fresh else Results.read(kept)
     try:
         if not parsed.draw:
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     except BenchmarkFailed as error:
         sys.exit(f"error: {error}")
     except (asyncio.CancelledError, KeyboardInterrupt):
-        sys.exit(f"stopped; what was measured is in {kept}, and --draw writes it")
+        sys.exit(f"stopped; what was measured is in {kept}: --draw writes it, --continue measures the rest")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where the harness keeps what it installs",
     )
     parser.add_argument("--only", action="append", default=[], choices=_PARTS, help="this part; repeatable")
+    parser.add_argument(
+        "--continue",
+        action="store_true",
+        dest="resume",
+        help="keep what --results has, and measure what is missing",
+    )
     parser.add_argument("--quick", action="store_true", help="one run of little: does all of it work?")
     parser.add_argument("--draw", action="store_true", help="measure nothing: write what was measured anew")
     parser.add_argument("--docs", action="store_true", help="renew docs/performance.md and its pictures")
@@ -100,17 +110,18 @@ def _plan(parsed: argparse.Namespace, folder: Path) -> Plan:
         runs=parsed.runs,
         quick=parsed.quick,
         only=frozenset(parsed.only),
+        resumed=parsed.resume,
     )
 
 
 def _write(results: Results, folder: Path, *, renew: bool) -> None:
     from benchmarks.full.charts import draw  # it needs matplotlib, which measuring does not
 
-    pictures = draw(results, folder)
     flame = folder / "flame.svg"
     (folder / "results.md").write_text(
         document.markdown(results, ".", flame.exists()) + "\n", encoding="utf-8"
     )
+    pictures = draw(results, folder)
     print("\n".join(["", *document.summary(results), "", f"written to {folder}"]))
     if renew:
         _PICTURES.mkdir(exist_ok=True)

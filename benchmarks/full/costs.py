@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.full.results import Spreads
-from benchmarks.model import BenchmarkFailed, Options
+from benchmarks.model import BenchmarkFailed, Options, Values
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.common import on_workers
 
@@ -19,14 +19,22 @@ _TIMELINE = ("rpush", "xadd")
 _BATCH = 100
 
 
-async def profile(options: Options, folder: Path) -> None:
-    """Profile one worker through a burst, into `burst.folded`, and through another into `flame.svg`."""
-    for name in ("burst.folded", "flame.svg"):
-        await SCENARIOS["burst"].run(
+async def profile(options: Options, folder: Path) -> Values:
+    """Profile one worker through a burst, into `burst.folded`, and through another into `flame.svg`.
+
+    Return the figures of the second burst. If it fails there are no files, not even those of an earlier run.
+    """
+    names = ("burst.folded", "flame.svg")
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    values: Values = {}
+    for name in names:
+        values = await SCENARIOS["burst"].run(
             on_workers(dataclasses.replace(options, profile=folder / name, tasks=20_000), 1)
         )
     flame = folder / "flame.svg"
     flame.write_text(entitled(flame.read_text(encoding="utf-8")), encoding="utf-8")
+    return values
 
 
 def entitled(svg: str) -> str:
@@ -62,7 +70,10 @@ async def costs(folder: Path, bare: Spreads, burst: Spreads) -> dict[str, tuple[
         "script": (subscribe["store_cpu_us"], f"store: `subscribe.lua`, {one}"),
         "accept, in all": (
             bare["server_cpu"].median,
-            "server: one Subscribe of `bare`, with all of the above",
+            (
+                "server: one Subscribe of `bare`: its edge, validating, sealing, its trip to the store; "
+                "not what the store does meanwhile (`script`)"
+            ),
         ),
         "claim": (
             claim["store_cpu_us"] + claim["python_us"],

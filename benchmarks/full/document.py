@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.curves import CURVES
 from benchmarks.full.peers import OURS, WORKLOADS
 from benchmarks.full.ratios import ratios
-from benchmarks.full.results import Results
+from benchmarks.full.results import Results, measured
 from benchmarks.model import BenchmarkFailed
 from benchmarks.report import markdown_table
 from benchmarks.scenarios import SCENARIOS
@@ -108,7 +108,7 @@ def _curves(results: Results, pictures: str) -> list[str]:
         ]
         first = points[sizes[0]]
         rows = []
-        for figure in curve.figures:
+        for figure in measured(curve, points):
             end = points[sizes[-1]][figure.key].median
             start = first[figure.key].median
             ratio = f"{end / start:.2f}" if start > 0 and end > 0 else "-"
@@ -132,6 +132,7 @@ def _scenarios(results: Results) -> list[str]:
         rows = [
             (f"`{figure.key}`", figures[figure.key].show(figure.digits), figure.unit)
             for figure in scenario.figures
+            if figure.key in figures
         ]
         lines += [
             f"### {name}",

@@ -31,6 +31,6 @@ def ratios(results: Results) -> list[Ratio]:
         for systems in [results.peers.get(workload.name, {})]
         for compared in workload.compared
         for peer, figures in systems.items()
-        if peer != OURS and OURS in systems
+        if peer != OURS and compared.key in systems.get(OURS, {}) and compared.key in figures
         if systems[OURS][compared.key].median > 0 and figures[compared.key].median > 0
     ]

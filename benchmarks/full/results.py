@@ -2,12 +2,13 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.model import Values
+from benchmarks.curves.model import Curve
+from benchmarks.model import Figure, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,11 @@ class Results:
         }
         document["costs"] = {name: (us, how) for name, (us, how) in document["costs"].items()}
         return cls(**document)
+
+
+def measured(curve: Curve, points: Mapping[int, Spreads]) -> list[Figure]:
+    """Return the figures of a curve that there are at each of its points."""
+    return [figure for figure in curve.figures if all(figure.key in point for point in points.values())]
 
 
 def together(runs: Sequence[Values]) -> Spreads:
