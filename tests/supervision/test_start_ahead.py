@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kuueri_grpc.store import data_dir as directory
+from kuueri_grpc.supervisor.worker_process import started_ahead
 from tests.supervision.processes import Served, all_gone, serving
 
 pytestmark = pytest.mark.timeout(240)
@@ -65,3 +66,10 @@ async def test_killed_meanwhile_nothing_is_left(tmp_path: Path) -> None:
         served.send(signal.SIGKILL)
         await served.ended()
         await all_gone(waiting)
+
+
+async def test_one_that_nobody_took_is_killed_at_the_end() -> None:
+    async with started_ahead(1) as waiting:
+        [worker] = waiting
+        assert worker.returncode is None
+    assert worker.returncode == -signal.SIGKILL
