@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from kuueri_grpc.engine.alarm import Alarm
+
 Waiting = TypeVar("Waiting", bound=Hashable)
 
 
@@ -20,32 +22,23 @@ class Patience(Generic[Waiting]):
         self._over = over
         # When the time of each is over. All wait equally long: who began first is the first.
         self._ends: dict[Waiting, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._look)
 
     def begin(self, waiting: Waiting) -> None:
         """Begin a wait; it lasts until `end`, or until its time is over."""
-        loop = asyncio.get_running_loop()
-        end = self._ends[waiting] = loop.time() + self._length_s()
-        # As a rule there is a timer for one who began earlier: it looks at the next then.
-        if self._timer is None or self._timer.when() > end:
-            self._look_at(end)
+        end = self._ends[waiting] = asyncio.get_running_loop().time() + self._length_s()
+        self._alarm.set(end)
 
     def end(self, waiting: Waiting) -> None:
         """End a wait, if it has not ended."""
         self._ends.pop(waiting, None)
 
-    def _look_at(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(when, self._look)
-
     def _look(self) -> None:
-        self._timer = None
         now = asyncio.get_running_loop().time()
         while self._ends:
             waiting, end = next(iter(self._ends.items()))
             if end > now:
-                self._look_at(end)
+                self._alarm.set(end)
                 break
             del self._ends[waiting]
             self._over(waiting)

@@ -1,12 +1,13 @@
 """The streams that are open in this process, each of which can be ended from elsewhere."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from types import TracebackType
 from typing import Self
 
 from kuueri_grpc.domain.access import Access
 from kuueri_grpc.domain.errors import ConnectionAged, KuueriError, Unauthenticated
+from kuueri_grpc.engine.alarm import Alarm
 
 _NEVER = float("inf")
 
@@ -17,7 +18,7 @@ class Stream:
     The block ends with the error that `end` was given, also when that comes from another task.
     """
 
-    __slots__ = ("_ages_at", "_expires_at", "_streams", "_task", "_why", "access")
+    __slots__ = ("_ages_at", "_broken_off", "_expires_at", "_streams", "_task", "_whole", "_why", "access")
 
     def __init__(self, streams: "Streams", access: Access, ages_at: float) -> None:
         self.access = access
@@ -26,6 +27,8 @@ class Stream:
         self._expires_at = _NEVER
         self._task: asyncio.Task[object] | None = None
         self._why: KuueriError | None = None
+        self._whole = False
+        self._broken_off = False
 
     def __enter__(self) -> Self:
         """Open it."""
@@ -39,7 +42,7 @@ class Stream:
         """Close it."""
         task, self._task = self._task, None
         self._streams._discard(self)  # noqa: SLF001
-        if self._why is None or task is None:
+        if task is None or self._why is None or not self._broken_off:
             return
         # Where the caller has gone at the same time, the call is cancelled, as it is without an `end`.
         if not task.uncancel() and kind is asyncio.CancelledError:
@@ -58,13 +61,27 @@ class Stream:
     def expire_in(self, wait_s: float) -> None:
         """End it after a time, which replaces an earlier one: its token is not valid any more then."""
         self._expires_at = asyncio.get_running_loop().time() + max(0.0, wait_s)
-        self._streams._look_by(self._expires_at)  # noqa: SLF001
+        self._streams._alarm.set(self._expires_at)  # noqa: SLF001
 
     def end(self, why: KuueriError) -> None:
-        """End it now."""
+        """End it now, or behind what it does as a `whole`."""
         if self._task is not None and self._why is None:
             self._why = why
-            self._task.cancel()
+            if not self._whole:
+                self._broken_off = self._task.cancel()
+
+    async def whole(self, step: Awaitable[None]) -> None:
+        """Await a step, from inside its block, that is not to be broken off half-way by an `end`.
+
+        Raises what `end` was given meanwhile. Where the caller goes, the step is broken off nevertheless.
+        """
+        self._whole = True
+        try:
+            await step
+        finally:
+            self._whole = False
+        if self._why is not None:
+            raise self._why
 
     def end_if_due(self, now: float) -> None:
         """End it if it is time."""
@@ -84,7 +101,7 @@ class Streams:
 
     def __init__(self) -> None:
         self._of: dict[str, set[Stream]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._look)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -109,7 +126,7 @@ class Streams:
 
     def _add(self, stream: Stream) -> None:
         self._of.setdefault(stream.access.project_id, set()).add(stream)
-        self._look_by(stream.ends_at)
+        self._alarm.set(stream.ends_at)
 
     def _discard(self, stream: Stream) -> None:
         streams = self._of[stream.access.project_id]
@@ -117,19 +134,8 @@ class Streams:
         if not streams:
             del self._of[stream.access.project_id]
 
-    def _look_by(self, when: float) -> None:
-        """See to it that what ends at `when` is looked at then."""
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if when != _NEVER:
-            self._timer = asyncio.get_running_loop().call_at(when, self._look)
-
     def _look(self) -> None:
-        self._timer = None
         now = asyncio.get_running_loop().time()
         for stream in self:
             stream.end_if_due(now)
-        self._look_by(min((s.ends_at for s in self if s.ends_at > now), default=_NEVER))
+        self._alarm.set(min((s.ends_at for s in self if s.ends_at > now), default=_NEVER))

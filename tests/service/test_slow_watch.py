@@ -111,6 +111,19 @@ async def test_a_client_that_does_not_read_is_let_go_and_can_go_on_where_it_was(
         assert shorts(again[-1:]) == ["synced"]
 
 
+async def test_one_that_ends_while_its_first_message_is_sent_is_told_why(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "SLOW_CLIENT_S", 0.0)
+    async with serving(store_url) as edge:
+        owner = await edge.register("owner@example.com")
+
+        _, error = await soon(all_there_is(watch(edge, owner, ALL)))
+
+        assert refusal_of(error).reason == "WATCHER_TOO_SLOW"
+        assert not edge.engine.watches.watchers
+
+
 async def test_a_client_that_does_not_read_holds_nobody_else_up(store_url: str) -> None:
     async with serving(store_url, queue_limit=2 * TASKS) as edge:
         owner = await edge.register("owner@example.com")

@@ -50,6 +50,16 @@ async def test_who_has_ended_is_not_told() -> None:
     assert await told.all() == ["b", "c"]
 
 
+@pytest.mark.parametrize("length_s", [0.0, 0.0004])
+async def test_waits_that_are_over_at_once_are_told_like_any(length_s: float) -> None:
+    told = Told(3)
+    patience = Patience(lambda: length_s, told)
+    for name in "abc":
+        patience.begin(name)
+
+    assert await told.all() == ["a", "b", "c"]
+
+
 async def test_who_begins_when_another_is_told_is_told_too() -> None:
     told = Told(3)
 

@@ -126,6 +126,64 @@ async def test_each_ends_at_its_own_time_whichever_was_opened_first() -> None:
     await never.leave()
 
 
+@pytest.mark.parametrize("wait_s", [0.0, 0.0004, 0.01])
+async def test_many_end_at_one_time(wait_s: float) -> None:
+    streams = Streams()
+    many = [await Opened(streams).open() for _ in range(5)]
+
+    for opened in many:
+        opened.stream.expire_in(wait_s)
+
+    assert [type(await opened.error()) for opened in many] == [Unauthenticated] * 5
+
+
+async def test_one_that_is_ended_in_a_step_that_is_whole_ends_behind_it() -> None:
+    begun, may_end, ended = asyncio.Event(), asyncio.Event(), False
+
+    async def step() -> None:
+        nonlocal ended
+        begun.set()
+        await may_end.wait()
+        ended = True
+
+    async def stay(stream: Stream) -> None:
+        with stream:
+            await stream.whole(step())
+            await asyncio.Event().wait()
+
+    stream, why = Streams().stream(MINE), Draining()
+    task = asyncio.create_task(stay(stream))
+    await begun.wait()
+    stream.end(why)
+    may_end.set()
+
+    await asyncio.wait([task])
+    assert ended
+    assert task.exception() is why
+    assert not task.cancelling()
+
+
+async def test_a_step_that_is_whole_is_broken_off_when_the_caller_goes() -> None:
+    begun = asyncio.Event()
+
+    async def step() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def stay(stream: Stream) -> None:
+        with stream:
+            await stream.whole(step())
+
+    stream = Streams().stream(MINE)
+    task = asyncio.create_task(stay(stream))
+    await begun.wait()
+    stream.end(Draining())
+    task.cancel()
+
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
 async def test_a_later_time_replaces_an_earlier_one() -> None:
     streams = Streams()
     stays, goes = await Opened(streams).open(), await Opened(streams, lasts_s=0.03).open()
