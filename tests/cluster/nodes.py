@@ -217,6 +217,14 @@ class Cluster:
         await asyncio.gather(
             *(node.said(WHOLE) for node in self.nodes), *(node.said(SYNCED) for node in self.replicas)
         )
+        await asyncio.gather(*(self._all_are_known_to(node) for node in self.nodes))
+
+    async def _all_are_known_to(self, node: Node) -> None:
+        """Return when a node tells of all: of a replica not before it has heard of what that has copied."""
+        async with asyncio.timeout(PATIENCE_S), node.client() as client:
+            # Nobody tells when.
+            while len(_told_of(await ask(client, "CLUSTER", "SLOTS"))) < len(self.nodes):
+                pass
 
 
 @contextlib.asynccontextmanager
@@ -238,6 +246,11 @@ async def cluster(
         yield made
     finally:
         await asyncio.gather(*(node.kill() for node in nodes))
+
+
+def _told_of(slots: Sequence[Sequence[Any]]) -> set[int]:
+    """Return the ports of the nodes in an answer of CLUSTER SLOTS."""
+    return {port for _, _, *nodes in slots for _, port, *_ in nodes}
 
 
 async def _follow(replica: Redis, primary_id: str) -> None:

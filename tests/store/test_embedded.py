@@ -100,13 +100,17 @@ async def test_no_process_and_no_socket_is_left(data_dir: Path) -> None:
 
 
 async def test_no_descriptor_is_left(data_dir: Path) -> None:
-    def descriptors() -> set[str]:
-        return {path.name for path in Path("/dev/fd").iterdir()}
+    def descriptors() -> int:
+        return len(list(Path("/dev/fd").iterdir()))
 
-    before = descriptors()
-    async with EmbeddedValkey(data_dir):
-        pass
-    assert descriptors() == before
+    async def descriptors_after_a_run() -> int:
+        async with EmbeddedValkey(data_dir):
+            pass
+        return descriptors()
+
+    # The event loop keeps some of its own from the first child on.
+    before = await descriptors_after_a_run()
+    assert await descriptors_after_a_run() == before
 
 
 async def test_the_data_is_this_users_alone(data_dir: Path) -> None:
