@@ -38,8 +38,10 @@ _EXEC_TIED = Path(__file__).with_name("exec_tied.py")
 _PROBE_DELAYS_MS = (2, 5, 10, 20, 50)
 _LOG_LINES = 12
 #: The wheel's server allocates with the C library, which keeps seven freed pieces of each size at hand. A
-#: script on a hundred tasks frees thousands; with these kept too, scripts take a quarter less CPU.
-_GLIBC_TUNABLES = "glibc.malloc.tcache_count=2000"
+#: script on a hundred tasks frees thousands, mostly small: where they do not fit, they come back scattered,
+#: each a cache miss. Of up to 224 bytes as many are kept as it can count, 125 MB at most; with larger ones
+#: too it could be 2.2 GB (docs/performance.md, "A million waiting tasks").
+_GLIBC_TUNABLES = "glibc.malloc.tcache_count=65535:glibc.malloc.tcache_max=224"
 
 
 @dataclass(frozen=True, slots=True)

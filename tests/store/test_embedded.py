@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
@@ -87,6 +88,27 @@ async def test_it_is_configured_to_keep_everything(data_dir: Path) -> None:
         "port": "0",
         "protected-mode": "yes",
     }
+
+
+def known_tunables(maps: str) -> set[str]:
+    """Return what the C library in these mappings lets one set; it passes over other names in silence."""
+    loader = re.search(r"/\S+/ld-linux\S+", maps)
+    if loader is None:
+        pytest.skip("the C library is not glibc")
+    listed = subprocess.run([loader[0], "--list-tunables"], capture_output=True, text=True, check=True)
+    return {line.split(":")[0] for line in listed.stdout.splitlines()}
+
+
+@needs_linux
+async def test_its_allocator_is_tuned(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    async with EmbeddedValkey(data_dir) as store:
+        process = Path(f"/proc/{store.pid}")
+        # The C library splits the setting where it stands.
+        environment = (process / "environ").read_bytes().replace(b"\0", b":").decode()
+        maps = (process / "maps").read_text()
+    assert f"GLIBC_TUNABLES={embedded._GLIBC_TUNABLES}:" in environment
+    assert {setting.split("=")[0] for setting in embedded._GLIBC_TUNABLES.split(":")} <= known_tunables(maps)
 
 
 async def test_no_process_and_no_socket_is_left(data_dir: Path) -> None:
