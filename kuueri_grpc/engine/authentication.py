@@ -137,6 +137,14 @@ class Authenticator:
             except StoreUnavailable as error:
                 _log.debug("a credential cannot be looked at, trying again: %s", error)
                 await asyncio.sleep(_LOOK_AGAIN_S)
+            except Exception:  # noqa: BLE001  no stream outlives what nobody can tell to be valid
+                _log.exception(
+                    "a credential cannot be read: the streams that it opened are ended",
+                    extra={"event": "credential_unreadable", "project": streams[0].access.project_id},
+                )
+                for stream in streams:
+                    stream.end(StoreUnavailable("the token that opened this stream cannot be read now"))
+                break
             else:
                 break
 

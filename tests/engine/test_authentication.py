@@ -13,6 +13,7 @@ from kuueri_grpc.engine import authentication, token_format
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.projects import Projects, Registered
 from kuueri_grpc.ports import Credential, Disconnected, Reconnected
+from kuueri_grpc.store import keys
 from kuueri_grpc.store.projects import RedisProjectStore
 from tests.engine.parts import Instance, process, soon
 from tests.store.ports import Ports
@@ -376,6 +377,24 @@ class TestStreams:
 
         with pytest.raises(Unauthenticated):
             await soon(stream)
+
+    async def test_end_when_it_cannot_be_read_any_more(
+        self, ports: Ports, alone: Instance, registered: Registered, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        streams = [await open_stream(alone.authenticator, registered.token) for _ in range(2)]
+        project_id = registered.project.project_id
+        credentials = keys.credentials(keys.partition_of(project_id, ports.settings.partitions), project_id)
+        (key_id,) = await ports.client.hkeys(credentials)
+        await ports.client.hset(credentials, key_id, "damaged")
+
+        alone.authenticator.forget(project_id)
+
+        for stream in streams:
+            with pytest.raises(StoreUnavailable, match="opened this stream"):
+                await soon(stream)
+        assert not alone.authenticator.streams
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert (vars(record)["event"], vars(record)["project"]) == ("credential_unreadable", project_id)
 
     async def test_do_not_begin_after_it(
         self, ports: Ports, authenticator: Authenticator, alone: Instance, registered: Registered
