@@ -105,12 +105,10 @@ class Topics:
             raise
         return topic
 
-    async def leave(self, subject: Changed, topic: Topic) -> None:
+    def leave(self, subject: Changed, topic: Topic) -> None:
         """Undo `join`."""
-        try:
-            await self._bus.unfollow(subject.project_id, subject.task_id)
-        finally:
-            self._left(subject, topic)
+        self._bus.unfollow(subject.project_id, subject.task_id)
+        self._left(subject, topic)
 
     def _left(self, subject: Changed, topic: Topic) -> None:
         topic.followers -= 1
@@ -132,4 +130,4 @@ class _Following:
         return self._topic
 
     async def __aexit__(self, *error: object) -> None:
-        await self._topics.leave(self._subject, self._topic)
+        self._topics.leave(self._subject, self._topic)

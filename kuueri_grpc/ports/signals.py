@@ -86,8 +86,8 @@ class SignalBus(Protocol):
         """Ask for `Changed` of a task, or of a whole project; returns when the subscription is in force."""
         ...
 
-    async def unfollow(self, project_id: str, task_id: str | None) -> None:
-        """Undo one `follow`; the last one stops the signals."""
+    def unfollow(self, project_id: str, task_id: str | None) -> None:
+        """Undo one `follow`; the last one stops the signals. Nobody can be cancelled as he leaves."""
         ...
 
     async def send_revoke(self, instance: str, revoke: Revoke) -> None:

@@ -1,7 +1,6 @@
 """The `SignalBus` port, on publish and subscribe: one connection per process."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import random
@@ -43,6 +42,17 @@ _SILENCE_S = 5.0
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.5)
 
 
+class _Followed:
+    """What is subscribed to, as somebody follows it. `pending`: is set when it is in force; None: it is."""
+
+    __slots__ = ("change", "followers", "pending")
+
+    def __init__(self, change: Changed) -> None:
+        self.change = change
+        self.followers = 0
+        self.pending: asyncio.Event | None = asyncio.Event()
+
+
 class RedisSignalBus:
     """`ports.SignalBus`. `listen` owns the connection; `follow` and `unfollow` change what it hears.
 
@@ -67,10 +77,10 @@ class RedisSignalBus:
         self._credentials = keys.CREDENTIALS_CHANNEL.encode()
         self._spent = keys.SPENT_CHANNEL.encode()
         self._wakes = {keys.wake_channel(p).encode(): p for p in range(partitions)}
-        self._followers: Counter[bytes] = Counter()
-        self._followed: dict[bytes, Changed] = {}
-        self._changing = asyncio.Lock()
-        self._confirmed: dict[bytes, asyncio.Event] = {}
+        self._followed: dict[bytes, _Followed] = {}
+        #: How often each channel was asked for on this connection, and not confirmed yet. Answers come in
+        #: the order of what was asked, also to those who have gone meanwhile.
+        self._unconfirmed: Counter[bytes] = Counter()
         self._pubsub: PubSub | None = None
         self._lost_at: float | None = None
 
@@ -138,17 +148,18 @@ class RedisSignalBus:
 
         Only then is it safe to look at the store: what changes after the look is signalled.
         """
-        unconfirmed = {self._own, self._credentials, self._spent, *self._wakes, *self._followed}
+        followed = set(self._followed)
+        channels = {self._own, self._credentials, self._spent, *self._wakes, *followed}
+        self._unconfirmed = Counter(channels)
         async with asyncio.timeout(_CONFIRMATION_S):
             # Connects, too.
-            await pubsub.subscribe(*unconfirmed)
+            await pubsub.subscribe(*channels)
         early = []
-        while unconfirmed:
-            message = await self._message(pubsub)
-            if message["type"] == "subscribe":
-                unconfirmed.discard(message["channel"])
-            if (signal := self._signal(message)) is not None:
+        while self._unconfirmed:
+            if (signal := self._signal(await self._message(pubsub))) is not None:
                 early.append(signal)
+        for channel in followed - self._followed.keys():
+            _send_beside_reader(pubsub, "UNSUBSCRIBE", channel)  # of who left meanwhile
         return early
 
     async def _message(self, pubsub: PubSub) -> dict[str, Any]:
@@ -174,75 +185,73 @@ class RedisSignalBus:
 
     def _signal(self, message: dict[str, Any]) -> Signal | None:
         channel, data = message["channel"], message["data"]
-        if message["type"] == "subscribe" and (waiting := self._confirmed.pop(channel, None)):
-            waiting.set()
+        if message["type"] == "subscribe":
+            self._confirm(channel)
         if message["type"] != "message":
             return None
         if channel in self._wakes:
             return Due(self._wakes[channel], int(data))
         if channel in self._followed:
-            return self._followed[channel]
+            return self._followed[channel].change
         if channel == self._credentials:
             return CredentialsChanged(data.decode())
         if channel == self._spent:
             return _unpack_spent(data, self._instance)
         return _unpack(data) if channel == self._own else None
 
+    def _confirm(self, channel: bytes) -> None:
+        self._unconfirmed[channel] -= 1
+        if self._unconfirmed[channel] > 0:
+            return
+        del self._unconfirmed[channel]
+        followed = self._followed.get(channel)
+        if followed is not None and followed.pending is not None:
+            followed.pending.set()
+            followed.pending = None
+
     async def follow(self, project_id: str, task_id: str | None) -> None:
         """See `ports.SignalBus`. Raises `StoreUnavailable` while there is no connection."""
         channel = self._channel(project_id, task_id)
-        self._followers[channel] += 1
-        try:
+        followed = self._followed.get(channel)
+        if followed is not None:
             with outages_mapped():
-                # One at a time: an unsubscribe must not overtake the subscribe of a newcomer.
-                async with asyncio.timeout(_CONFIRMATION_S) as patience:
-                    await self._changing.acquire()
-                try:
-                    if channel not in self._followed:
-                        with self._observer.call("follow"):
-                            async with asyncio.timeout_at(patience.when()):
-                                await self._subscribe(channel, Changed(project_id, task_id))
-                finally:
-                    self._changing.release()
-        except BaseException:
-            self._forget(channel)
-            raise
+                await self._join(channel, followed)
+        else:
+            with self._observer.call("follow"):
+                await self._join(channel, self._subscribe(channel, Changed(project_id, task_id)))
 
-    async def _subscribe(self, channel: bytes, change: Changed) -> None:
+    def _subscribe(self, channel: bytes, change: Changed) -> _Followed:
         if self._pubsub is None:
             raise StoreUnavailable("the store does not serve now: there is no connection for signals")
-        confirmed = self._confirmed[channel] = asyncio.Event()
+        if not _send_beside_reader(self._pubsub, "SUBSCRIBE", channel):
+            raise RedisConnectionError("the connection for signals broke")
+        self._unconfirmed[channel] += 1
         # Before the confirmation, so that a reconnection in between subscribes to it too.
-        self._followed[channel] = change
-        try:
-            await _send_beside_reader(self._pubsub, "SUBSCRIBE", channel)
-            await confirmed.wait()
-        except BaseException:
-            del self._followed[channel]
-            await self._unsubscribe(channel)
-            raise
-        finally:
-            self._confirmed.pop(channel, None)
+        followed = self._followed[channel] = _Followed(change)
+        return followed
 
-    async def unfollow(self, project_id: str, task_id: str | None) -> None:
+    async def _join(self, channel: bytes, followed: _Followed) -> None:
+        followed.followers += 1
+        try:
+            if followed.pending is not None:
+                async with asyncio.timeout(_CONFIRMATION_S):
+                    await followed.pending.wait()
+        except BaseException:
+            self._leave(channel, followed)
+            raise
+
+    def unfollow(self, project_id: str, task_id: str | None) -> None:
         """See `ports.SignalBus`."""
         channel = self._channel(project_id, task_id)
-        self._forget(channel)
-        async with self._changing:
-            if channel in self._followed and channel not in self._followers:
-                del self._followed[channel]
-                await self._unsubscribe(channel)
+        self._leave(channel, self._followed[channel])
 
-    def _forget(self, channel: bytes) -> None:
-        self._followers[channel] -= 1
-        if not self._followers[channel]:
-            del self._followers[channel]
-
-    async def _unsubscribe(self, channel: bytes) -> None:
-        if self._pubsub is not None:
-            with contextlib.suppress(*OUTAGES):
+    def _leave(self, channel: bytes, followed: _Followed) -> None:
+        followed.followers -= 1
+        if not followed.followers:
+            del self._followed[channel]
+            if self._pubsub is not None:
                 # A connection that broke has forgotten the subscription anyway.
-                await _send_beside_reader(self._pubsub, "UNSUBSCRIBE", channel)
+                _send_beside_reader(self._pubsub, "UNSUBSCRIBE", channel)
 
     def _channel(self, project_id: str, task_id: str | None) -> bytes:
         partition = keys.partition_of(project_id, self._partitions)
@@ -275,16 +284,19 @@ def _connection(pubsub: PubSub) -> AbstractConnection | None:
     return connection if isinstance(connection, AbstractConnection) else None
 
 
-async def _send_beside_reader(pubsub: PubSub, command: str, channel: bytes) -> None:
-    """Send a command on the connection that `listen` reads.
+def _send_beside_reader(pubsub: PubSub, command: str, channel: bytes) -> bool:
+    """Send a command on the connection that `listen` reads; return whether there is one.
 
-    Not in the library's way: on an error that connects anew, under the feet of the reader, who is the
-    one to do it.
+    Not in the library's way: that takes a moment, in which whoever asks may be cancelled, and closes the
+    connection then; and on an error it connects anew, under the feet of the reader, who is the one to do it.
     """
-    connection = _connection(pubsub)
-    if connection is None or not connection.is_connected:
-        raise RedisConnectionError("the connection for signals broke")
-    await connection.send_command(command, channel)
+    connection: Any = _connection(pubsub)
+    writer: asyncio.StreamWriter | None = None if connection is None else connection._writer  # noqa: SLF001
+    if writer is None or writer.is_closing():
+        return False
+    # What waits to be sent is little: a command for each call that is under way.
+    writer.writelines(connection.pack_command(command, channel))
+    return True
 
 
 def _pack(lease: Lease) -> list[str]:

@@ -81,7 +81,7 @@ async def test_what_is_followed_is_heard_until_it_is_not_followed(
             await ports.tasks.pause(project, "watched")
 
             assert await change == Changed(project, "watched")
-            await bus.unfollow(project, "watched")
+            bus.unfollow(project, "watched")
 
 
 async def test_instances_speak_to_each_other(ports: Ports) -> None:

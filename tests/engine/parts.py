@@ -191,7 +191,7 @@ async def listeners(ports: Ports, here: Instance, task_id: str | None) -> int:
     """Return how many connections hear of a task, or of the whole project."""
     # Confirmed behind what was unsubscribed before, on the same connection.
     await here.bus.follow(PROJECT, "fence")
-    await here.bus.unfollow(PROJECT, "fence")
+    here.bus.unfollow(PROJECT, "fence")
     partition = keys.partition_of(PROJECT, ports.settings.partitions)
     channel = keys.news_channel(partition, PROJECT)
     if task_id is not None:
