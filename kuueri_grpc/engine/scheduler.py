@@ -14,6 +14,7 @@ from kuueri_grpc.engine.health import Health, Part
 from kuueri_grpc.engine.ownership import Ownership
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.engine.turns import Turns
 from kuueri_grpc.ports import NO_TELEMETRY, ClaimBatch, Clock, ExecutionStore, LostAttempt, Telemetry
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Scheduler:
         self._health = health
         self._telemetry = telemetry
         self._agenda = Agenda()
+        self._turns = Turns(settings.claim_batch)
         #: Partitions with due tasks whose targets had no room.
         self._held_up: set[int] = set()
         attempts.lanes.on_room(self._look_at_held_up)
@@ -156,19 +158,16 @@ class Scheduler:
             pass
 
     async def _claim(self, partitions: list[int]) -> None:
-        free = self._attempts.free_slots
-        # With fewer slots than partitions the earliest have their turn; the others' comes next.
-        partitions = partitions[:free]
-        limit = min(self._settings.claim_batch, max(1, free // len(partitions)))
+        limits = self._turns.limits(partitions, self._attempts.free_slots)
         held_until = time.monotonic() + self._settings.lease_ms / 1_000
-        instants = self._agenda.take(partitions)
+        instants = self._agenda.take(limits)
         lanes = self._attempts.lanes
         freed_before = lanes.freed
-        suspect_from = self._suspect_from(partitions)
+        suspect_from = self._suspect_from(list(limits))
         with self._revocations.claiming():
             try:
                 batches = await self._store.claim(
-                    dict.fromkeys(partitions, limit),
+                    limits,
                     self._instance,
                     self._settings.lease_ms,
                     lanes.full,
@@ -241,13 +240,16 @@ class Scheduler:
                 )
 
     def _note(self, batch: ClaimBatch) -> None:
-        if batch.next_due_ms is None:
+        next_ms = batch.next_due_ms
+        backlog = next_ms is not None and next_ms <= self._clock.now_ms()
+        self._turns.ended(batch.partition, backlog=backlog)
+        if next_ms is None:
             return
-        if batch.next_due_ms <= self._clock.now_ms():
-            # A backlog, more than its owner took at once: whoever is here goes on.
-            self._agenda.advance(batch.partition, batch.next_due_ms)
+        if backlog:
+            # More than its owner took at once: whoever is here goes on.
+            self._agenda.advance(batch.partition, next_ms)
         else:
-            self.wake(batch.partition, batch.next_due_ms)
+            self.wake(batch.partition, next_ms)
 
 
 def _fields(attempt: LostAttempt, event: str) -> dict[str, object]:

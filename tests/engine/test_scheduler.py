@@ -170,6 +170,26 @@ class TestSlots:
 
             assert await started(here, 39) == {f"t{n}" for n in range(1, 40)}
 
+    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4)], ids=["4 partitions"])
+    async def test_of_many_backlogs_a_few_have_a_longer_turn(self, ports: Ports) -> None:
+        store = Counted.of(ports)
+        projects = {partition_of(name, 4): name for name in (f"project{n:010}" for n in range(1, 60))}
+        for project in projects.values():
+            await ports.create_project(project)
+            await ports.subscribe(*(spec(f"t{n}") for n in range(30)), project_id=project)
+        async with instance(ports, max_in_flight=18, execution=store) as here, running(here.reporter.run()):
+            here.dispatcher.answer_all()
+            await here.scheduler.look_again()
+            for _ in range(3):
+                await here.scheduler.run_once()
+                await soon(here.attempts.drained())
+
+        first, *later = store.limits
+        assert dict(first) == dict.fromkeys(range(4), 4)  # nothing is known yet
+        assert [list(limits.values()) for limits in later] == [[16, 2]] * 2
+        # Neither of those that had their turn is in front of those that wait for theirs.
+        assert not later[0].keys() & later[1].keys()
+
 
 class TestWakeUps:
     async def test_one_that_overtakes_the_answer_of_a_claim_is_kept(self, ports: Ports) -> None:
