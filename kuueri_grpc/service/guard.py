@@ -5,6 +5,7 @@ anyone thinking of it: see `Admission`. Health and reflection are not of this AP
 no interceptor of grpc.aio's, which would look for the method's handler anew at each call.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 API_PREFIX = "/kuueri.tasks.v1."
 #: How long a client of a stream may leave gRPC's buffers full.
 SLOW_CLIENT_S = 30.0
+#: How long after a message that could not be sent gRPC may take to say that the client has gone.
+GONE_S = 1.0
 # The guard sees the handlers of all methods: their message types differ. Quoted, because gRPC's classes
 # are generic in their stubs alone.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -108,6 +111,9 @@ class CallGuard:
                         await method(_parse(read, request), outlet)
                 ending.code = "OK"
             except Exception as error:  # noqa: BLE001  as above
+                if isinstance(error, grpc.aio.InternalError):
+                    # What was under way to a client that has gone fails before gRPC cancels the call for it.
+                    await asyncio.sleep(GONE_S)
                 if isinstance(error, WatcherTooSlow):
                     self._note_slow(read(request))
                 await self._abort(context, error, ending)
