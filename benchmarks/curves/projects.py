@@ -22,15 +22,17 @@ _SETTINGS = {"TASKS_MODULE__THROTTLER__REGISTRATIONS": "0"}
 
 async def _run(options: Options, points: Sequence[int], runs: int) -> AsyncIterator[tuple[int, Values]]:
     options = dataclasses.replace(options, settings={**_SETTINGS, **options.settings})
-    async with staged(options) as stage, grpc.aio.insecure_channel(stage.server.address) as channel:
-        projects = ProjectServiceStub(channel)
-        clients: list[Client] = []
-        for point in points:
-            while len(clients) < point:
-                request = project_service_pb2.RegisterRequest(email=f"bench-{len(clients)}@example.com")
-                clients.append(Client(channel, (await projects.Register(request)).token))
-            for _ in range(runs):
-                yield point, {"drain_rate": await _drain_rate(stage, clients)}
+    for point in points:
+        for _ in range(runs):
+            # A new server each time: one that has sent more is slower, and the last point would pay for it.
+            async with staged(options) as stage, grpc.aio.insecure_channel(stage.server.address) as channel:
+                yield point, {"drain_rate": await _drain_rate(stage, await _registered(channel, point))}
+
+
+async def _registered(channel: grpc.aio.Channel, count: int) -> list[Client]:
+    projects = ProjectServiceStub(channel)
+    requests = (project_service_pb2.RegisterRequest(email=f"bench-{n}@example.com") for n in range(count))
+    return [Client(channel, (await projects.Register(request)).token) for request in requests]
 
 
 async def _drain_rate(stage: Stage, clients: Sequence[Client]) -> float:
