@@ -103,9 +103,6 @@ class CallGuard:
                     await self._admit(name, context)
                     # A client that goes away cancels this call: the method's own clean-up runs then.
                     with self._limits.new(self._admission.streams, access()) as stream:
-                        # Else the first message carries them; broken off there, gRPC would send them again
-                        # with the status, fail at that, and leave the client with a stream that never ends.
-                        await stream.whole(context.send_initial_metadata(()))
                         await self._admission.hold(stream)
                         outlet = Outlet(context, stream, self._patience)
                         await method(_parse(read, request), outlet)

@@ -1,12 +1,16 @@
 """Watch of one task over a channel: order, no gaps, resuming, and how a stream ends."""
 
 import asyncio
+import json
 
 import grpc
+import grpc.aio
 import pytest
 
 from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.pb import task_service_pb2 as pb
+from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
+from kuueri_grpc.ports import Telemetry
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.connection import StoreAddress
 from tests.service.edge import Caller, Edge, serving
@@ -26,6 +30,17 @@ from tests.service.watching import (
 )
 
 TASK_A = pb.WatchRequest(task_id="a")
+
+
+class Ended(Telemetry):
+    """Notes how watches have ended."""
+
+    def __init__(self) -> None:
+        self.codes: list[str] = []
+
+    def call_ended(self, method: str, code: str, seconds: float | None) -> None:
+        if method == "TaskService/Watch":
+            self.codes.append(code)
 
 
 async def test_a_watch_tells_what_was_then_what_happens_and_ends_with_the_task(
@@ -181,3 +196,28 @@ async def test_refuses_a_watch_of_nothing(
     refused = await refusal(watch(edge, owner, request_))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert list(refused.fields) == [field]
+
+
+async def test_a_watch_that_is_refused_at_once_can_be_repeated_by_the_client_s_grpc(store_url: str) -> None:
+    """It repeats a call by itself where the status came alone, and never once anything came before it."""
+    ended = Ended()
+    policy = {
+        "name": [{"service": "kuueri.tasks.v1.TaskService"}],
+        "retryPolicy": {
+            "maxAttempts": 3,
+            "initialBackoff": "0.01s",
+            "maxBackoff": "0.01s",
+            "backoffMultiplier": 1,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        },
+    }
+    config = ("grpc.service_config", json.dumps({"methodConfig": [policy]}))
+    async with serving(store_url, telemetry=ended) as edge:
+        owner = await edge.register("owner@example.com")
+        edge.engine.watches.drain()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{edge.server.port}", options=[config]) as channel:
+            stream = TaskServiceStub(channel).Watch(TASK_A, metadata=owner.metadata)
+
+            assert (await refusal(stream.read())).reason == "SHUTTING_DOWN"
+
+    assert ended.codes == ["UNAVAILABLE"] * 3
