@@ -240,14 +240,15 @@ class Scheduler:
                 )
 
     def _note(self, batch: ClaimBatch) -> None:
-        next_ms = batch.next_due_ms
-        backlog = next_ms is not None and next_ms <= self._clock.now_ms()
+        next_ms, now_ms = batch.next_due_ms, self._clock.now_ms()
+        backlog = next_ms is not None and next_ms <= now_ms
         self._turns.ended(batch.partition, backlog=backlog)
         if next_ms is None:
             return
         if backlog:
-            # More than its owner took at once: whoever is here goes on.
-            self._agenda.advance(batch.partition, next_ms)
+            # More than its owner took at once: whoever is here goes on. However long the rest has waited, it
+            # had its turn, and goes behind the others.
+            self._agenda.advance(batch.partition, now_ms)
         else:
             self.wake(batch.partition, next_ms)
 

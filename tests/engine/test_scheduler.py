@@ -190,6 +190,29 @@ class TestSlots:
         # Neither of those that had their turn is in front of those that wait for theirs.
         assert not later[0].keys() & later[1].keys()
 
+    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=2)], ids=["2 partitions"])
+    async def test_a_project_with_many_queues_does_not_keep_the_others_from_their_turn(
+        self, ports: Ports
+    ) -> None:
+        """However long its queues have waited, their partition goes behind others when it had its turn."""
+        store = Counted.of(ports)
+        projects = {partition_of(name, 2): name for name in (f"project{n:010}" for n in range(1, 20))}
+        for project in projects.values():
+            await ports.create_project(project)
+        many, one = projects.values()
+        await ports.subscribe(*(spec(f"t{n}", queue=f"q{n}") for n in range(60)), project_id=many)
+        await ports.subscribe(*(spec(f"t{n}") for n in range(60)), project_id=one)
+        async with instance(ports, max_in_flight=16, execution=store) as here, running(here.reporter.run()):
+            here.dispatcher.answer_all()
+            await here.scheduler.look_again()
+            for _ in range(3):
+                await here.scheduler.run_once()
+                await soon(here.attempts.drained())
+
+        first, *later = store.limits
+        assert dict(first) == {0: 8, 1: 8}
+        assert sorted(dict(limits).popitem() for limits in later) == [(0, 16), (1, 16)]
+
 
 class TestWakeUps:
     async def test_one_that_overtakes_the_answer_of_a_claim_is_kept(self, ports: Ports) -> None:
