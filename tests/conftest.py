@@ -3,13 +3,11 @@
 With `--store cluster` it is a cluster of three primaries and three replicas instead.
 """
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-import uvloop
 from redis import Redis
 from redis.cluster import RedisCluster
 
@@ -19,11 +17,6 @@ from tests.cluster.nodes import Cluster, cluster
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", choices=("server", "cluster"), default="server", help="what the store is")
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    # A server runs in this event loop, whose timers are not quite those of asyncio's own.
-    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_configure(config: pytest.Config) -> None:

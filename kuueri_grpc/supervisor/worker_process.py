@@ -12,7 +12,10 @@ _WORKER = ("-m", "kuueri_grpc.worker")
 
 
 async def start_worker() -> asyncio.subprocess.Process:
-    """Start a process that waits for its order on standard input. Raises `OSError`."""
+    """Start a process that waits for its order on standard input. Raises `OSError`.
+
+    The supervisor uses no gRPC: a child that uvloop starts beside gRPC's threads may crash at once.
+    """
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *_WORKER,
