@@ -1,6 +1,7 @@
 """Projects and their credentials: made, changed and ended."""
 
 import asyncio
+import contextlib
 import hashlib
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.engine import token_format
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.revocation import Revocations
-from kuueri_grpc.ports import Credential, Project, ProjectStore, Rotation
+from kuueri_grpc.ports import Credential, KeyIdTaken, Project, ProjectStore, Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,11 @@ class Projects:
         self, project_id: str, scope: Scope, display_name: str, ttl_ms: int | None
     ) -> CreatedToken:
         """Make one more token. Raises `ProjectNotFound`, `TooManyTokens`."""
-        key_id, token = token_format.new_token(project_id)
-        credential = Credential(project_id, key_id, token_format.digest(token), scope, display_name)
-        return CreatedToken(await self._store.add_credential(credential, ttl_ms), token)
+        while True:
+            key_id, token = token_format.new_token(project_id)
+            credential = Credential(project_id, key_id, token_format.digest(token), scope, display_name)
+            with contextlib.suppress(KeyIdTaken):  # of another token: one more try finds a free one
+                return CreatedToken(await self._store.add_credential(credential, ttl_ms), token)
 
     async def tokens(self, project_id: str) -> list[Credential]:
         """Return the valid tokens, the oldest first. Raises `ProjectNotFound`."""
@@ -79,14 +82,16 @@ class Projects:
         With a `request_id` the caller can repeat the call, even when its token has ended by it. Raises
         `ProjectNotFound`, `TooManyTokens`; `Unauthenticated` if the token has ended otherwise.
         """
-        key_id, token = token_format.new_token(caller.project_id)
         # With the token's key id, the only one who can repeat it: as good a secret as the token is.
         request = hashlib.sha256(request_id.encode()).hexdigest() if request_id else ""
-        old_expire_ms = await self._store.rotate_token(
-            Rotation(caller.project_id, caller.key_id, key_id, token_format.digest(token), grace_ms, request)
-        )
-        self._authenticator.forget(caller.project_id)
-        return RotatedToken(token, old_expire_ms)
+        while True:
+            key_id, token = token_format.new_token(caller.project_id)
+            digest = token_format.digest(token)
+            rotation = Rotation(caller.project_id, caller.key_id, key_id, digest, grace_ms, request)
+            with contextlib.suppress(KeyIdTaken):  # see create_token
+                old_expire_ms = await self._store.rotate_token(rotation)
+                self._authenticator.forget(caller.project_id)
+                return RotatedToken(token, old_expire_ms)
 
     async def rotate_signing_secret(self, project_id: str, grace_ms: int) -> str:
         """Return a new signing secret; the former one signs beside it for `grace_ms`.

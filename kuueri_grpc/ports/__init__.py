@@ -21,6 +21,7 @@ from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
 from kuueri_grpc.ports.projects import (
     Credential,
     EndStep,
+    KeyIdTaken,
     Project,
     ProjectStore,
     RevokedAttempt,
@@ -72,6 +73,7 @@ __all__ = [
     "FeedSlice",
     "Instance",
     "InstanceRegistry",
+    "KeyIdTaken",
     "Lease",
     "LostAttempt",
     "NewTask",

@@ -37,6 +37,10 @@ class Credential:
     repeat_until_ms: int = 0
 
 
+class KeyIdTaken(Exception):
+    """The project has another credential with this key id: its random part is short. Take another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """What RotateToken asks for: `key_id` and `digest` are the new token's, `caller` the calling one's.
@@ -97,7 +101,7 @@ class ProjectStore(Protocol):
     async def add_credential(self, credential: Credential, ttl_ms: int | None) -> Credential:
         """Add a credential that expires `ttl_ms` from now (None: not); return it with its times.
 
-        Raises `ProjectNotFound`; `TooManyTokens`.
+        Raises `ProjectNotFound`; `TooManyTokens`; `KeyIdTaken`.
         """
         ...
 
@@ -112,8 +116,8 @@ class ProjectStore(Protocol):
         """Add a full credential; the other full ones end after the grace time. Returns that instant (ms).
 
         A repeated rotation (same caller and request) puts the new credential in the place of the one it
-        added before. Raises `ProjectNotFound`; `TooManyTokens`; `Unauthenticated` if the calling
-        credential has ended.
+        added before. Raises `ProjectNotFound`; `TooManyTokens`; `KeyIdTaken`; `Unauthenticated` if the
+        calling credential has ended.
         """
         ...
 

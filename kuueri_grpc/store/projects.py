@@ -12,7 +12,7 @@ from kuueri_grpc.domain.errors import (
     TooManyTokens,
     Unauthenticated,
 )
-from kuueri_grpc.ports import Credential, EndStep, Project, Rotation
+from kuueri_grpc.ports import Credential, EndStep, KeyIdTaken, Project, Rotation
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.credentials import pack_credential, unpack_credential
@@ -189,6 +189,8 @@ class RedisProjectStore:
                 raise TooManyTokens(project_id, MOST_CREDENTIALS)
             case [b"SECRETS_FULL"]:
                 raise TooManySigningSecrets(project_id, MOST_SIGNING_SECRETS)
+            case [b"TAKEN"]:
+                raise KeyIdTaken(key_id)
             case [b"ENDED"]:
                 raise Unauthenticated("the token is not valid any more: it was rotated")
             case _:

@@ -13,6 +13,7 @@ from kuueri_grpc.domain.errors import (
     TooManyTokens,
     Unauthenticated,
 )
+from kuueri_grpc.engine import token_format
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.projects import Projects, Registered
 from kuueri_grpc.store.projects import MOST_CREDENTIALS
@@ -236,6 +237,29 @@ class TestTokens:
 
         await projects.create_token(caller.project_id, Scope.FULL, "", None)
         await projects.revoke_token(caller.project_id, caller.key_id)
+
+    async def test_one_whose_key_id_another_one_has_gets_another(
+        self,
+        projects: Projects,
+        authenticator: Authenticator,
+        registered: Registered,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The random part of a key id has 1.7 million values: of a hundred tokens, 0.3 % have two alike."""
+        caller = await authenticator.authenticate(registered.token)
+        endings, random = iter(["aaaa", "aaaa", "aaab", "aaab", "aaac"]), token_format._random
+        monkeypatch.setattr(
+            token_format, "_random", lambda n, alphabet: next(endings) if n == 4 else random(n, alphabet)
+        )
+
+        first = await projects.create_token(caller.project_id, Scope.FULL, "", None)
+        second = await projects.create_token(caller.project_id, Scope.READ, "", None)
+        third = await projects.rotate_token(caller, HOUR_MS)
+
+        tokens = [first.token, second.token, third.token]
+        found = [(await authenticator.authenticate(token)).key_id[-4:] for token in tokens]
+        assert found == ["aaaa", "aaab", "aaac"]
+        assert next(endings, None) is None
 
     async def test_there_is_a_limit(
         self, ports: Ports, projects: Projects, authenticator: Authenticator, registered: Registered

@@ -3,7 +3,8 @@
 -- ARGS: project, key id of the caller, key id, credential (JSON), grace (ms), request ('' not to be repeated),
 --       how long the caller may repeat the call (ms), most credentials of a project, channel for changes of
 --       credentials
--- Returns: {'OK', when the others end} | {'MISSING'} | {'ENDED'} (the caller's credential) | {'FULL'}
+-- Returns: {'OK', when the others end} | {'MISSING'} | {'ENDED'} (the caller's credential) | {'FULL'} | {'TAKEN'} (the
+--          key id, by another credential)
 -- Idempotent: a credential that is there already changes nothing. The same request again, with another
 -- credential, puts that in the place of the one that it added before.
 local project, caller, key_id, added = ARGS[1], ARGS[2], ARGS[3], cjson.decode(ARGS[4])
@@ -23,6 +24,9 @@ local function put(id, record)
 end
 
 if kept[key_id] then
+  if kept[key_id].h ~= added.h then
+    return { 'TAKEN' }
+  end
   return { 'OK', kept[key_id].o }
 end
 local mine = kept[caller]
