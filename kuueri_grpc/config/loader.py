@@ -24,6 +24,12 @@ from kuueri_grpc.secrets import SecretError, access_secret
 
 DEFAULT_CONFIG_FILE = Path("resource/config/config.json")
 _LOADER_VARIABLES = frozenset({"TASKS_CONFIG", "TASKS_KEY_FILENAME", "TASKS_VERSION"})
+#: Kubernetes gives every container the addresses of the Services of its namespace, also those of Services named
+#: `tasks` or `tasks-...` (kubernetes.io, "Service environment variables"; Docker links have the same form).
+_SERVICE_LINK = re.compile(
+    r".*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_LINK_URL = re.compile(r"(tcp|udp|sctp)://")
 
 Values = dict[str, Any]
 KeyPath = tuple[str, ...]
@@ -96,17 +102,31 @@ def _from_command_line(options: Mapping[str, Any]) -> _Source:
 def _from_environment() -> _Source:
     # pydantic-settings looks for the variables it knows; one that is misspelt would be passed over.
     known = [*(ENV_PREFIX + name.upper() for name in Settings.model_fields), *_LOADER_VARIABLES]
-    for variable in sorted(name for name in os.environ if name.startswith(ENV_PREFIX)):
+    links = {name for name, value in os.environ.items() if _is_service_link(name, value)}
+    for variable in sorted(name for name in os.environ.keys() - links if name.startswith(ENV_PREFIX)):
         section = ENV_PREFIX + variable.removeprefix(ENV_PREFIX).split(ENV_DELIMITER)[0]
         if section not in known:
             raise ConfigError(f"unknown variable {variable} in the environment{_suggest(variable, known)}")
     try:
-        return _Source(_ENVIRONMENT, EnvSettingsSource(Settings)())
+        source = EnvSettingsSource(Settings)
+        source.env_vars = {
+            name: value for name, value in source.env_vars.items() if name.upper() not in links
+        }
+        return _Source(_ENVIRONMENT, source())
     except SettingsError as error:
         raise ConfigError(
             f"{error} in the environment; expected JSON for a whole section, or a variable per key"
             f" such as {ENV_PREFIX}SERVICE{ENV_DELIMITER}LEASE_MS"
         ) from None
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    """Return whether a variable is the address of a Service, which Kubernetes has set, and no setting."""
+    if not variable.startswith(ENV_PREFIX):
+        return False
+    # A setting named ..._PORT is a number; a Service's is a URL.
+    url = variable.endswith("_PORT") and _SERVICE_LINK_URL.match(value)
+    return bool(url) or _SERVICE_LINK.fullmatch(variable) is not None
 
 
 def _from_document(config_file: Path | None) -> _Source:

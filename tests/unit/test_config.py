@@ -91,6 +91,45 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().port == 8202
 
 
+#: What Kubernetes sets for Services `tasks`, `tasks-valkey` and `tasks-admin` (here with a port that has a name).
+SERVICE_LINKS = {
+    f"TASKS_{service}{variable}": value
+    for service, port in (("", 8202), ("VALKEY_", 6379), ("ADMIN_", 8203))
+    for variable, value in {
+        "SERVICE_HOST": "10.96.0.7",
+        "SERVICE_PORT": f"{port}",
+        "SERVICE_PORT_GRPC": f"{port}",
+        "PORT": f"tcp://10.96.0.7:{port}",
+        f"PORT_{port}_TCP": f"tcp://10.96.0.7:{port}",
+        f"PORT_{port}_TCP_PROTO": "tcp",
+        f"PORT_{port}_TCP_PORT": f"{port}",
+        f"PORT_{port}_TCP_ADDR": "10.96.0.7",
+    }.items()
+}
+
+
+def test_variables_of_service_links_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(variable, value)
+    settings = load_settings()
+    assert (settings.port, settings.admin_port) == (Settings().port, Settings().admin_port)
+
+
+def test_settings_beside_service_links_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("TASKS_PORT", "9000")
+    monkeypatch.setenv("TASKS_SERVICE__LEASE_MS", "2000")
+    settings = load_settings()
+    assert (settings.port, settings.service.lease_ms) == (9000, 2000)
+
+
+def test_a_misspelt_variable_is_no_service_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS_SERVICE_HOSTS", "10.96.0.7")
+    with pytest.raises(ConfigError, match="unknown variable TASKS_SERVICE_HOSTS"):
+        load_settings()
+
+
 def test_the_file_is_named_by_option_then_variable_then_custom(monkeypatch: pytest.MonkeyPatch) -> None:
     write({"PORT": 1})
     assert load_settings().port == 1
