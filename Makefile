@@ -9,10 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.installed
+CONTRACT := resource/contract.binpb
 BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-cluster lint format protos bench costs chaos fuzz audit faults previous lock clean
+.PHONY: help install demo serve test test-cluster lint format protos docs contract bench costs chaos fuzz audit faults previous lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +50,9 @@ lint: $(STAMP) ## check style, types, layers, protos, generated code and file le
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
-	$(PY) scripts/gen_protos.py --check
+	$(BIN)/buf breaking --against $(CONTRACT)
+	$(PY) -m scripts.gen_protos --check
+	$(PY) -m scripts.gen_docs --check
 	$(PY) scripts/check_file_length.py
 
 format: $(STAMP) ## apply the formatter and the safe fixes
@@ -57,7 +60,13 @@ format: $(STAMP) ## apply the formatter and the safe fixes
 	$(BIN)/ruff format .
 
 protos: $(STAMP) ## regenerate kuueri_grpc/pb from protos/
-	$(PY) scripts/gen_protos.py
+	$(PY) -m scripts.gen_protos
+
+docs: $(STAMP) ## regenerate docs/api.md and docs/configuration.md from the protos and the settings
+	$(PY) -m scripts.gen_docs
+
+contract: $(STAMP) ## at a release: make the protos the contract that later ones may only add to
+	$(BIN)/buf build --exclude-source-info --output $(CONTRACT)
 
 bench: $(BENCH_STAMP) ## measure everything, with charts (20 to 40 min); or: make bench ARGS='burst spread'
 	$(PY) -m benchmarks $(or $(ARGS),full)

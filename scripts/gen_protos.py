@@ -1,7 +1,7 @@
 """Generate kuueri_grpc/pb from the protos.
 
-    python scripts/gen_protos.py            write kuueri_grpc/pb anew
-    python scripts/gen_protos.py --check    fail when the committed code is not what the protos give
+    python -m scripts.gen_protos            write kuueri_grpc/pb anew
+    python -m scripts.gen_protos --check    fail when the committed code is not what the protos give
 
 protoc lays its output out as protos/ is and imports it by that path (`from kuueri.tasks.v1 import
 task_pb2`), which works from the top of the import path alone. Here the modules lie flat in
@@ -58,16 +58,17 @@ def generate(out: Path) -> None:
     protos = sorted((PROTO_ROOT / PROTO_PACKAGE).glob("*.proto"))
     services = [proto for proto in protos if _SERVICE.search(proto.read_text(encoding="utf-8"))]
     with tempfile.TemporaryDirectory() as scratch:
-        _protoc(protos, f"--python_out={scratch}", f"--mypy_out=quiet:{scratch}")
+        run_protoc(protos, f"--python_out={scratch}", f"--mypy_out=quiet:{scratch}")
         # Apart, because the plugin writes an empty module for a file without a service.
-        _protoc(services, f"--grpc_python_out={scratch}", f"--mypy_grpc_out=quiet:{scratch}")
+        run_protoc(services, f"--grpc_python_out={scratch}", f"--mypy_grpc_out=quiet:{scratch}")
         for module in sorted((Path(scratch) / PROTO_PACKAGE).iterdir()):
             code = relocate(module.read_text(encoding="utf-8"))
             (out / module.name).write_text(code, encoding="utf-8")
     (out / "__init__.py").write_text(INIT, encoding="utf-8")
 
 
-def _protoc(protos: list[Path], *outputs: str) -> None:
+def run_protoc(protos: list[Path], *outputs: str) -> None:
+    """Run protoc with our plugins on files below protos/. Raises `CodegenError`."""
     plugins = Path(sysconfig.get_path("scripts"))
     command = [
         *(sys.executable, "-m", "grpc_tools.protoc"),

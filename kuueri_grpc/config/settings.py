@@ -93,9 +93,13 @@ class RedisSettings(Section):
     """redis://, rediss:// (TLS) or unix:// address; redis+cluster://host:port[,host:port...], or with rediss,
     of a Valkey cluster. The other address keys are ignored beside it."""
     host: str | None = Field(None, min_length=1)
+    """Host of a single server, where URL is not set."""
     port: int = Field(6379, ge=1, le=65535)
+    """Port of a single server."""
     username: str | None = None
+    """User of the store's access control list; unset: the default user."""
     password: SecretStr | None = None
+    """Password of the user."""
     timeout_ms: int = Field(3000, ge=100, le=60_000)
     """Milliseconds that the store may take to connect, and to answer, before a call is given up."""
     expiration_key: int = Field(259_200, ge=1)

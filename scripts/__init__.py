@@ -1,0 +1,1 @@
+"""What the Makefile runs on the repository itself: generators and checks."""
