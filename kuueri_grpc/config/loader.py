@@ -24,8 +24,8 @@ from kuueri_grpc.secrets import SecretError, access_secret
 
 DEFAULT_CONFIG_FILE = Path("resource/config/config.json")
 _LOADER_VARIABLES = frozenset({"TASKS_CONFIG", "TASKS_KEY_FILENAME", "TASKS_VERSION"})
-#: Kubernetes gives every container the addresses of the Services of its namespace, also those of Services named
-#: `tasks` or `tasks-...` (kubernetes.io, "Service environment variables"; Docker links have the same form).
+#: Kubernetes sets the addresses of the Services of a namespace in every container, also those of Services
+#: named `tasks` or `tasks-...` (kubernetes.io, "Service environment variables").
 _SERVICE_LINK = re.compile(
     r".*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

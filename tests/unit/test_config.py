@@ -91,7 +91,7 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().port == 8202
 
 
-#: What Kubernetes sets for Services `tasks`, `tasks-valkey` and `tasks-admin` (here with a port that has a name).
+#: What Kubernetes sets for Services `tasks`, `tasks-valkey` and `tasks-admin`, whose port is named "grpc".
 SERVICE_LINKS = {
     f"TASKS_{service}{variable}": value
     for service, port in (("", 8202), ("VALKEY_", 6379), ("ADMIN_", 8203))
