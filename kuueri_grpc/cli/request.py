@@ -155,7 +155,7 @@ def _unique(flag: str, pairs: Iterable[tuple[str, str]], *, fold_case: bool = Fa
 def _target(options: TargetOptions) -> task_pb2.HttpTarget:
     return task_pb2.HttpTarget(
         url=options.url,
-        method=task_pb2.HttpMethod.Value(f"HTTP_METHOD_{options.method or 'UNSPECIFIED'}"),
+        http_method=task_pb2.HttpMethod.Value(f"HTTP_METHOD_{options.method or 'UNSPECIFIED'}"),
         headers=_unique("--header", map(parse_header, options.headers), fold_case=True),
         query_params=_unique("--query", map(parse_pair, options.query)),
         body=options.body,

@@ -100,7 +100,7 @@ def task_details(task: Task) -> Iterator[tuple[str, str | Text]]:
 
 
 def _request(task: Task) -> str:
-    return printable(f"{method_name(task.http_target.method)} {task.http_target.url}")
+    return printable(f"{method_name(task.http_target.http_method)} {task.http_target.url}")
 
 
 def _attempt(attempt: Attempt) -> str:

@@ -26,14 +26,14 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkuueri/tasks/v1/project.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\x07Project\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rtask_in_queue\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12!\n\x13task_in_queue_limit\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x42\x1bP\x01Z\x17kuueri/tasks/v1;tasksv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkuueri/tasks/v1/project.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x01\n\x07Project\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rtask_in_queue\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12!\n\x13task_in_queue_limit\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x42\x8d\x01\n\x13\x63om.kuueri.tasks.v1B\x0cProjectProtoP\x01Z(tasks.kuueri/gen/kuueri/tasks/v1;tasksv1\xa2\x02\x03KTV\xaa\x02\x0fKuueri.Tasks.V1\xca\x02\x0fKuueri\\Tasks\\V1\xea\x02\x11Kuueri::Tasks::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kuueri_grpc.pb.project_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'P\001Z\027kuueri/tasks/v1;tasksv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\023com.kuueri.tasks.v1B\014ProjectProtoP\001Z(tasks.kuueri/gen/kuueri/tasks/v1;tasksv1\242\002\003KTV\252\002\017Kuueri.Tasks.V1\312\002\017Kuueri\\Tasks\\V1\352\002\021Kuueri::Tasks::V1'
   _globals['_PROJECT'].fields_by_name['project_id']._loaded_options = None
   _globals['_PROJECT'].fields_by_name['project_id']._serialized_options = b'\342A\001\003'
   _globals['_PROJECT'].fields_by_name['email']._loaded_options = None

@@ -235,7 +235,7 @@ class Task(_message.Message):
     """Output only. Number of repetitions, with the one that the task waits for."""
     @_builtins.property
     def http_target(self) -> Global___HttpTarget:
-        """Required. The request to make."""
+        """The HTTP request to make."""
 
     @_builtins.property
     def schedule(self) -> Global___Schedule:
@@ -302,11 +302,13 @@ class Task(_message.Message):
         repeat_count: _builtins.int = ...,
         last_attempt: Global___Attempt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "http_target", b"http_target", "last_attempt", b"last_attempt", "repeat_policy", b"repeat_policy", "retry_policy", b"retry_policy", "schedule", b"schedule", "schedule_time", b"schedule_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "http_target", b"http_target", "last_attempt", b"last_attempt", "repeat_policy", b"repeat_policy", "retry_policy", b"retry_policy", "schedule", b"schedule", "schedule_time", b"schedule_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "http_target", b"http_target", "labels", b"labels", "last_attempt", b"last_attempt", "queue", b"queue", "repeat_count", b"repeat_count", "repeat_policy", b"repeat_policy", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "schedule", b"schedule", "schedule_time", b"schedule_time", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "http_target", b"http_target", "labels", b"labels", "last_attempt", b"last_attempt", "queue", b"queue", "repeat_count", b"repeat_count", "repeat_policy", b"repeat_policy", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "schedule", b"schedule", "schedule_time", b"schedule_time", "state", b"state", "target", b"target", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["http_target"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
@@ -359,7 +361,7 @@ class HttpTarget(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     URL_FIELD_NUMBER: _builtins.int
-    METHOD_FIELD_NUMBER: _builtins.int
+    HTTP_METHOD_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     QUERY_PARAMS_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
@@ -371,7 +373,7 @@ class HttpTarget(_message.Message):
     (loopback, private, link-local and the like) gives an error answer with reason
     BLOCKED_ADDRESS.
     """
-    method: Global___HttpMethod.ValueType
+    http_method: Global___HttpMethod.ValueType
     """Request method. Unset: POST."""
     body: _builtins.bytes
     """Request body as it is sent, at most 1 MiB (1,048,576 bytes). Unset: no body.
@@ -404,7 +406,7 @@ class HttpTarget(_message.Message):
         self,
         *,
         url: _builtins.str = ...,
-        method: Global___HttpMethod.ValueType = ...,
+        http_method: Global___HttpMethod.ValueType = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         query_params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         body: _builtins.bytes = ...,
@@ -412,7 +414,7 @@ class HttpTarget(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "follow_redirects", b"follow_redirects", "headers", b"headers", "method", b"method", "query_params", b"query_params", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "follow_redirects", b"follow_redirects", "headers", b"headers", "http_method", b"http_method", "query_params", b"query_params", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,7 +62,7 @@ def write_task(message: task_pb2.Task, task: Task) -> None:
 
 def _write_target(message: task_pb2.HttpTarget, target: HttpTarget) -> None:
     message.url = target.url
-    message.method = HTTP_METHODS.number(target.method)
+    message.http_method = HTTP_METHODS.number(target.method)
     if target.headers:
         message.headers.update(target.headers)
     if target.query_params:

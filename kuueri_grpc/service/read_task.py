@@ -83,7 +83,7 @@ def _read_target(
     fault = url_fault(url, limits.max_url_length, limits.targets)
     if fault is not None:
         violations.add(f"{field}.url", fault)
-    method = HTTP_METHODS.read(message.method, HttpMethod.POST, f"{field}.method", violations)
+    method = HTTP_METHODS.read(message.http_method, HttpMethod.POST, f"{field}.http_method", violations)
     headers = dict(message.headers)
     if headers:
         check_headers(headers, f"{field}.headers", limits.max_header_bytes, violations)

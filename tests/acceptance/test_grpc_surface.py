@@ -196,7 +196,7 @@ async def test_an_email_address_registers_once(channel: grpc.aio.Channel, projec
 
 async def test_all_bad_fields_are_named_at_once(project: Project) -> None:
     task = post("ftp://user:secret@/", queue="not a queue", task_id="äh")
-    task.http_target.method = 99  # type: ignore[assignment]  # which is the point
+    task.http_target.http_method = 99  # type: ignore[assignment]  # which is the point
     task.retry_policy.max_retries = -1
 
     refused = await refusal(project.subscribe(task))
@@ -206,7 +206,7 @@ async def test_all_bad_fields_are_named_at_once(project: Project) -> None:
         "task.task_id",
         "task.queue",
         "task.http_target.url",
-        "task.http_target.method",
+        "task.http_target.http_method",
         "task.retry_policy.max_retries",
     }
 

@@ -57,7 +57,7 @@ async def test_grpcurl_subscribes_and_watches_to_the_end(
         "task_id": "mine",
         "http_target": {
             "url": target.script("/hook", status(500), OK),
-            "method": "HTTP_METHOD_PUT",
+            "http_method": "HTTP_METHOD_PUT",
             "headers": {"x-a": "1"},
             "body": "eyJhIjogMX0=",
         },
@@ -91,14 +91,14 @@ async def test_grpcurl_shows_what_was_wrong_with_each_field(
     refused = await grpcurl(
         server,
         tmp_path,
-        *("-d", '{"task": {"http_target": {"url": "nowhere", "method": 77}}}'),
+        *("-d", '{"task": {"http_target": {"url": "nowhere", "http_method": 77}}}'),
         f"{SERVICE}/Subscribe",
         token=project.token,
     )
     assert refused.exit_code != 0
     assert "InvalidArgument" in refused.stderr
     # grpcurl resolves the types of the details through reflection.
-    for field in ("task.http_target.url", "task.http_target.method"):
+    for field in ("task.http_target.url", "task.http_target.http_method"):
         assert field in refused.stderr
 
 

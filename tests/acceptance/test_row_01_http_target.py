@@ -24,7 +24,7 @@ async def test_row_01_each_method_arrives_with_query_headers_and_body(
         task_pb2.Task(
             http_target=task_pb2.HttpTarget(
                 url=target.url("/hook?own=1&own=a%2Fb"),
-                method=task_pb2.HttpMethod.Value(f"HTTP_METHOD_{method}"),
+                http_method=task_pb2.HttpMethod.Value(f"HTTP_METHOD_{method}"),
                 headers={"X-Order-Id": "Ä 42", "authorization": "Basic dXNlcg=="},
                 query_params={"added": "a b&c=é/?"},
                 body=BODY if has_body else b"",
@@ -99,7 +99,7 @@ async def test_row_01_a_body_where_there_can_be_none_is_refused(
     project: Project, target: Target, method: str
 ) -> None:
     task = post(target.url("/hook"))
-    task.http_target.method = task_pb2.HttpMethod.Value(f"HTTP_METHOD_{method}")
+    task.http_target.http_method = task_pb2.HttpMethod.Value(f"HTTP_METHOD_{method}")
     task.http_target.body = b"{}"
 
     refused = await refusal(project.subscribe(task))

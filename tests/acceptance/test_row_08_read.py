@@ -31,7 +31,7 @@ async def test_row_08_a_task_is_read_as_it_was_subscribed(project: Project, targ
         queue="mail",
         http_target=task_pb2.HttpTarget(
             url=target.url("/hook?a=1"),
-            method=task_pb2.HTTP_METHOD_PUT,
+            http_method=task_pb2.HTTP_METHOD_PUT,
             headers={"X-A": "1"},
             query_params={"b": "2"},
             body=b"\x00\xff",

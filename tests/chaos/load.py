@@ -81,7 +81,7 @@ class Load:
             queue=f"q{draw.randrange(QUEUES)}",
             http_target=task_pb2.HttpTarget(
                 url=self._target.url(f"/{kind}/{task_id}"),
-                method=draw.choice(_METHODS),
+                http_method=draw.choice(_METHODS),
                 body=draw.randbytes(draw.choice([0, 16, 16, 512])),
             ),
             schedule=after(draw.choice([0, 0, 50, 500, 3_000])),

@@ -339,7 +339,7 @@ def run_now(case: Case) -> Iterator[str]:
 
 def same_request(case: Case) -> Iterator[str]:
     """Every delivery is what was subscribed; those of one run have one webhook-id and no other run has it."""
-    method, body = case.task.http_target.method, digest(case.task.http_target.body)
+    method, body = case.task.http_target.http_method, digest(case.task.http_target.body)
     runs = _runs(case.events)
     ids: defaultdict[int, set[str]] = defaultdict(set)
     for arrival in case.arrivals:

@@ -65,7 +65,7 @@ def case(
     **fields: object,
 ) -> Case:
     """A task with two retries and one repetition, as GetTask finds it where there are `counts`."""
-    target = task_pb2.HttpTarget(method=task_pb2.HTTP_METHOD_POST, body=b"body")
+    target = task_pb2.HttpTarget(http_method=task_pb2.HTTP_METHOD_POST, body=b"body")
     task = task_pb2.Task(
         task_id="task",
         http_target=target,

@@ -113,7 +113,7 @@ async def refusals(made: World, channel: grpc.aio.Channel, target: Target) -> No
         "large headers": secret_task(made, target.url("/never")),
     }
     bad["a large body"].http_target.body = new("a body").encode() * 40_000
-    bad["a body on GET"].http_target.method = task_pb2.HTTP_METHOD_GET
+    bad["a body on GET"].http_target.http_method = task_pb2.HTTP_METHOD_GET
     bad["a header value"].http_target.headers["x-key"] = f"{new('a header')}\r\nx: y"
     bad["a header name"].http_target.headers["webhook-id"] = new("a header")
     bad["large headers"].http_target.headers["x-key"] = new("a header") * 3_000

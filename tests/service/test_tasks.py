@@ -44,7 +44,7 @@ class TestSubscribe:
     async def test_answers_the_task_with_its_defaults(self, edge: Edge, owner: Caller) -> None:
         task = await subscribe(edge, owner, waiting("a", labels={"team": "billing"}))
         assert (task.task_id, task.queue, task.state) == ("a", "default", task_pb2.TASK_STATE_SCHEDULED)
-        assert task.http_target.method == task_pb2.HTTP_METHOD_POST
+        assert task.http_target.http_method == task_pb2.HTTP_METHOD_POST
         assert task.attempt_timeout.ToSeconds() == 300
         assert dict(task.labels) == {"team": "billing"}
         assert task.schedule_time.ToMilliseconds() == task.create_time.ToMilliseconds() + HOUR_MS

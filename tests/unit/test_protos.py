@@ -29,7 +29,7 @@ MESSAGES: dict[str, dict[str, str]] = {
     "Task": {
         "task_id": "string",
         "queue": "string",
-        "http_target": "HttpTarget",
+        "http_target": "HttpTarget in target",
         "schedule": "Schedule",
         "retry_policy": "RetryPolicy",
         "repeat_policy": "RepeatPolicy",
@@ -46,7 +46,7 @@ MESSAGES: dict[str, dict[str, str]] = {
     },
     "HttpTarget": {
         "url": "string",
-        "method": "HttpMethod",
+        "http_method": "HttpMethod",
         "headers": "map<string, string>",
         "query_params": "map<string, string>",
         "body": "bytes",

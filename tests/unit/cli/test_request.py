@@ -91,7 +91,7 @@ def test_everything_that_is_given_is_sent() -> None:
             "queue": "q",
             "http_target": {
                 "url": "https://example.com/",
-                "method": "HTTP_METHOD_PUT",
+                "http_method": "HTTP_METHOD_PUT",
                 "headers": {"X-A": "1", "x-b": "2"},
                 "query_params": {"a": "1", "b": ""},
                 "body": "AP8=",
@@ -118,7 +118,7 @@ def test_everything_that_is_given_is_sent() -> None:
 
 @pytest.mark.parametrize("method", HttpMethod)
 def test_every_method_has_its_value(method: HttpMethod) -> None:
-    assert built(with_target(method=method))["task"]["http_target"]["method"] == f"HTTP_METHOD_{method}"
+    assert built(with_target(method=method))["task"]["http_target"]["http_method"] == f"HTTP_METHOD_{method}"
 
 
 def test_a_wait_is_sent_as_a_wait_so_that_the_servers_clock_counts() -> None:

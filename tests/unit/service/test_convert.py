@@ -85,7 +85,7 @@ def test_what_was_not_asked_for_stays_unset_and_defaults_are_told() -> None:
     assert answer == task_pb2.Task(
         task_id="a",
         queue="default",
-        http_target=task_pb2.HttpTarget(url="https://x.example/", method=task_pb2.HTTP_METHOD_POST),
+        http_target=task_pb2.HttpTarget(url="https://x.example/", http_method=task_pb2.HTTP_METHOD_POST),
         attempt_timeout=to_duration(300_000),
         state=task_pb2.TASK_STATE_SCHEDULED,
         create_time=to_timestamp(NOW_MS),

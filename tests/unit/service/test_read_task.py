@@ -96,7 +96,7 @@ def test_everything_that_a_task_can_say_is_read() -> None:
         queue="orders",
         http_target=pb.HttpTarget(
             url=URL,
-            method=pb.HTTP_METHOD_PUT,
+            http_method=pb.HTTP_METHOD_PUT,
             headers={"x-a": "1"},
             query_params={"q": "ä b"},
             body=b"\x00\xff",
@@ -218,8 +218,8 @@ REFUSED: dict[str, tuple[pb.Task, str, str]] = {
         "has scheme 'ftp'; expected an absolute http or https URL such as https://example.com/hook",
     ),
     "method": (
-        with_target(method=99),
-        "task.http_target.method",
+        with_target(http_method=99),
+        "task.http_target.http_method",
         "is 99, which is no HttpMethod; expected one of POST, PUT, PATCH, DELETE, GET, HEAD",
     ),
     "headers": (
@@ -233,17 +233,17 @@ REFUSED: dict[str, tuple[pb.Task, str, str]] = {
         "make the URL 2,067 characters long, encoded; at most 2,000 are allowed",
     ),
     "body on GET": (
-        with_target(method=pb.HTTP_METHOD_GET, body=b"abc"),
+        with_target(http_method=pb.HTTP_METHOD_GET, body=b"abc"),
         "task.http_target.body",
         "has 3 bytes, and a GET request has none; leave it empty, or use POST, PUT or PATCH",
     ),
     "body on HEAD": (
-        with_target(method=pb.HTTP_METHOD_HEAD, body=b"abc"),
+        with_target(http_method=pb.HTTP_METHOD_HEAD, body=b"abc"),
         "task.http_target.body",
         "has 3 bytes, and a HEAD request has none; leave it empty, or use POST, PUT or PATCH",
     ),
     "body on DELETE": (
-        with_target(method=pb.HTTP_METHOD_DELETE, body=b"abc"),
+        with_target(http_method=pb.HTTP_METHOD_DELETE, body=b"abc"),
         "task.http_target.body",
         "has 3 bytes, and a DELETE request has none; leave it empty, or use POST, PUT or PATCH",
     ),
@@ -410,7 +410,7 @@ def test_all_faults_are_reported_at_once_in_the_order_of_the_fields() -> None:
     bad = pb.Task(
         task_id="a b",
         queue="a b",
-        http_target=pb.HttpTarget(url="x", method=99, headers={"host": "x"}),  # type: ignore[arg-type]
+        http_target=pb.HttpTarget(url="x", http_method=99, headers={"host": "x"}),  # type: ignore[arg-type]
         schedule=pb.Schedule(delay=Duration(seconds=-1)),
         retry_policy=pb.RetryPolicy(max_retries=-1, backoff=pb.Backoff(jitter=2)),
         repeat_policy=pb.RepeatPolicy(max_repeats=-1),
@@ -421,7 +421,7 @@ def test_all_faults_are_reported_at_once_in_the_order_of_the_fields() -> None:
         "task.task_id",
         "task.queue",
         "task.http_target.url",
-        "task.http_target.method",
+        "task.http_target.http_method",
         'task.http_target.headers["host"]',
         "task.schedule.delay",
         "task.retry_policy.max_retries",
@@ -449,5 +449,5 @@ def test_the_limits_themselves_are_allowed() -> None:
 
 
 def test_no_fault_repeats_a_body() -> None:
-    bad = with_target(method=pb.HTTP_METHOD_GET, body=b"hunter2" * 200_000)
+    bad = with_target(http_method=pb.HTTP_METHOD_GET, body=b"hunter2" * 200_000)
     assert "hunter2" not in str(faults(bad))
