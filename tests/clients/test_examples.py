@@ -56,7 +56,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_the_scenario(language: str, server: Server, target: str) -> None:
     missing = [tool for tool in TOOLS[language] if shutil.which(tool) is None]
     if missing:
-        pytest.skip(f"{', '.join(missing)} not found: install the packages of tests/clients/packages.txt")
+        pytest.skip(f"{', '.join(missing)} not found: install the packages of tests/packages.txt")
     for variant in ("node-dynamic", "node-static") if language == "node" else (language,):
         arguments = f"{server.address} {target}/ {variant}@example.com"
         done = subprocess.run(
