@@ -1,12 +1,13 @@
 """Runs the command line: turns whatever ends a command into a message and an exit code."""
 
+import os
 from collections.abc import Sequence
 
 import typer
 
 from kuueri_grpc import __version__
 from kuueri_grpc.cli.errors import EXIT_FAILED, EXIT_USAGE, CliError, report, usage_error
-from kuueri_grpc.cli.root import root
+from kuueri_grpc.cli.root import COMPLETE_VARIABLE, root
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -14,6 +15,10 @@ def run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] == "--version":
         typer.echo(f"kuueri {__version__}")
         return 0
+    if COMPLETE_VARIABLE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()  # typer registers its shells for commands of its own making alone
     options = arguments[: list(arguments).index("--")] if "--" in arguments else arguments
     as_json = "--json" in options
     try:

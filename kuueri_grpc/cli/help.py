@@ -1,8 +1,21 @@
-"""Help texts of commands with many options: in sections, and quick, which typer's own sections are not."""
+"""Help texts: of groups, and of commands with many options, in sections and quicker than typer's own."""
 
 from typing import Any
 
-from typer.core import TyperCommand
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class HelpfulGroup(TyperGroup):
+    """A group of commands that prints its help where no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `TyperGroup`."""
+        if not args and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help())
+            ctx.exit()
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
 
 
 class SectionedCommand(TyperCommand):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from kuueri_grpc.cli.errors import EXIT_UNAVAILABLE, CliError, usage_error
-from kuueri_grpc.cli.help import SectionedCommand
+from kuueri_grpc.cli.help import HelpfulGroup, SectionedCommand
 from kuueri_grpc.cli.options import Json
 from kuueri_grpc.cli.output import Output
 from kuueri_grpc.cli.rows import Column, RowPrinter
@@ -23,7 +23,9 @@ from kuueri_grpc.process.rotation import BATCH, Tally, key_rotation, key_states
 
 app = typer.Typer(rich_markup_mode=None)
 keys = typer.Typer(
-    rich_markup_mode=None, help="Make, list and change the keys that the store is sealed with."
+    cls=HelpfulGroup,
+    rich_markup_mode=None,
+    help="Make, list and change the keys that the store is sealed with.",
 )
 app.add_typer(keys, name="keys")
 

@@ -25,6 +25,7 @@ _MAX_INT32 = 2**31 - 1
 CONNECTION = "Connection"
 #: In front of an address: over TLS, also to this machine.
 TLS_SCHEME = "https://"
+PLAIN_SCHEME = "http://"
 
 
 def checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
@@ -42,11 +43,15 @@ def checked(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
 def parse_address(text: str) -> str:
     """Return `host:port` or `https://host:port` in one spelling; without a port it is 8202, and 443.
 
+    `http://host:port` is `host:port`: whether plain text is allowed is for `transport` to decide.
+
     Raises:
         ValueError: not an address of that form.
     """
     if text.lower().startswith(TLS_SCHEME):
         return TLS_SCHEME + _host_and_port(text[len(TLS_SCHEME) :].removesuffix("/"), 443)
+    if text.lower().startswith(PLAIN_SCHEME):
+        text = text[len(PLAIN_SCHEME) :].removesuffix("/")
     return _host_and_port(text, DEFAULT_PORT)
 
 

@@ -8,7 +8,7 @@ import typer
 from kuueri_grpc.cli.client import Client, Connection, admin_connection
 from kuueri_grpc.cli.credentials import CredentialsFile, ProjectCredentials
 from kuueri_grpc.cli.errors import CliError, usage_error
-from kuueri_grpc.cli.help import SectionedCommand
+from kuueri_grpc.cli.help import HelpfulGroup, SectionedCommand
 from kuueri_grpc.cli.instants import format_local
 from kuueri_grpc.cli.keeping import Export, export_line, told_of_keeping
 from kuueri_grpc.cli.options import ADMIN_TOKEN_VARIABLE, DEFAULT_ADDRESS, Address, Json, Token
@@ -26,7 +26,9 @@ from kuueri_grpc.pb.project_service_pb2 import (
 
 app = typer.Typer(rich_markup_mode=None)
 project = typer.Typer(
-    rich_markup_mode=None, help="Register a project, look at it, change its tokens, delete it."
+    cls=HelpfulGroup,
+    rich_markup_mode=None,
+    help="Register a project, look at it, change its tokens, delete it.",
 )
 app.add_typer(project, name="project")
 

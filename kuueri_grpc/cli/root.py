@@ -4,6 +4,7 @@ Typer builds a validator for every option of every command it is given, which ta
 in `kuueri --help` together; and the commands import gRPC, aiohttp and rich.
 """
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -30,7 +31,11 @@ COMMANDS = {
     "resume": ("tasks", "Let held tasks go on after the delay that remained."),
     "run": ("tasks", "Make tasks due now."),
     "purge": ("tasks", "Delete tasks that have ended or are paused, with their history."),
+    "completion": ("completion", "Print the completion script of a shell: bash, zsh or fish."),
 }
+
+#: Set by the script of `kuueri completion` when a shell asks for completions.
+COMPLETE_VARIABLE = "_KUUERI_COMPLETE"
 
 _HELP = """Kuueri Tasks: HTTP requests that are made later, retried, repeated, and followed live.
 
@@ -54,6 +59,25 @@ class RootGroup(TyperGroup):
             module = import_module(f"kuueri_grpc.cli.{COMMANDS[cmd_name][0]}")
         return typer.main.get_group(module.app).commands[cmd_name]
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is called; an unknown one is an error that names what it may have meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            ctx.fail(f"No such command '{name}'.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return the commands that begin so, without loading any."""
+        from typer.completion import shell_completion  # type: ignore[attr-defined]
+
+        return [
+            shell_completion.CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
         with formatter.section("Commands"):
@@ -62,8 +86,13 @@ class RootGroup(TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, `--version` among them, which is `entry`'s, and the commands."""
         with formatter.section("Options"):
-            formatter.write_dl([("--version", "Show the version."), ("--help", "Show this message.")])
+            formatter.write_dl([("--version", "Show the version."), ("-h, --help", "Show this message.")])
         self.format_commands(ctx, formatter)
 
 
-root = RootGroup(name="kuueri", help=_HELP, rich_markup_mode=None)
+root = RootGroup(
+    name="kuueri",
+    help=_HELP,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

@@ -75,7 +75,13 @@ def subscribe(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", "-d", metavar="TEXT", rich_help_panel=_REQUEST, help="Request body."),
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="TEXT|@FILE|-",
+            rich_help_panel=_REQUEST,
+            help="Request body; @FILE reads a file, - standard input.",
+        ),
     ] = None,
     data_file: Annotated[
         Path | None,
@@ -84,7 +90,7 @@ def subscribe(
             metavar="FILE|-",
             allow_dash=True,
             rich_help_panel=_REQUEST,
-            help="Request body from a file, or from standard input.",
+            help="Request body from a file, whatever its name, or from standard input.",
         ),
     ] = None,
     follow_redirects: Annotated[
@@ -251,7 +257,11 @@ def _subscribe(
 def _read_body(data: str | None, data_file: Path | None) -> bytes:
     if data is not None and data_file is not None:
         raise usage_error("--data does not go with --data-file")
-    if data is not None:
+    if data is not None and data.startswith("@"):
+        data_file = Path(data[1:])
+    elif data == "-":
+        data_file = Path(data)
+    elif data is not None:
         # The bytes as they were typed, whatever their encoding.
         return os.fsencode(data)
     if data_file is None:

@@ -6,7 +6,7 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kuueri_grpc.cli.client import Client
-from kuueri_grpc.cli.help import SectionedCommand
+from kuueri_grpc.cli.help import HelpfulGroup, SectionedCommand
 from kuueri_grpc.cli.instants import format_local
 from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, choice_option, duration_option
 from kuueri_grpc.cli.output import Output
@@ -16,7 +16,9 @@ from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.pb.project_service_pb2 import CreateTokenRequest, ListTokensRequest, RevokeTokenRequest
 from kuueri_grpc.pb.token_pb2 import AccessToken, TokenScope
 
-tokens = typer.Typer(rich_markup_mode=None, help="Tokens of a project: make, list and revoke them.")
+tokens = typer.Typer(
+    cls=HelpfulGroup, rich_markup_mode=None, help="Tokens of a project: make, list and revoke them."
+)
 
 _PREFIX = "TOKEN_SCOPE_"
 _COLUMNS = (

@@ -131,9 +131,12 @@ async def test_run_makes_a_waiting_task_due_now(owner: CommandLine, target: Targ
     assert "DISPATCHED" in timeline.stdout
 
 
-async def test_a_body_from_standard_input_arrives_as_it_is(owner: CommandLine, target: Target) -> None:
+@pytest.mark.parametrize("option", ["--data-file", "--data"])
+async def test_a_body_from_standard_input_arrives_as_it_is(
+    owner: CommandLine, target: Target, option: str
+) -> None:
     body = bytes(range(256)) * 1_000
-    (await owner("subscribe", target.url("/hook"), "--data-file", "-", stdin=body)).ok()
+    (await owner("subscribe", target.url("/hook"), option, "-", stdin=body)).ok()
 
     (exchange,) = await target.received("/hook")
     assert exchange.body == body

@@ -22,7 +22,7 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"kuueri {__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",)])
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help_lists_every_command(run: Run, arguments: tuple[str, ...]) -> None:
     code, out, err = run(*arguments)
     assert (code, err) == (0, "")
@@ -37,10 +37,38 @@ def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(run: Run, name: str) -> None:
-    code, out, err = run(name, "--help")
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help(run: Run, name: str, option: str) -> None:
+    code, out, err = run(name, option)
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: kuueri {name} ")
+
+
+@pytest.mark.parametrize("group", [("keys",), ("project",), ("project", "token")])
+def test_a_group_alone_prints_its_help(run: Run, group: tuple[str, ...]) -> None:
+    assert run(*group) == run(*group, "--help")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_a_script_that_calls_the_command(run: Run, shell: str) -> None:
+    code, out, err = run("completion", shell)
+    assert (code, err) == (0, "")
+    assert f"_KUUERI_COMPLETE=complete_{shell}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("kuueri su", "subscribe"),
+        ("kuueri project to", "token"),
+        ("kuueri subscribe --attempt", "--attempt-timeout"),
+    ],
+)
+def test_a_shell_gets_what_a_word_may_become(words: str, completed: str) -> None:
+    asked = {"_KUUERI_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-m", "kuueri_grpc.cli"]
+    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == ([completed], "")
 
 
 def test_options_are_in_sections(run: Run) -> None:
@@ -70,7 +98,8 @@ def test_help_loads_nothing_that_a_command_needs() -> None:
     ("arguments", "message", "hint"),
     [
         (("nope",), "No such command 'nope'.", "`kuueri --help`"),
-        (("project",), "Missing command.", "`kuueri project --help`"),
+        (("subcsribe",), "No such command 'subcsribe'. Did you mean 'subscribe'?", "`kuueri --help`"),
+        (("project", "got"), "No such command 'got'. Did you mean 'get'?", "`kuueri project --help`"),
         (("get",), "Missing argument 'TASK_ID'.", "`kuueri get --help`"),
         (("get", "t", "--nope"), "No such option: --nope", "`kuueri get --help`"),
         (("subscribe", "u", "--delay", "x"), "'x' is not a duration", "`kuueri subscribe --help`"),

@@ -18,6 +18,8 @@ from kuueri_grpc.cli.options import address_flag, checked, parse_address, parse_
         ("https://example.com", "https://example.com:443"),
         ("HTTPS://Example.com:8202/", "https://example.com:8202"),
         ("https://[::1]:1", "https://[::1]:1"),
+        ("http://127.0.0.1:8202", "127.0.0.1:8202"),
+        ("HTTP://Example.com/", "example.com:8202"),
     ],
 )
 def test_addresses(text: str, expected: str) -> None:
@@ -36,7 +38,9 @@ def test_addresses(text: str, expected: str) -> None:
         "::1",
         "a:b:c",
         "[::1",
-        "http://host",
+        "http://",
+        "http://https://host",
+        "ftp://host",
         "https://",
         "https://host/path",
         "https://a@b",

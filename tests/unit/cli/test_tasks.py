@@ -102,7 +102,10 @@ def test_a_server_that_went_away_ends_it_all(run: Run, server: Any) -> None:
     assert json.loads(err)["error"]["code"] == "UNAVAILABLE"
 
 
-@pytest.mark.parametrize("arguments", [("--data", "x", "--data-file", "y"), ("--data-file", "/nowhere/y")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--data", "x", "--data-file", "y"), ("--data", "@/nowhere/y"), ("--data-file", "/nowhere/y")],
+)
 def test_a_body_that_cannot_be_had_is_told_before_any_call(
     run: Run, server: Any, arguments: tuple[str, ...]
 ) -> None:
