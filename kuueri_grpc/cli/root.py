@@ -18,6 +18,12 @@ COMMANDS = {
     "serve": ("serve", "Run the server until it is stopped."),
     "instances": ("instances", "List the processes that serve a store, with what each is doing."),
     "keys": ("keys", "Make, list and change the keys that the store is sealed with."),
+    "backup": ("backups", "Copy the embedded store to a directory, while the server runs."),
+    "restore": ("backups", "Put a backup into a data directory without a store, and load it once."),
+    "check": (
+        "backups",
+        "Read the files of an embedded store that does not run, and report what is damaged.",
+    ),
     "demo": ("demo.command", "See one task from subscribe to its last event, on a server of its own."),
     "target": ("target.command", "Run an HTTP server to send tasks to, with scripted answers."),
     "project": ("project", "Register a project, look at it, change its tokens, delete it."),

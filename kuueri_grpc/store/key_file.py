@@ -6,7 +6,8 @@ from pathlib import Path
 from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.store.data_dir import sync_names
 
-_NAME = "encryption.keys"
+#: Name of the file in the data directory.
+KEY_FILE_NAME = "encryption.keys"
 _HEADER = """\
 # What this store keeps is sealed with these keys, the first seals what is new. Without them it cannot be
 # read: back this file up, and apart from the data, so that a copy of the one alone is of no use.
@@ -17,7 +18,7 @@ class KeyFile:
     """`encryption.keys` in a data directory: a key a line, the newest first, for its owner alone."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.path = data_dir / _NAME
+        self.path = data_dir / KEY_FILE_NAME
 
     def read(self) -> Keyring | None:
         """Return the keys; None where there is no file.
@@ -39,7 +40,7 @@ class KeyFile:
         Raises:
             OSError: it cannot be written.
         """
-        draft = self.path.with_name(f"{_NAME}.new")
+        draft = self.path.with_name(f"{KEY_FILE_NAME}.new")
         draft.unlink(missing_ok=True)
         # Exclusively: a link that somebody left there would be followed otherwise.
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -82,7 +82,7 @@ class Node:
         """Start it, on the data and with the acquaintances it had; return when it answers."""
         seen = len(self.lines)
         self._process = await asyncio.create_subprocess_exec(
-            embedded._server_binary(), *self._arguments(), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT
+            embedded.server_binary(), *self._arguments(), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT
         )
         self._reader = asyncio.create_task(self._read(self._process))
         await self.said(READY, after=seen)

@@ -1,4 +1,4 @@
-"""A live store is backed up and restored elsewhere by the steps of docs/cluster.md; a server goes on."""
+"""A live store is backed up and restored elsewhere by the steps of docs/backup.md; a server goes on."""
 
 import asyncio
 import shutil
@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.acceptance.caller import Project, after, connected, post, register, state_name, types
+from tests.acceptance.command import run
 from tests.acceptance.served import Server
 from tests.acceptance.targets import Target
 from tests.outages.calls import ONE_ATTEMPT
@@ -114,17 +115,9 @@ async def test_a_snapshot_of_a_live_store_is_restored_elsewhere(
         restored.stop()
 
 
-def copy_files(source: Path, target: Path) -> None:
-    """Copy what is no socket: the append-only files, and the key that opens what they hold."""
-
-    def sockets(folder: str, names: list[str]) -> list[str]:
-        return [name for name in names if (Path(folder) / name).is_socket()]
-
-    shutil.copytree(source, target, ignore=sockets)
-
-
-async def test_the_files_of_a_live_embedded_store_are_restored_elsewhere(
-    tmp_path: Path, target: Target
+@pytest.mark.parametrize("with_keys", [True, False])
+async def test_a_live_embedded_store_is_backed_up_and_restored_elsewhere(
+    tmp_path: Path, target: Target, with_keys: bool
 ) -> None:
     options = ("--allow-target", "127.0.0.0/8", "--workers", "1")
     one, other = tmp_path / "one", tmp_path / "other"
@@ -134,13 +127,30 @@ async def test_the_files_of_a_live_embedded_store_are_restored_elsewhere(
         async with connected(server.address) as channel:
             project = await register(channel)
             waiting, ended = await waiting_and_ended(project, target)
-            async with Redis.from_url(server.store_url) as client:
-                await client.config_set("auto-aof-rewrite-percentage", 0)
-                await until(client, lambda info: not info["aof_rewrite_in_progress"])
-                # While the disk syncs, the store answers and puts off writing.
-                await until(client, lambda info: not info["aof_buffer_length"])
-                copy_files(server.data_dir, other / "data")
-                await client.config_set("auto-aof-rewrite-percentage", 100)
+            data_dir = ("--data-dir", str(server.data_dir))
+            keys = ("--with-keys",) if with_keys else ()
+            (await run("kuueri", "backup", "--to", "copy", *data_dir, *keys, cwd=tmp_path)).ok()
+            token = await last_token(project, ended)
+            refused = await run("kuueri", "check", *data_dir, cwd=tmp_path)
+            assert (refused.exit_code, "is in use by process" in refused.stderr) == (1, True)
+
+    data_dir = ("--data-dir", str(other / "data"))
+    restored = (await run("kuueri", "restore", "--from", "copy", *data_dir, cwd=tmp_path)).ok()
+    assert restored.stdout.endswith(": 1 project\n")
+    if not with_keys:
+        shutil.copy(one / "data" / "encryption.keys", other / "data")
+    assert (await run("kuueri", "check", *data_dir, cwd=tmp_path)).ok().stdout.endswith(": no damage\n")
     with Server(other, *options) as server:
         async with connected(server.address) as channel:
-            await assert_all_there(project.on(channel), target, waiting, ended)
+            project = project.on(channel)
+            await assert_all_there(project, target, waiting, ended)
+            with pytest.raises(grpc.aio.AioRpcError) as too_old:
+                await anext(project.watch(ended, token))
+            assert too_old.value.code() is grpc.StatusCode.OUT_OF_RANGE
+
+
+async def test_the_commands_are_for_the_embedded_store(tmp_path: Path) -> None:
+    environment = {"TASKS_DATABASE__REDIS__URL": "redis://127.0.0.1:1"}
+    refused = await run("kuueri", "backup", "--to", "copy", cwd=tmp_path, env=environment)
+    assert refused.exit_code == 1
+    assert "external store" in refused.stderr

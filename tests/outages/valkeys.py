@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from kuueri_grpc.store.embedded import _server_binary
+from kuueri_grpc.store.embedded import server_binary
 from tests.acceptance.served import PATIENCE_S
 
 _PROBE_S = 0.02
@@ -68,7 +68,7 @@ class Valkey:
         arguments = [word for name, value in given.items() for word in (f"--{name}", str(value))]
         with (self.directory / "valkey.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_server_binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [server_binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     async def start(self) -> None:

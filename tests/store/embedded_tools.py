@@ -91,7 +91,7 @@ async def orphan(data_dir: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
     lock = directory.WriterLock(data_dir)
     assert lock.acquire()
     arguments = embedded._arguments(data_dir, data_dir / "valkey.sock", data_dir / "valkey.log", "always")
-    server = subprocess.Popen([embedded._server_binary(), *arguments], pass_fds=(lock.fd,))  # noqa: ASYNC220
+    server = subprocess.Popen([embedded.server_binary(), *arguments], pass_fds=(lock.fd,))  # noqa: ASYNC220
     lock.close()
     try:
         yield server

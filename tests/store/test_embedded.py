@@ -299,7 +299,7 @@ async def test_no_server_for_this_system_says_so(data_dir: Path, monkeypatch: py
 async def test_a_server_that_cannot_be_executed_says_so(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_server_binary", lambda: tmp_path / "missing")
+    monkeypatch.setattr(embedded, "server_binary", lambda: tmp_path / "missing")
     with pytest.raises(ValkeyStartError, match=r"cannot execute .*missing: No such file or directory"):
         await EmbeddedValkey(data_dir).start()
 

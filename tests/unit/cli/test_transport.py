@@ -83,7 +83,18 @@ def test_what_does_not_go_together_is_a_usage_error(
     assert not opened
 
 
-NO_CLIENTS = {"completion", "serve", "instances", "keys", "demo", "target", "project"}
+NO_CLIENTS = {
+    "backup",
+    "check",
+    "completion",
+    "restore",
+    "serve",
+    "instances",
+    "keys",
+    "demo",
+    "target",
+    "project",
+}
 
 
 @pytest.mark.parametrize("command", [*sorted(set(COMMANDS) - NO_CLIENTS), "project register", "project show"])
