@@ -191,6 +191,8 @@ def subscribe(
 ) -> None:
     """Have an HTTP request made later, with retries and repetitions.
 
+    It is made once, unless --max-retries is given: the first error answer ends the task as FAILED.
+
     Durations are like 500ms, 10s, 1.5m, 2h, 3d; a plain number is seconds. Times are ISO 8601, local if
     without an offset, or +DURATION from now.
     """
