@@ -6,13 +6,13 @@ A setting has one name in three spellings: `DATABASE.REDIS.HOST` in the JSON fil
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kuueri_grpc.config.cores import available_cores
+from kuueri_grpc.config.database import DatabaseSettings
 from kuueri_grpc.config.edge import ModuleSettings, TlsSettings
 from kuueri_grpc.config.section import Section
 from kuueri_grpc.config.targets import TargetRule, check_proxy_url, parse_rules
@@ -21,7 +21,6 @@ from kuueri_grpc.crypto.keyring import Keyring
 ENV_PREFIX = "TASKS_"
 ENV_DELIMITER = "__"
 Role = Literal["api", "scheduler"]
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
 
 
 def default_data_dir() -> Path:
@@ -84,72 +83,6 @@ class ServiceSettings(Section):
     """Attempts that one process runs at a time."""
     max_per_host: int = Field(256, ge=1)
     """Attempts that one process runs at a time against one host."""
-
-
-class RedisSettings(Section):
-    """An external Redis or Valkey. Without URL and HOST the server runs its own in DATA_DIR."""
-
-    url: SecretStr | None = None
-    """redis://, rediss:// (TLS) or unix:// address; redis+cluster://host:port[,host:port...], or with rediss,
-    of a Valkey cluster. The other address keys are ignored beside it."""
-    host: str | None = Field(None, min_length=1)
-    """Host of a single server, where URL is not set."""
-    port: int = Field(6379, ge=1, le=65535)
-    """Port of a single server."""
-    username: str | None = None
-    """User of the store's access control list; unset: the default user."""
-    password: SecretStr | None = None
-    """Password of the user."""
-    timeout_ms: int = Field(3000, ge=100, le=60_000)
-    """Milliseconds that the store may take to connect, and to answer, before a call is given up."""
-    expiration_key: int = Field(259_200, ge=1)
-    """Seconds that an ended task is kept, under its older name; SERVICE.HISTORY comes first."""
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is None:
-            return None
-        try:
-            parts = urlsplit(url.get_secret_value())
-            # Of a cluster there may be several.
-            hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
-            _ = [host.port for host in hosts]  # the attribute parses, and raises
-        except ValueError:
-            raise ValueError("expected a URL, host or port do not parse") from None
-        if parts.scheme not in _REDIS_SCHEMES:
-            raise ValueError(
-                f"expected a URL that starts with {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}"
-            )
-        if parts.scheme != "unix" and not all(host.hostname for host in hosts):
-            raise ValueError("expected a URL with a host")
-        if len(hosts) > 1 and not parts.scheme.endswith("+cluster"):
-            raise ValueError("expected one host; several are a cluster's: redis+cluster://")
-        if (parts.scheme != "unix" and parts.path not in ("", "/", "/0")) or "db=" in parts.query:
-            raise ValueError("expected a URL without a database number: databases 0 to 3 are used")
-        return url
-
-    @model_validator(mode="after")
-    def _check_credentials_have_a_host(self) -> Self:
-        if self.url is None and self.host is None and (self.username or self.password):
-            raise ValueError("USERNAME and PASSWORD are set, expected HOST or URL beside them")
-        return self
-
-
-class DatabaseSettings(Section):
-    """Where tasks are kept."""
-
-    redis: RedisSettings = RedisSettings()
-    fsync: Literal["always", "everysec"] = "always"
-    """When the embedded store syncs to disk: before each answer, or once a second. The latter is faster on a
-    slow disk and can lose what was accepted in the last second or two."""
-    partitions: int = Field(256, ge=1, le=65_536)
-    """Parts that projects are spread over; fixed by the first start on an empty store."""
-
-    @field_validator("fsync", mode="before")
-    @classmethod
-    def _lower_fsync(cls, fsync: object) -> object:
-        return fsync.lower() if isinstance(fsync, str) else fsync
 
 
 class Settings(BaseSettings):
@@ -275,13 +208,7 @@ class Settings(BaseSettings):
     @property
     def redis_url(self) -> SecretStr | None:
         """Address of the external store, credentials included; None means the embedded one."""
-        redis = self.database.redis
-        if redis.url is not None or redis.host is None:
-            return redis.url
-        user = quote(redis.username or "", safe="")
-        password = "" if redis.password is None else ":" + quote(redis.password.get_secret_value(), safe="")
-        host = f"[{redis.host}]" if ":" in redis.host else redis.host
-        return SecretStr(f"redis://{user}{password}{'@' if user or password else ''}{host}:{redis.port}")
+        return self.database.redis.address
 
     @classmethod
     def settings_customise_sources(

@@ -196,6 +196,15 @@ def test_targets_are_named_too() -> None:
         ({"URL": "redis+cluster://a:1,[::1]:2"}, "redis+cluster://a:1,[::1]:2"),
         ({"HOST": "store", "URL": "rediss://other:1/0"}, "rediss://other:1/0"),
         ({"URL": "unix:///run/valkey.sock"}, "unix:///run/valkey.sock"),
+        ({"URL": "unix:///run/valkey.sock", "PASSWORD": "c"}, "unix://:c@/run/valkey.sock"),
+        ({"URL": "rediss://h:1", "PASSWORD": "p@ss"}, "rediss://:p%40ss@h:1"),
+        ({"URL": "redis+cluster://a:1,b:2", "USERNAME": "u", "PASSWORD": "c"}, "redis+cluster://u:c@a:1,b:2"),
+        ({"URL": "redis://:own@h", "PASSWORD": "other"}, "redis://:own@h"),
+        ({"URL": "rediss://h", "TLS": {"CA": "/etc/ca.pem"}}, "rediss://h?ssl_ca_certs=%2Fetc%2Fca.pem"),
+        (
+            {"URL": "rediss://h?ssl_ca_certs=ca.pem", "TLS": {"CERT": "c.pem", "KEY": "k.pem"}},
+            "rediss://h?ssl_ca_certs=ca.pem&ssl_certfile=c.pem&ssl_keyfile=k.pem",
+        ),
     ],
 )
 def test_store_address(redis: dict[str, object], url: str) -> None:
@@ -329,6 +338,24 @@ def test_no_model_shows_what_does_not_fit() -> None:
         (
             {"DATABASE": {"REDIS": {"URL": "redis://:hidden@h:x"}}},
             "DATABASE.REDIS.URL in FILE: expected a URL, host or port do not parse",
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis://:hidden@h?max_connections=5"}}},
+            (
+                "DATABASE.REDIS.URL in FILE: expected a URL without parameters; the files of TLS are set in "
+                "TLS.CA, TLS.CERT and TLS.KEY, or as ssl_ca_certs, ssl_certfile, ssl_keyfile"
+            ),
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "redis://:hidden@h", "TLS": {"CA": "ca.pem"}}}},
+            (
+                "DATABASE.REDIS in FILE: TLS is set, expected a URL that starts with rediss:// or "
+                "rediss+cluster://"
+            ),
+        ),
+        (
+            {"DATABASE": {"REDIS": {"URL": "rediss://h", "TLS": {"CERT": "c.pem"}}}},
+            "DATABASE.REDIS.TLS in FILE: expected CERT and KEY together, one of them is missing",
         ),
         (
             {"DATABASE": {"REDIS": {"URL": "redis://"}}},
