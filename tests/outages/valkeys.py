@@ -39,8 +39,9 @@ def free_port() -> int:
 class Valkey:
     """One valkey-server on a fixed port. `options` are its configuration: `appendonly="yes"`."""
 
-    def __init__(self, directory: Path, **options: object) -> None:
+    def __init__(self, directory: Path, binary: Path | None = None, /, **options: object) -> None:
         self.directory = directory
+        self._binary = binary or server_binary()
         self.port = free_port()
         # Not every second: with a slow disk a store that is killed would lose what it acknowledged.
         self.options = {"appendonly": "yes", "appendfsync": "always", "save": "", **options}
@@ -68,7 +69,7 @@ class Valkey:
         arguments = [word for name, value in given.items() for word in (f"--{name}", str(value))]
         with (self.directory / "valkey.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [server_binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [self._binary, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     async def start(self) -> None:

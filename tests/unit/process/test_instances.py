@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from kuueri_grpc.config import Settings
-from kuueri_grpc.config.settings import DatabaseSettings, RedisSettings
+from kuueri_grpc.config.database import DatabaseSettings, RedisSettings
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.process.instances import live_instances
 
