@@ -1,7 +1,7 @@
 """The errors of the project, as one tree. The gRPC edge maps them to status codes in one place.
 
 KuueriError
-|- NotFound            TaskNotFound, ProjectNotFound, TokenNotFound
+|- NotFound            TaskNotFound, TaskPurged, ProjectNotFound, TokenNotFound
 |- Conflict            TaskExists, RequestIdReused, EmailExists
 |- WrongState          TaskEnded, TaskRunning
 |- QuotaExceeded       TooManyTokens, TooManyWatches, TooManySigningSecrets
@@ -36,6 +36,18 @@ class TaskNotFound(NotFound):
             f"no task {task_id!r} in this project; it was never subscribed, was purged, "
             "or its history has expired"
         )
+        self.task_id = task_id
+
+
+class TaskPurged(NotFound):
+    """The request_id made a task before, whose record is gone."""
+
+    def __init__(self, request_id: str, task_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} made task {task_id!r} before, which was purged, or its history has "
+            "expired; nothing was made now: a task that is to be carried out again needs another request_id"
+        )
+        self.request_id = request_id
         self.task_id = task_id
 
 

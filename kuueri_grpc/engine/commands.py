@@ -24,6 +24,10 @@ class Commands:
         named = [new if new.spec.task_id else _with_id(new) for new in tasks]
         return await self._store.subscribe(project_id, named, self._queue_limit)
 
+    async def recall(self, project_id: str, tasks: Sequence[NewTask]) -> Sequence[Task | KuueriError | None]:
+        """Return what a repeated call is to be answered for each task; None where it was not accepted."""
+        return await self._store.recall(project_id, tasks)
+
     async def get(self, project_id: str, task_id: str) -> Task:
         """Return the task."""
         return await self._store.get(project_id, task_id)

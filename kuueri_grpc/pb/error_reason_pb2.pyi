@@ -121,6 +121,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the project has as many signing secrets that have not run out as
     it may have; a `google.rpc.QuotaFailure` gives the limit.
     """
+    ERROR_REASON_TASK_PURGED: _ErrorReason.ValueType  # 32
+    """NOT_FOUND: the request id made a task before, which was purged or whose history has
+    expired; nothing was made now. To have the request carried out a second time,
+    subscribe it with another request id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a `google.rpc.ErrorInfo`, which every error of this API carries
@@ -227,5 +232,10 @@ know the operator by.
 ERROR_REASON_QUOTA_SIGNING_SECRETS: ErrorReason.ValueType  # 31
 """RESOURCE_EXHAUSTED: the project has as many signing secrets that have not run out as
 it may have; a `google.rpc.QuotaFailure` gives the limit.
+"""
+ERROR_REASON_TASK_PURGED: ErrorReason.ValueType  # 32
+"""NOT_FOUND: the request id made a task before, which was purged or whose history has
+expired; nothing was made now. To have the request carried out a second time,
+subscribe it with another request id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,6 +22,40 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TaskView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_VIEW_UNSPECIFIED: _TaskView.ValueType  # 0
+    """The default of the method."""
+    TASK_VIEW_MINIMAL: _TaskView.ValueType  # 1
+    """What the server decides: `task_id`, `queue`, `state`, the times, the counters and
+    `last_attempt`.
+    """
+    TASK_VIEW_BASIC: _TaskView.ValueType  # 2
+    """All but `http_target.body`; `http_target.body_size` says how large that is."""
+    TASK_VIEW_FULL: _TaskView.ValueType  # 3
+    """Everything."""
+
+class TaskView(_TaskView, metaclass=_TaskViewEnumTypeWrapper):
+    """How much of a task an answer has; each view has all that the one before it has. What
+    unset means is said at the field of each request.
+    """
+
+TASK_VIEW_UNSPECIFIED: TaskView.ValueType  # 0
+"""The default of the method."""
+TASK_VIEW_MINIMAL: TaskView.ValueType  # 1
+"""What the server decides: `task_id`, `queue`, `state`, the times, the counters and
+`last_attempt`.
+"""
+TASK_VIEW_BASIC: TaskView.ValueType  # 2
+"""All but `http_target.body`; `http_target.body_size` says how large that is."""
+TASK_VIEW_FULL: TaskView.ValueType  # 3
+"""Everything."""
+Global___TaskView: _TypeAlias = TaskView  # noqa: Y015
+
 class _HttpMethod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -212,6 +246,7 @@ class Task(_message.Message):
     RETRY_COUNT_FIELD_NUMBER: _builtins.int
     REPEAT_COUNT_FIELD_NUMBER: _builtins.int
     LAST_ATTEMPT_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Name of the task, unique in its project while its record is kept: 1 to 128
     characters of `[A-Za-z0-9_-]`. Unset: the server makes an id whose order is
@@ -233,6 +268,12 @@ class Task(_message.Message):
     """
     repeat_count: _builtins.int
     """Output only. Number of repetitions, with the one that the task waits for."""
+    view: Global___TaskView.ValueType
+    """Output only. Which of the fields are here: the view that the request asked for, or
+    a smaller one. No answer is larger than 4 MB (4,000,000 bytes), which is less than
+    clients take by default (4 MiB): a task that would make it larger comes in the
+    largest view that fits.
+    """
     @_builtins.property
     def http_target(self) -> Global___HttpTarget:
         """The HTTP request to make."""
@@ -301,10 +342,11 @@ class Task(_message.Message):
         retry_count: _builtins.int = ...,
         repeat_count: _builtins.int = ...,
         last_attempt: Global___Attempt | None = ...,
+        view: Global___TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "http_target", b"http_target", "last_attempt", b"last_attempt", "repeat_policy", b"repeat_policy", "retry_policy", b"retry_policy", "schedule", b"schedule", "schedule_time", b"schedule_time", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "http_target", b"http_target", "labels", b"labels", "last_attempt", b"last_attempt", "queue", b"queue", "repeat_count", b"repeat_count", "repeat_policy", b"repeat_policy", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "schedule", b"schedule", "schedule_time", b"schedule_time", "state", b"state", "target", b"target", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempt_timeout", b"attempt_timeout", "create_time", b"create_time", "end_time", b"end_time", "http_target", b"http_target", "labels", b"labels", "last_attempt", b"last_attempt", "queue", b"queue", "repeat_count", b"repeat_count", "repeat_policy", b"repeat_policy", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "schedule", b"schedule", "schedule_time", b"schedule_time", "state", b"state", "target", b"target", "task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["http_target"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -366,6 +408,7 @@ class HttpTarget(_message.Message):
     QUERY_PARAMS_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     FOLLOW_REDIRECTS_FIELD_NUMBER: _builtins.int
+    BODY_SIZE_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """Required. Absolute URL with scheme `http` or `https` and a host, at most 2,083
     characters, without user-info (`user:password@`) and fragment (`#...`). The addresses that the host
@@ -376,8 +419,8 @@ class HttpTarget(_message.Message):
     http_method: Global___HttpMethod.ValueType
     """Request method. Unset: POST."""
     body: _builtins.bytes
-    """Request body as it is sent, at most 1 MiB (1,048,576 bytes). Unset: no body.
-    Refused on GET, HEAD and DELETE.
+    """Request body as it is sent, at most 1 MiB (1,048,576 bytes; configurable by the
+    operator). Unset: no body. Refused on GET, HEAD and DELETE.
     """
     follow_redirects: _builtins.bool
     """Whether to follow redirects, up to 5 in a row; each target is checked like
@@ -385,6 +428,8 @@ class HttpTarget(_message.Message):
     give an error answer with reason TOO_MANY_REDIRECTS. Unset: a redirect is an
     error answer.
     """
+    body_size: _builtins.int
+    """Output only. Size of `body` in bytes, also where the view leaves the body out."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Request headers, at most 80 KiB (81,920 bytes) of names and values in all.
@@ -411,10 +456,11 @@ class HttpTarget(_message.Message):
         query_params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         body: _builtins.bytes = ...,
         follow_redirects: _builtins.bool = ...,
+        body_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "follow_redirects", b"follow_redirects", "headers", b"headers", "http_method", b"http_method", "query_params", b"query_params", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_size", b"body_size", "follow_redirects", b"follow_redirects", "headers", b"headers", "http_method", b"http_method", "query_params", b"query_params", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,12 +30,19 @@ class SubscribeRequest(_message.Message):
 
     TASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes it safe to send the call again when no answer arrived: 1 to 128 characters
-    of `[A-Za-z0-9_-]`, unique in the project, kept for 24 hours. With the same id and
-    the same task, the task that was subscribed first is the answer; with another
-    task, ALREADY_EXISTS (REQUEST_ID_REUSED). Unset: every call is a new one.
+    of `[A-Za-z0-9_-]`, unique in the project, kept for 24 hours, whatever becomes of
+    the task. With the same id and the same task, the task that was subscribed first is
+    the answer, also where it could not be subscribed any more, since an instant in it
+    has passed, a limit was lowered or the project is full. Where that task was purged, or
+    its history has expired: NOT_FOUND (TASK_PURGED). With another task: ALREADY_EXISTS
+    (REQUEST_ID_REUSED). A default that is written out is the same as one that is
+    unset. Unset: every call is a new one.
     """
+    view: _task_pb2.TaskView.ValueType
+    """How much of the task the answer has. Unset: FULL."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """Required. The task."""
@@ -45,10 +52,11 @@ class SubscribeRequest(_message.Message):
         *,
         task: _task_pb2.Task | None = ...,
         request_id: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task", b"task", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -85,6 +93,20 @@ class BatchSubscribeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASKS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes it safe to send the batch again when no answer arrived, or when some of its
+    results are UNAVAILABLE; rules as in SubscribeRequest. A task is known by the id and
+    its place in `tasks`: with the same task in that place, the first one is its
+    result, with another one its error is ALREADY_EXISTS (REQUEST_ID_REUSED). A task
+    that was refused is tried anew. The ids of Subscribe are not those of
+    BatchSubscribe. Unset: every call is a new one.
+    """
+    view: _task_pb2.TaskView.ValueType
+    """How much of each task the answer has. Unset: MINIMAL. Where the answer would be
+    larger than 4 MB, all of its tasks come in the largest view that fits.
+    """
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
         """Required. The tasks, 1 to 1,000."""
@@ -93,10 +115,12 @@ class BatchSubscribeRequest(_message.Message):
         self,
         *,
         tasks: _abc.Iterable[_task_pb2.Task] | None = ...,
+        request_id: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "tasks", b"tasks", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -136,13 +160,14 @@ class BatchSubscribeResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """The task as it was accepted. Its `http_target.body` is left out where the
-        response would be larger than 4 MB, which is what clients take by default.
-        """
+        """The task as it was accepted, in the view of the request."""
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Why it was refused, with the details that Subscribe would give."""
+        """Why it was refused, with the details that Subscribe would give; of fields that
+        are not valid, the first 1,500 bytes. UNAVAILABLE: it is not known to be accepted,
+        see BatchSubscribe.
+        """
 
     def __init__(
         self,
@@ -167,16 +192,20 @@ class GetTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Required. Id of the task."""
+    view: _task_pb2.TaskView.ValueType
+    """How much of the task the answer has. Unset: FULL."""
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,6 +266,7 @@ class ListTasksRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most tasks on the page, up to 1,000; a larger number counts as 1,000, a negative
     one is refused. Unset: 50.
@@ -250,6 +280,11 @@ class ListTasksRequest(_message.Message):
     """Only tasks in this state. Unset: in any."""
     queue: _builtins.str
     """Only tasks of this queue. Unset: of any."""
+    view: _task_pb2.TaskView.ValueType
+    """How much of each task the answer has. Unset: FULL. A page ends before the task that
+    would make the answer larger than 4 MB; one that is too large for a page of its own
+    comes in the largest view that fits.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only tasks that have all of these labels with these values. Unset: any."""
@@ -262,10 +297,11 @@ class ListTasksRequest(_message.Message):
         state: _task_pb2.TaskState.ValueType = ...,
         queue: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue", "state", b"state", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,16 +381,20 @@ class CancelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Required. Id of the task."""
+    view: _task_pb2.TaskView.ValueType
+    """How much of the task the answer has. Unset: FULL."""
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,16 +431,20 @@ class PauseRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Required. Id of the task."""
+    view: _task_pb2.TaskView.ValueType
+    """How much of the task the answer has. Unset: FULL."""
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -437,16 +481,20 @@ class ResumeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Required. Id of the task."""
+    view: _task_pb2.TaskView.ValueType
+    """How much of the task the answer has. Unset: FULL."""
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,16 +570,20 @@ class RunTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Required. Id of the task."""
+    view: _task_pb2.TaskView.ValueType
+    """How much of the task the answer has. Unset: FULL."""
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -607,7 +659,9 @@ class GetTimelineResponse(_message.Message):
     """Token for the next page. Empty: this is the last one."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_timeline_pb2.TimelineEvent]:
-        """The events, the oldest first."""
+        """The events, the oldest first. A page can be shorter than `page_size` while
+        `next_page_token` is set.
+        """
 
     def __init__(
         self,
@@ -633,6 +687,7 @@ class WatchRequest(_message.Message):
     QUEUE_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Id of the task to follow; unknown: NOT_FOUND (TASK_NOT_FOUND)."""
     queue: _builtins.str
@@ -645,6 +700,8 @@ class WatchRequest(_message.Message):
     (RESUME_TOKEN_INVALID); events after it no longer kept: OUT_OF_RANGE
     (RESUME_TOKEN_TOO_OLD). Unset: see Watch.
     """
+    view: _task_pb2.TaskView.ValueType
+    """How much of the task the `snapshot` has. Unset: FULL."""
     def __init__(
         self,
         *,
@@ -652,10 +709,11 @@ class WatchRequest(_message.Message):
         queue: _builtins.str = ...,
         all: _builtins.bool = ...,
         resume_token: _builtins.str = ...,
+        view: _task_pb2.TaskView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "queue", b"queue", "scope", b"scope", "task_id", b"task_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "queue", b"queue", "resume_token", b"resume_token", "scope", b"scope", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "queue", b"queue", "resume_token", b"resume_token", "scope", b"scope", "task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_scope: _TypeAlias = _typing.Literal["task_id", "queue", "all"]  # noqa: Y015
     _WhichOneofArgType_scope: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015

@@ -122,8 +122,8 @@ class TaskServiceServicer:
         """Accepts a task. Once it has answered, the task is kept and will be carried out.
         Safe to send again with the same `request_id`.
 
-        Errors: ALREADY_EXISTS (TASK_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
-        (QUOTA_TASKS_IN_QUEUE).
+        Errors: ALREADY_EXISTS (TASK_EXISTS, REQUEST_ID_REUSED); NOT_FOUND (TASK_PURGED);
+        RESOURCE_EXHAUSTED (QUOTA_TASKS_IN_QUEUE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,8 +132,16 @@ class TaskServiceServicer:
     def BatchSubscribe(self, request, context):
         """Accepts up to 1,000 tasks, each on its own: one that is refused leaves the
         others alone and has its error, as Subscribe would give it, in its place in the
-        results. To send a batch again safely, choose the `task_id`s: what was accepted
-        before then answers ALREADY_EXISTS (TASK_EXISTS).
+        results.
+
+        The store takes a large batch in parts. Where it does not answer for a part, the
+        tasks of that part have the error UNAVAILABLE (STORE_UNAVAILABLE): each of them may
+        have been accepted or not. The call as a whole fails with UNAVAILABLE where no task
+        is known to be accepted. Send the whole batch again then, with the same
+        `request_id`: each task that was accepted answers as before, and the others are
+        accepted now. Without a `request_id`, choose the `task_id`s: what was accepted
+        before then answers ALREADY_EXISTS (TASK_EXISTS). With neither, every task of a
+        repeated call is a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -12,11 +12,15 @@ from kuueri_grpc.domain.timeline import TimelineEvent
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to subscribe. `fingerprint` identifies its content for a repeated `request_id`."""
+    """A task to subscribe. `fingerprint` identifies its content for a repeated `request_id`.
+
+    `place`: where the task stands in the batch that has the `request_id`; None: the id is that of one task.
+    """
 
     spec: TaskSpec
     request_id: str = ""
     fingerprint: str = ""
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,20 @@ class TaskStore(Protocol):
     ) -> list[Task | KuueriError]:
         """Accept tasks; a result per item, in order.
 
-        Items fail alone: `TaskExists`, `RequestIdReused`, `QuotaExceeded`, `ProjectNotFound`. A repeated
-        `request_id` with the same fingerprint gives the task of the first call.
+        Items fail alone: `TaskExists`, `RequestIdReused`, `TaskPurged`, `QuotaExceeded`, `ProjectNotFound`. A
+        repeated `request_id` with the same fingerprint gives the task of the first call, or `TaskPurged`
+        where that is gone: it is remembered for its time, whatever becomes of the task.
+
+        `StoreUnavailable` is the result of an item that may have been accepted or not; it is raised where
+        that is so of all of them.
+        """
+        ...
+
+    async def recall(self, project_id: str, tasks: Sequence[NewTask]) -> list[Task | KuueriError | None]:
+        """Return, in order, what `subscribe` would answer to tasks that are there; None for one that is not.
+
+        Reads only: for tasks that may not be accepted now. Errors: `TaskExists`, `RequestIdReused`,
+        `TaskPurged`, and `StoreUnavailable` as in `subscribe`.
         """
         ...
 

@@ -4,7 +4,8 @@
 |----------------------------------------------|---------------------|----------------------------|
 | InvalidFields                                | INVALID_ARGUMENT    | BadRequest                 |
 | CursorInvalid                                | INVALID_ARGUMENT    | BadRequest                 |
-| TaskNotFound, ProjectNotFound, TokenNotFound | NOT_FOUND           | ResourceInfo               |
+| TaskNotFound, TaskPurged                     | NOT_FOUND           | ResourceInfo               |
+| ProjectNotFound, TokenNotFound               | NOT_FOUND           | ResourceInfo               |
 | TaskExists, RequestIdReused, EmailExists     | ALREADY_EXISTS      | ResourceInfo (not e-mails) |
 | TaskEnded, TaskRunning                       | FAILED_PRECONDITION | PreconditionFailure        |
 | LastFullToken                                | FAILED_PRECONDITION | PreconditionFailure        |
@@ -54,6 +55,7 @@ from kuueri_grpc.domain.errors import (
     TaskEnded,
     TaskExists,
     TaskNotFound,
+    TaskPurged,
     TaskRunning,
     TaskUnreadable,
     TokenNotFound,
@@ -115,7 +117,7 @@ def _bad_token(field: str) -> Callable[[CursorInvalid], Iterable[Message]]:
 
 
 def _task_resource(
-    error: TaskNotFound | TaskExists | RequestIdReused | TaskUnreadable,
+    error: TaskNotFound | TaskPurged | TaskExists | RequestIdReused | TaskUnreadable,
 ) -> Iterable[Message]:
     yield error_details_pb2.ResourceInfo(
         resource_type=task_pb2.Task.DESCRIPTOR.full_name,
@@ -183,6 +185,7 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
     ),
     CursorTooOld: _Mapping(code_pb2.OUT_OF_RANGE, reasons.ERROR_REASON_RESUME_TOKEN_TOO_OLD),
     TaskNotFound: _Mapping(code_pb2.NOT_FOUND, reasons.ERROR_REASON_TASK_NOT_FOUND, _task_resource),
+    TaskPurged: _Mapping(code_pb2.NOT_FOUND, reasons.ERROR_REASON_TASK_PURGED, _task_resource),
     ProjectNotFound: _Mapping(code_pb2.NOT_FOUND, reasons.ERROR_REASON_PROJECT_NOT_FOUND, _project_resource),
     TokenNotFound: _Mapping(code_pb2.NOT_FOUND, reasons.ERROR_REASON_TOKEN_NOT_FOUND, _token_resource),
     TaskExists: _Mapping(code_pb2.ALREADY_EXISTS, reasons.ERROR_REASON_TASK_EXISTS, _task_resource),

@@ -31,6 +31,8 @@ _SHARED: Mapping[str, Sequence[str]] = {
     "announce": (),
     "note_key": (),
     "free_email": (),
+    "subscribe": (*_PRELUDE, "lib_request"),
+    "recall": (*_PRELUDE, "lib_request"),
     "claim": (*_PRELUDE, "lib_unreadable"),
     "report": (*_PRELUDE, "lib_unreadable"),
     "release": (*_PRELUDE, "lib_unreadable"),

@@ -1,23 +1,15 @@
 """The `TaskStore` port: subscribe, read and command tasks."""
 
-import asyncio
 import itertools
 import logging
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kuueri_grpc.domain.errors import (
     CursorInvalid,
     CursorTooOld,
     KuueriError,
-    ProjectNotFound,
-    QuotaExceeded,
-    RequestIdReused,
-    StoreUnavailable,
     TaskEnded,
-    TaskExists,
     TaskNotFound,
     TaskRunning,
     TaskUnreadable,
@@ -26,34 +18,17 @@ from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.ports import Cancelled, FeedSlice, NewTask, TaskFilter, TaskPage, TimelineSlice
 from kuueri_grpc.store import codec, keys
-from kuueri_grpc.store.errors import ErrorKind, kind_of
-from kuueri_grpc.store.group_commit import GroupCommit
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
+from kuueri_grpc.store.subscriptions import Subscriptions, new_operation
 from kuueri_grpc.store.vault import Vault
 
 _log = logging.getLogger(__name__)
 
-#: Tasks in one script call: long calls hold up every other client of the store.
-_SUBSCRIBE_CHUNK = 100
-#: Of the requests of tasks that come in calls of their own and share a script call.
-_GROUP_BYTES = 1_048_576
-#: Characters of the operation of a Subscribe, which is kept in each task: one more takes 16 bytes more.
-#: It has to tell a call from others for the same task_id only.
-_SUBSCRIBE_OPERATION = 7
 #: Past every number of an event.
 _LATEST = 2**53
 #: Index entries that one ListTasks call looks at.
 _LIST_LOOKS = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    """A task to accept, as the script takes it; `weight`: bytes of its request."""
-
-    new: NewTask
-    arguments: Sequence[Argument]
-    weight: int
 
 
 class RedisTaskStore:
@@ -63,7 +38,7 @@ class RedisTaskStore:
         self._runner = runner
         self._settings = settings
         self._vault = vault
-        self._group_commit = GroupCommit(self._subscribe_group, _SUBSCRIBE_CHUNK, _GROUP_BYTES)
+        self._subscriptions = Subscriptions(runner, settings, vault, self._task)
 
     def _partition(self, project_id: str) -> int:
         return keys.partition_of(project_id, self._settings.partitions)
@@ -71,67 +46,12 @@ class RedisTaskStore:
     async def subscribe(
         self, project_id: str, tasks: Sequence[NewTask], queue_limit: int
     ) -> list[Task | KuueriError]:
-        """See `ports.TaskStore`. A call for one task may share its script call with others."""
-        if len(tasks) == 1:
-            item = self._subscription(project_id, tasks[0])
-            return [await self._group_commit.add((project_id, queue_limit), item, item.weight)]
-        if len(tasks) > _SUBSCRIBE_CHUNK:
-            await self._runner.load("subscribe")
-        chunks: list[asyncio.Task[list[Task | KuueriError]]] = []
-        try:
-            for start in range(0, len(tasks), _SUBSCRIBE_CHUNK):
-                items = [
-                    self._subscription(project_id, new) for new in tasks[start : start + _SUBSCRIBE_CHUNK]
-                ]
-                chunks.append(asyncio.create_task(self._subscribe_chunk(project_id, queue_limit, items)))
-                # The store works on it while the next one is sealed, and other callers get their turn.
-                await asyncio.sleep(0)
-        except BaseException:
-            for chunk in chunks:
-                chunk.cancel()
-            raise
-        return [result for results in await asyncio.gather(*chunks) for result in results]
+        """See `ports.TaskStore`."""
+        return await self._subscriptions.subscribe(project_id, tasks, queue_limit)
 
-    async def _subscribe_chunk(
-        self, project_id: str, queue_limit: int, items: Sequence["_Subscription"]
-    ) -> list[Task | KuueriError]:
-        answer = await self._runner.run("subscribe", *self._subscribe_call(project_id, queue_limit, items))
-        return self._subscribed_chunk(project_id, items, answer)
-
-    async def _subscribe_group(
-        self, key: tuple[str, int], items: Sequence["_Subscription"]
-    ) -> list[Task | KuueriError]:
-        """Accept tasks of several calls."""
-        project_id, queue_limit = key
-        try:
-            return await self._subscribe_chunk(project_id, queue_limit, items)
-        except StoreUnavailable as error:
-            if len(items) == 1 or error.__cause__ is None or kind_of(error.__cause__) is not ErrorKind.OTHER:
-                raise
-        # The script broke, on what is kept of one of them: it is not to cost the others their call.
-        answers = await self._runner.run_each(
-            "subscribe", [self._subscribe_call(project_id, queue_limit, [item]) for item in items]
-        )
-        return [
-            answer
-            if isinstance(answer, StoreUnavailable)
-            else self._subscribed(project_id, item.new, answer[0])
-            for item, answer in zip(items, answers, strict=True)
-        ]
-
-    def _subscribe_call(
-        self, project_id: str, queue_limit: int, items: Sequence["_Subscription"]
-    ) -> tuple[int, list[Argument]]:
-        arguments: list[Argument] = [
-            project_id,
-            _new_operation()[:_SUBSCRIBE_OPERATION],
-            queue_limit,
-            self._settings.request_id_ttl_ms,
-            len(items),
-        ]
-        for item in items:
-            arguments += item.arguments
-        return self._partition(project_id), arguments
+    async def recall(self, project_id: str, tasks: Sequence[NewTask]) -> list[Task | KuueriError | None]:
+        """See `ports.TaskStore`."""
+        return await self._subscriptions.recall(project_id, tasks)
 
     async def get(self, project_id: str, task_id: str) -> Task:
         """See `ports.TaskStore`."""
@@ -184,11 +104,11 @@ class RedisTaskStore:
 
     async def run(self, project_id: str, task_id: str) -> Task:
         """See `ports.TaskStore`."""
-        return await self._command("run", project_id, task_id, _new_operation())
+        return await self._command("run", project_id, task_id, new_operation())
 
     async def purge(self, project_id: str, task_id: str) -> None:
         """See `ports.TaskStore`."""
-        await self._run("purge", project_id, task_id, _new_operation(), self._settings.replay_ms)
+        await self._run("purge", project_id, task_id, new_operation(), self._settings.replay_ms)
 
     async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:
         """See `ports.TaskStore`."""
@@ -243,67 +163,6 @@ class RedisTaskStore:
             case _:
                 raise codec.CorruptRecord(f"{name}.lua answered {answer[:1]!r} and {len(answer) - 1} more")
 
-    def _subscription(self, project_id: str, new: NewTask) -> "_Subscription":
-        spec, schedule = new.spec, new.spec.schedule
-        due: tuple[str, int] = ("in", schedule.delay_ms or 0)
-        if schedule.at_ms is not None:
-            due = ("at", schedule.at_ms)
-        request = self._vault.seal_request(project_id, spec.task_id, spec.target)
-        arguments: list[Argument] = [
-            spec.task_id,
-            spec.queue,
-            *due,
-            "" if schedule.start_deadline_ms is None else schedule.start_deadline_ms,
-            request,
-            codec.pack_policy(spec),
-            codec.pack_labels(spec.labels),
-            new.request_id,
-            self._vault.fingerprints(project_id, new.fingerprint) if new.request_id else "",
-            keys.lane_of(spec.target.url),
-        ]
-        return _Subscription(new, arguments, len(request))
-
-    def _subscribed_chunk(
-        self, project_id: str, chunk: Sequence["_Subscription"], answer: Sequence[list[Any]]
-    ) -> list[Task | KuueriError]:
-        results: list[Task | KuueriError] = []
-        for item, result in zip(chunk, answer, strict=True):
-            match result:
-                case [b"TWIN", place]:
-                    results.append(results[place - 1])
-                case _:
-                    results.append(self._subscribed(project_id, item.new, result))
-        return results
-
-    def _subscribed(self, project_id: str, new: NewTask, result: list[Any]) -> Task | KuueriError:
-        match result:
-            case [b"OK", create_time_ms, due_ms]:
-                return Task(
-                    project_id,
-                    new.spec,
-                    TaskState.SCHEDULED,
-                    create_time_ms=create_time_ms,
-                    schedule_time_ms=due_ms,
-                )
-            case [b"SAME", task_id, snapshot]:
-                return self._same(project_id, task_id.decode(), snapshot)
-            case [b"EXISTS"]:
-                return TaskExists(new.spec.task_id)
-            case [b"REUSED", task_id]:
-                return RequestIdReused(new.request_id, task_id.decode())
-            case [b"QUOTA", limit]:
-                return QuotaExceeded(project_id, limit)
-            case [b"NO_PROJECT"]:
-                return ProjectNotFound(project_id)
-            case _:
-                raise codec.CorruptRecord(f"subscribe.lua answered {result[:1]!r} and {len(result) - 1} more")
-
-    def _same(self, project_id: str, task_id: str, snapshot: Sequence[codec.Flat]) -> Task | TaskUnreadable:
-        try:
-            return self._task(project_id, task_id, snapshot)
-        except TaskUnreadable as error:
-            return error  # of this item: the others of the batch are not to be lost for it
-
     def _task(self, project_id: str, task_id: str, snapshot: Sequence[codec.Flat]) -> Task:
         """Raises `TaskUnreadable`, with a line in the log."""
         try:
@@ -315,10 +174,6 @@ class RedisTaskStore:
                 extra={"event": "task_unreadable", "project": project_id, "task": task_id},
             )
             raise TaskUnreadable(task_id, str(error)) from error
-
-
-def _new_operation() -> str:
-    return secrets.token_urlsafe(9)
 
 
 def _parse_cursor(cursor: str | None) -> tuple[str, str]:

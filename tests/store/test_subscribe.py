@@ -17,7 +17,7 @@ from kuueri_grpc.domain.errors import (
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule, Task
 from kuueri_grpc.ports import NewTask, TaskFilter
-from kuueri_grpc.store import tasks as subscribing
+from kuueri_grpc.store import subscriptions
 from kuueri_grpc.store.settings import StoreSettings
 from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, Ports, spec
 
@@ -245,7 +245,7 @@ async def test_a_batch_is_accepted_in_its_order_where_the_script_is_not_loaded_y
         await ports.client.ping()
 
     patched = SimpleNamespace(**{**vars(asyncio), "sleep": answer_what_was_sent})
-    monkeypatch.setattr(subscribing, "asyncio", patched)
+    monkeypatch.setattr(subscriptions, "asyncio", patched)
     tasks = await ports.subscribe(*(spec(f"t{n}") for n in range(250)))
     page = await ports.tasks.list_tasks(PROJECT, TaskFilter(), 250, None)
 

@@ -2,10 +2,12 @@
 -- subscribe.lua: accept tasks of one project.
 -- ARGS: project, operation, queue limit, request_id ttl (ms), number of tasks, then for each:
 --       id, queue, due kind ('at'|'in'), due (ms), start deadline (ms or ''), request, policy,
---       labels (JSON or ''), request_id (or ''), fingerprints (the first is kept; a request_id may have
---       been kept with any), lane
+--       labels (JSON or ''), name of the request_id (or ''), fingerprints (the first is kept; a request_id may
+--       have been kept with any), lane
 -- Returns: for each task {status, ...}:
 --       {'OK', create, due} | {'SAME', task id, snapshot} | {'EXISTS'} | {'REUSED', task id} |
+--       {'PURGED', task id} where the request_id made a task that is gone |
+--       {'COMPARE', task id, snapshot}: SAME if its content is that of the call, else REUSED; see lib_request.lua |
 --       {'TWIN', place of the item of this call with the same request_id} | {'QUOTA', limit} | {'NO_PROJECT'}
 -- Idempotent: `operation` is kept in each task made (`op`); the same operation again answers SAME. It is
 -- one call's own: a task_id that comes twice, in one call or in two, is refused the second time.
@@ -15,34 +17,22 @@ local STRIDE = 11
 
 use(AUTHORISATION_DB)
 local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit', 'closed')
-local exists = facts[1] and not facts[4] -- one that is being deleted takes no task
+local open = not facts[4] -- one that is being deleted takes no task
 local in_queue = tonumber(facts[2] or 0)
 limit = tonumber(facts[3] or limit)
-known_projects[project] = exists and true or false
+known_projects[project] = facts[1] and open
 timed[project] = true
 
 local accepted = {} -- ids of this call: their writes are not made yet
-local requests = {} -- request_id -> {what is kept of it, place in this call}
+local requests = {} -- request_id -> {fingerprints, task id, place in this call}
 
 local function earlier_request(request_id, fingerprints)
-  use(EXECUTION_DB)
   local twin = requests[request_id]
-  local made = twin and twin[1] or call('GET', REQUEST .. project .. '/' .. request_id)
-  if not made then
-    return nil
-  end
-  local separator = string.find(made, ' ', 1, true)
-  local task_id = string.sub(made, 1, separator - 1)
-  if not string.find(fingerprints, string.sub(made, separator + 1), 1, true) then
-    return { 'REUSED', task_id }
-  end
   if twin then
-    return { 'TWIN', twin[2] }
+    return twin[1] == fingerprints and { 'TWIN', twin[3] } or { 'REUSED', twin[2] }
   end
-  if call('EXISTS', TASK .. project .. '/' .. task_id) == 0 then
-    return nil -- purged, or its history has expired: the call makes it anew
-  end
-  return { 'SAME', task_id, snapshot(project .. '/' .. task_id) }
+  use(EXECUTION_DB)
+  return answer_request(project, call('GET', REQUEST .. project .. '/' .. request_id), fingerprints)
 end
 
 local function taken(id, name)
@@ -61,13 +51,16 @@ end
 local function accept(i, at)
   local id, queue_name = ARGS[at], ARGS[at + 1]
   local request_id, fingerprints = ARGS[at + 8], ARGS[at + 9]
-  if not exists then
+  if not facts[1] then
     return { 'NO_PROJECT' }
   end
   local name = project .. '/' .. id
   local earlier = request_id ~= '' and earlier_request(request_id, fingerprints) or taken(id, name)
   if earlier then
     return earlier
+  end
+  if not open then
+    return { 'NO_PROJECT' }
   end
   if in_queue >= limit then
     return { 'QUOTA', limit }
@@ -98,8 +91,8 @@ local function accept(i, at)
   in_queue = in_queue + 1
   accepted[id] = true
   if request_id ~= '' then
-    local made = id .. ' ' .. string.match(fingerprints, '%S+')
-    requests[request_id] = { made, i }
+    requests[request_id] = { fingerprints, id, i }
+    local made = id .. ' ' .. string.match(fingerprints, '%S+') .. ' ' .. operation
     write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. request_id, made, 'PX', request_ttl)
   end
   return { 'OK', now, due }
