@@ -9,40 +9,49 @@ from kuueri_grpc.domain.task import (
     RetryPolicy,
     Schedule,
     Task,
+    TaskSpec,
 )
 from kuueri_grpc.domain.timeline import Reason, TimelineEvent, describe
 from kuueri_grpc.pb import project_pb2, task_pb2, timeline_pb2, token_pb2
 from kuueri_grpc.ports import Credential, Project
 from kuueri_grpc.service.enums import EVENT_TYPES, GROWTHS, HTTP_METHODS, REASONS, SCOPES, TASK_STATES
 from kuueri_grpc.service.times import to_duration, to_timestamp, write_duration, write_timestamp
+from kuueri_grpc.service.views import BASIC, FULL, View
 
 _NO_SCHEDULE = Schedule()
 _NO_RETRY = RetryPolicy()
 _NO_REPEAT = RepeatPolicy()
 
 
-def to_task(task: Task) -> task_pb2.Task:
-    """Return a task with what its owner chose, the defaults filled in, and what the store knows of it."""
-    message = task_pb2.Task()
-    write_task(message, task)
-    return message
-
-
-def write_task(message: task_pb2.Task, task: Task) -> None:
-    """Write what `to_task` returns into an empty message.
+def write_task(message: task_pb2.Task, task: Task, view: View) -> None:
+    """Write into an empty message what the store knows of a task, and what its owner chose, with defaults.
 
     Field by field: to make messages of messages, or with empty maps, costs several times as much.
     """
-    spec = task.spec
-    message.task_id = spec.task_id
-    message.queue = spec.queue
+    message.view = view
+    message.task_id = task.spec.task_id
+    message.queue = task.spec.queue
     message.state = TASK_STATES.number(task.state)
-    if spec.target != UNREADABLE_TARGET:
-        _write_target(message.http_target, spec.target)
-    write_duration(message.attempt_timeout, spec.attempt_timeout_ms)
     write_timestamp(message.create_time, task.create_time_ms)
     if task.schedule_time_ms is not None:
         write_timestamp(message.schedule_time, task.schedule_time_ms)
+    message.attempt_count = task.attempt_count
+    message.retry_count = task.retry_count
+    message.repeat_count = task.repeat_count
+    if task.end_time_ms is not None:
+        write_timestamp(message.end_time, task.end_time_ms)
+    if task.last_attempt is not None:
+        message.last_attempt.CopyFrom(_to_attempt(task.last_attempt))
+    if view >= BASIC:
+        _write_spec(message, task.spec, view)
+
+
+def _write_spec(message: task_pb2.Task, spec: TaskSpec, view: View) -> None:
+    if spec.target != UNREADABLE_TARGET:
+        _write_target(message.http_target, spec.target)
+        if view == FULL:
+            message.http_target.body = spec.target.body
+    write_duration(message.attempt_timeout, spec.attempt_timeout_ms)
     if spec.labels:
         message.labels.update(spec.labels)
     if spec.schedule != _NO_SCHEDULE:
@@ -51,13 +60,6 @@ def write_task(message: task_pb2.Task, task: Task) -> None:
         message.retry_policy.CopyFrom(_to_retry(spec.retry))
     if spec.repeat != _NO_REPEAT:
         message.repeat_policy.CopyFrom(_to_repeat(spec.repeat))
-    message.attempt_count = task.attempt_count
-    message.retry_count = task.retry_count
-    message.repeat_count = task.repeat_count
-    if task.end_time_ms is not None:
-        write_timestamp(message.end_time, task.end_time_ms)
-    if task.last_attempt is not None:
-        message.last_attempt.CopyFrom(_to_attempt(task.last_attempt))
 
 
 def _write_target(message: task_pb2.HttpTarget, target: HttpTarget) -> None:
@@ -67,7 +69,7 @@ def _write_target(message: task_pb2.HttpTarget, target: HttpTarget) -> None:
         message.headers.update(target.headers)
     if target.query_params:
         message.query_params.update(target.query_params)
-    message.body = target.body
+    message.body_size = len(target.body)
     message.follow_redirects = target.follow_redirects
 
 

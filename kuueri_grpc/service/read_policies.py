@@ -32,7 +32,7 @@ def read_schedule(message: task_pb2.Task, field: str, now_ms: int, violations: V
     if start == "at":
         at_ms = read_timestamp(schedule.at, f"{field}.at", violations)
         if at_ms is not None and at_ms > now_ms + TEN_YEARS_MS:
-            violations.add(f"{field}.at", f"is {spoken(at_ms)}; expected at most 10 years from now")
+            violations.add_passing(f"{field}.at", f"is {spoken(at_ms)}; expected at most 10 years from now")
     elif start == "delay":
         delay_ms = read_duration(schedule.delay, f"{field}.delay", DELAY, violations)
     if schedule.HasField("start_deadline"):
@@ -40,7 +40,7 @@ def read_schedule(message: task_pb2.Task, field: str, now_ms: int, violations: V
         deadline_ms = read_duration(schedule.start_deadline, path, START_DEADLINE, violations)
         over_ms = None if at_ms is None or deadline_ms == 0 else at_ms + deadline_ms
         if over_ms is not None and over_ms < now_ms:
-            violations.add(
+            violations.add_passing(
                 path,
                 f"was over at {spoken(over_ms)}, {now_ms - over_ms:,} ms ago; "
                 "expected a longer one, or a later at",
@@ -106,9 +106,13 @@ def _check_single(
 ) -> None:
     """Note faults of the policies that act once, at an instant."""
     if at_ms is not None and at_ms <= due_ms:
-        violations.add(field, f"is {spoken(at_ms)}; expected later than the first due time {spoken(due_ms)}")
+        violations.add_passing(
+            field, f"is {spoken(at_ms)}; expected later than the first due time {spoken(due_ms)}"
+        )
     if at_ms is not None and at_ms > due_ms + TEN_YEARS_MS:
-        violations.add(field, f"is {spoken(at_ms)}; expected at most 10 years after the first due time")
+        violations.add_passing(
+            field, f"is {spoken(at_ms)}; expected at most 10 years after the first due time"
+        )
     if count > 1:
         name = field.rpartition(".")[2]
         violations.add(count_field, f"is {count:,}; expected 1, or unset, together with {name}")

@@ -82,7 +82,8 @@ def _read_target(
     url = message.url
     fault = url_fault(url, limits.max_url_length, limits.targets)
     if fault is not None:
-        violations.add(f"{field}.url", fault)
+        # What is no URL at all is not told from what may not be sent to any more.
+        violations.add_passing(f"{field}.url", fault)
     method = HTTP_METHODS.read(message.http_method, HttpMethod.POST, f"{field}.http_method", violations)
     headers = dict(message.headers)
     if headers:
@@ -101,7 +102,7 @@ def _check_query(
 ) -> None:
     length = len(url) + 1 + len(urlencode(params, quote_via=quote))
     if length > max_length:
-        violations.add(
+        violations.add_passing(
             field, f"make the URL {length:,} characters long, encoded; at most {max_length:,} are allowed"
         )
 
@@ -114,7 +115,7 @@ def _check_body(body: bytes, method: HttpMethod, field: str, max_bytes: int, vio
             "leave it empty, or use POST, PUT or PATCH",
         )
     if len(body) > max_bytes:
-        violations.add(field, f"has {len(body):,} bytes; at most {max_bytes:,} are allowed")
+        violations.add_passing(field, f"has {len(body):,} bytes; at most {max_bytes:,} are allowed")
 
 
 def _check_labels(labels: Mapping[str, str], field: str, violations: Violations) -> None:

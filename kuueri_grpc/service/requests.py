@@ -1,23 +1,22 @@
 """Reads requests: messages to domain values. Each function raises `InvalidFields` with every fault."""
 
-import hashlib
 import re
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
-from google.api.field_behavior_pb2 import (  # type: ignore[import-untyped]
-    OUTPUT_ONLY,
-    field_behavior,
-)
 from google.protobuf.duration_pb2 import Duration
 
 from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.state import TaskState
-from kuueri_grpc.pb import project_service_pb2, task_pb2, task_service_pb2
+from kuueri_grpc.domain.task import HttpTarget, TaskSpec
+from kuueri_grpc.pb import project_service_pb2, task_service_pb2
 from kuueri_grpc.ports import NewTask, TaskFilter
 from kuueri_grpc.service.enums import SCOPES, TASK_STATES
+from kuueri_grpc.service.fingerprint import fingerprint
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.read_task import check_identifier, check_label_key, read_task
 from kuueri_grpc.service.times import DAY_MS, SECOND_MS, Span, read_duration
+from kuueri_grpc.service.views import FULL, MINIMAL, View, read_view
 from kuueri_grpc.service.violations import InvalidFields, Violations, shown
 
 DEFAULT_PAGE_SIZE = 50
@@ -26,62 +25,73 @@ GRACE = Span(0, 30 * DAY_MS, "0 to 30 days")
 TOKEN_TTL = Span(SECOND_MS, 3_650 * DAY_MS, "1 second to 3,650 days")
 MAX_EMAIL_LENGTH = 254
 MAX_DISPLAY_NAME_LENGTH = 64
+_NO_TASK = TaskSpec("", HttpTarget(""))
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
 #: One @ between a local part and a host: whether it exists is for the mail to find out.
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[\w-]+(?:\.[\w-]+)*")
 
-_OUTPUT_ONLY = frozenset(
-    field.name
-    for field in task_pb2.Task.DESCRIPTOR.fields
-    if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
-)
+
+@dataclass(frozen=True, slots=True)
+class Untimely:
+    """A task that may not be accepted now, and may have been before: when a repeated call is to be answered.
+
+    `fault`: what is wrong with it now, and for a call that is no repeated one.
+    """
+
+    new: NewTask
+    fault: InvalidFields
 
 
-def read_subscribe(request: task_service_pb2.SubscribeRequest, limits: Limits, now_ms: int) -> NewTask:
-    """Return the task to subscribe."""
+Item: TypeAlias = NewTask | Untimely | InvalidFields
+
+
+def read_subscribe(
+    request: task_service_pb2.SubscribeRequest, limits: Limits, now_ms: int
+) -> tuple[Item, View]:
+    """Return the task to subscribe, and the view to answer it in."""
     violations = Violations()
-    if not request.HasField("task"):
+    view = read_view(request.view, FULL, violations)
+    if request.HasField("task"):
+        spec = read_task(request.task, "task", limits, now_ms, violations)
+    else:
+        spec = _NO_TASK
         violations.add("task", "is required; expected the task to subscribe")
-        raise violations.error()
-    spec = read_task(request.task, "task", limits, now_ms, violations)
     request_id = request.request_id
     if request_id:
         check_identifier(request_id, "request_id", violations)
-    violations.raise_if_any()
-    return NewTask(spec, request_id, fingerprint(request.task) if request_id else "")
+    return _item(spec, request_id, None, violations), view
 
 
 def read_batch(
     request: task_service_pb2.BatchSubscribeRequest, limits: Limits, now_ms: int
-) -> list[NewTask | InvalidFields]:
-    """Return, in order, each task to subscribe, or what is wrong with it.
+) -> tuple[list[Item], View]:
+    """Return, in order, each task to subscribe, or what is wrong with it, and the view to answer them in.
 
     Raises:
-        InvalidFields: The number of tasks is outside the limits.
+        InvalidFields: The number of tasks is outside the limits, or another field is wrong.
     """
-    count = len(request.tasks)
+    count, violations = len(request.tasks), Violations()
     if not 1 <= count <= limits.max_batch:
-        violations = Violations()
         violations.add("tasks", f"are {count:,}; expected 1 to {limits.max_batch:,}")
-        raise violations.error()
-    return [_read_item(task, f"tasks[{i}]", limits, now_ms) for i, task in enumerate(request.tasks)]
+    request_id = request.request_id
+    if request_id:
+        check_identifier(request_id, "request_id", violations)
+    view = read_view(request.view, MINIMAL, violations)
+    violations.raise_if_any()
+    items: list[Item] = []
+    for i, task in enumerate(request.tasks):
+        violations = Violations()
+        spec = read_task(task, f"tasks[{i}]", limits, now_ms, violations)
+        items.append(_item(spec, request_id, i, violations))
+    return items, view
 
 
-def _read_item(task: task_pb2.Task, field: str, limits: Limits, now_ms: int) -> NewTask | InvalidFields:
-    violations = Violations()
-    spec = read_task(task, field, limits, now_ms, violations)
-    return violations.error() if violations else NewTask(spec)
-
-
-def fingerprint(task: task_pb2.Task) -> str:
-    """Return what two calls with the same `request_id` must have in common: a digest of the task's input."""
-    if any(field.name in _OUTPUT_ONLY for field, _ in task.ListFields()):
-        chosen = task_pb2.Task()
-        chosen.CopyFrom(task)
-        for name in _OUTPUT_ONLY:
-            chosen.ClearField(name)  # type: ignore[arg-type]  # names of the message's own descriptor
-        task = chosen
-    return hashlib.sha256(task.SerializeToString(deterministic=True)).hexdigest()
+def _item(spec: TaskSpec, request_id: str, place: int | None, violations: Violations) -> Item:
+    repeatable = bool(request_id or spec.task_id)
+    if violations and (violations.lasting or not repeatable):
+        return violations.error()
+    new = NewTask(spec, request_id, fingerprint(spec), place) if request_id else NewTask(spec)
+    return Untimely(new, violations.error()) if violations else new
 
 
 def read_task_id(task_id: str) -> str:
@@ -92,12 +102,29 @@ def read_task_id(task_id: str) -> str:
     return task_id
 
 
+class TaskRequest(Protocol):
+    """A request on one task whose answer has the task."""
+
+    task_id: str
+    view: View
+
+
+def read_task_request(request: TaskRequest) -> tuple[str, View]:
+    """Return the id of the task, and the view to answer it in."""
+    violations = Violations()
+    task_id = check_identifier(request.task_id, "task_id", violations)
+    view = read_view(request.view, FULL, violations)
+    violations.raise_if_any()
+    return task_id, view
+
+
 @dataclass(frozen=True, slots=True)
 class ListQuery:
     """What ListTasks asks for; the page token is read by `tokens`."""
 
     where: TaskFilter
     page_size: int
+    view: View = FULL
 
 
 def read_list(request: task_service_pb2.ListTasksRequest) -> ListQuery:
@@ -113,8 +140,9 @@ def read_list(request: task_service_pb2.ListTasksRequest) -> ListQuery:
     labels = dict(request.labels)
     for key in labels:
         check_label_key(key, "labels", violations)
+    view = read_view(request.view, FULL, violations)
     violations.raise_if_any()
-    return ListQuery(TaskFilter(state, queue, labels), page_size)
+    return ListQuery(TaskFilter(state, queue, labels), page_size, view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +170,11 @@ def _read_page_size(page_size: int, violations: Violations) -> int:
 
 @dataclass(frozen=True, slots=True)
 class WatchScope:
-    """What to watch: one task, one queue, or (neither set) all tasks of the project."""
+    """What to watch: one task, in a view of it, one queue, or (neither set) all tasks of the project."""
 
     task_id: str | None = None
     queue: str | None = None
+    view: View = FULL
 
 
 def read_watch(request: task_service_pb2.WatchRequest) -> WatchScope:
@@ -160,10 +189,12 @@ def read_watch(request: task_service_pb2.WatchRequest) -> WatchScope:
         check_identifier(request.queue, "queue", violations)
     elif not request.all:
         violations.add("all", "is false; expected true, or task_id or queue instead")
+    view = read_view(request.view, FULL, violations)
     violations.raise_if_any()
     return WatchScope(
         task_id=request.task_id if scope == "task_id" else None,
         queue=request.queue if scope == "queue" else None,
+        view=view,
     )
 
 

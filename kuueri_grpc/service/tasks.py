@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from kuueri_grpc.domain.errors import CursorTooOld, KuueriError
+from kuueri_grpc.domain.errors import CursorTooOld, KuueriError, StoreUnavailable
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.projects import Projects
@@ -15,20 +15,22 @@ from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub, WatchItem
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceServicer
-from kuueri_grpc.ports import NO_TELEMETRY, Clock, NewTask, TaskPage, Telemetry
+from kuueri_grpc.ports import NO_TELEMETRY, Clock, NewTask, Telemetry
 from kuueri_grpc.service import requests, tokens
+from kuueri_grpc.service.answers import (
+    batch_response,
+    list_response,
+    timeline_response,
+    to_task,
+    write_fitting,
+)
 from kuueri_grpc.service.auth import caller
-from kuueri_grpc.service.convert import to_event, to_task, write_task
-from kuueri_grpc.service.errors import reason_of, to_status
+from kuueri_grpc.service.errors import reason_of
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.outlet import Outlet
-from kuueri_grpc.service.violations import InvalidFields
 from kuueri_grpc.service.watching import FeedSealer, Sealer, TaskSealer, to_response
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-#: What a client takes in one message unless it was told otherwise: 4 MiB, less some for the rest.
-CLIENT_MESSAGE_BYTES = 4_000_000
 
 
 class TaskService(TaskServiceServicer):
@@ -57,8 +59,8 @@ class TaskService(TaskServiceServicer):
     ) -> pb.SubscribeResponse:
         """Accept a task."""
         try:
-            new = requests.read_subscribe(request, self._limits, self._clock.now_ms())
-            (result,) = await self._commands.subscribe(caller(), [new])
+            item, view = requests.read_subscribe(request, self._limits, self._clock.now_ms())
+            (result,) = await self._accept([item])
             if isinstance(result, KuueriError):
                 raise result
         except Exception as error:
@@ -66,7 +68,7 @@ class TaskService(TaskServiceServicer):
             raise
         self._telemetry.tasks_accepted(1)
         response = pb.SubscribeResponse()
-        write_task(response.task, result)
+        write_fitting(response.task, result, view)
         return response
 
     async def BatchSubscribe(  # noqa: N802
@@ -77,15 +79,45 @@ class TaskService(TaskServiceServicer):
         try:
             # The call itself is counted already.
             self._throttle.charge(caller(), count - 1)
-            items = requests.read_batch(request, self._limits, self._clock.now_ms())
-            valid = [item for item in items if isinstance(item, NewTask)]
-            accepted = iter(await self._commands.subscribe(caller(), valid) if valid else ())
+            items, view = requests.read_batch(request, self._limits, self._clock.now_ms())
+            results = await self._accept(items)
         except Exception as error:
             self._telemetry.tasks_refused(reason_of(error), count)
             raise
-        results = [item if isinstance(item, InvalidFields) else next(accepted) for item in items]
         self._count(results)
-        return _batch_response(results)
+        return batch_response(results, view)
+
+    async def _accept(self, items: Sequence[requests.Item]) -> Sequence[Task | KuueriError]:
+        """Accept tasks; a result per item, in order.
+
+        Raises:
+            StoreUnavailable: the store did not answer for some, and none of the others is accepted.
+        """
+        project_id = caller()
+        new = [item for item in items if isinstance(item, NewTask)]
+        untimely = [item.new for item in items if isinstance(item, requests.Untimely)]
+        accepted = iter(await self._commands.subscribe(project_id, new) if new else ())
+        recalled = iter(await self._recall(project_id, untimely) if untimely else ())
+        results: list[Task | KuueriError] = []
+        for item in items:
+            match item:
+                case NewTask():
+                    results.append(next(accepted))
+                case requests.Untimely():
+                    results.append(next(recalled) or item.fault)
+                case _:
+                    results.append(item)
+        if not any(isinstance(result, Task) for result in results):
+            for result in results:
+                if isinstance(result, StoreUnavailable):
+                    raise result
+        return results
+
+    async def _recall(self, project_id: str, tasks: Sequence[NewTask]) -> Sequence[Task | KuueriError | None]:
+        try:
+            return await self._commands.recall(project_id, tasks)
+        except StoreUnavailable as error:
+            return [error] * len(tasks)  # it takes no answer from those that were accepted
 
     def _count(self, results: Sequence[Task | KuueriError]) -> None:
         refusals = Counter(reason_of(result) for result in results if isinstance(result, KuueriError))
@@ -97,8 +129,8 @@ class TaskService(TaskServiceServicer):
         self, request: pb.GetTaskRequest, context: Context
     ) -> pb.GetTaskResponse:
         """Read a task."""
-        task = await self._commands.get(caller(), requests.read_task_id(request.task_id))
-        return pb.GetTaskResponse(task=to_task(task))
+        task_id, view = requests.read_task_request(request)
+        return pb.GetTaskResponse(task=to_task(await self._commands.get(caller(), task_id), view))
 
     async def ListTasks(  # noqa: N802
         self, request: pb.ListTasksRequest, context: Context
@@ -109,11 +141,10 @@ class TaskService(TaskServiceServicer):
         cursor = tokens.read_list_token(request.page_token, project_id, where)
         while True:
             page = await self._commands.list(project_id, where, page_size, cursor)
-            response = _list_response(page)
-            fitting = _fitting(response)
-            if fitting == len(response.tasks):
+            response, is_whole = list_response(page, query.view)
+            if is_whole:
                 break
-            page_size = fitting  # for a cursor that continues after the last one that fits
+            page_size = len(response.tasks)  # for a cursor that continues after the last one that fits
         if page.cursor is not None:
             response.next_page_token = tokens.list_token(project_id, where, page.cursor)
         return response
@@ -122,20 +153,20 @@ class TaskService(TaskServiceServicer):
         self, request: pb.CancelRequest, context: Context
     ) -> pb.CancelResponse:
         """End a task."""
-        task = await self._commands.cancel(caller(), requests.read_task_id(request.task_id))
-        return pb.CancelResponse(task=to_task(task))
+        task_id, view = requests.read_task_request(request)
+        return pb.CancelResponse(task=to_task(await self._commands.cancel(caller(), task_id), view))
 
     async def Pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:  # noqa: N802
         """Hold a task."""
-        task = await self._commands.pause(caller(), requests.read_task_id(request.task_id))
-        return pb.PauseResponse(task=to_task(task))
+        task_id, view = requests.read_task_request(request)
+        return pb.PauseResponse(task=to_task(await self._commands.pause(caller(), task_id), view))
 
     async def Resume(  # noqa: N802
         self, request: pb.ResumeRequest, context: Context
     ) -> pb.ResumeResponse:
         """Let a held task go on."""
-        task = await self._commands.resume(caller(), requests.read_task_id(request.task_id))
-        return pb.ResumeResponse(task=to_task(task))
+        task_id, view = requests.read_task_request(request)
+        return pb.ResumeResponse(task=to_task(await self._commands.resume(caller(), task_id), view))
 
     async def Purge(self, request: pb.PurgeRequest, context: Context) -> pb.PurgeResponse:  # noqa: N802
         """Delete a task that is not running."""
@@ -146,8 +177,8 @@ class TaskService(TaskServiceServicer):
         self, request: pb.RunTaskRequest, context: Context
     ) -> pb.RunTaskResponse:
         """Make a task due now."""
-        task = await self._commands.run(caller(), requests.read_task_id(request.task_id))
-        return pb.RunTaskResponse(task=to_task(task))
+        task_id, view = requests.read_task_request(request)
+        return pb.RunTaskResponse(task=to_task(await self._commands.run(caller(), task_id), view))
 
     async def GetTimeline(  # noqa: N802
         self, request: pb.GetTimelineRequest, context: Context
@@ -162,9 +193,9 @@ class TaskService(TaskServiceServicer):
             raise tokens.PageTokenInvalid(str(error)) from error
         if position and not position.is_of(page.task):
             raise tokens.PageTokenInvalid(str(tokens.replaced(query.task_id)))
-        response = pb.GetTimelineResponse(events=[to_event(event) for event in page.events])
-        if page.events and page.events[-1].sequence < page.last_sequence:
-            last = page.events[-1].sequence
+        response = timeline_response(page.events)
+        last = response.events[-1].sequence if response.events else page.last_sequence
+        if last < page.last_sequence:
             response.next_page_token = tokens.timeline_token(project_id, page.task, last)
         return response
 
@@ -172,55 +203,26 @@ class TaskService(TaskServiceServicer):
         self, request: pb.WatchRequest, outlet: Outlet
     ) -> None:
         """Follow a task, a queue, or all tasks."""
-        items, sealer = await self._watched(request)
+        scope = requests.read_watch(request)
+        items, sealer = await self._watched(scope, request.resume_token)
         del request  # a watch lasts, and there are many: it holds no more than it needs
         async with aclosing(items):
             async for item in items:
-                response = to_response(item, self._clock)
+                response = to_response(item, self._clock, scope.view)
                 response.resume_token = sealer.seal(item)
                 del item
                 await outlet.write(response)
                 del response
 
-    async def _watched(self, request: pb.WatchRequest) -> tuple[AsyncGenerator[WatchItem, None], Sealer]:
-        scope, project_id = requests.read_watch(request), caller()
+    async def _watched(
+        self, scope: requests.WatchScope, resume_token: str
+    ) -> tuple[AsyncGenerator[WatchItem, None], Sealer]:
+        project_id = caller()
         epoch = await self._projects.epoch()
         sealer: Sealer
         if scope.task_id is not None:
             of_task = tokens.WatchTokens(project_id, scope.task_id, epoch)
-            sealer = TaskSealer(of_task, request.resume_token)
+            sealer = TaskSealer(of_task, resume_token)
             return self._watches.watch(project_id, scope.task_id, sealer.after, sealer.mark), sealer
-        sealer = FeedSealer(tokens.FeedTokens(project_id, scope.queue, epoch), request.resume_token)
+        sealer = FeedSealer(tokens.FeedTokens(project_id, scope.queue, epoch), resume_token)
         return self._watches.watch_project(project_id, scope.queue, sealer.after, sealer.mark), sealer
-
-
-def _batch_response(results: Sequence[Task | KuueriError]) -> pb.BatchSubscribeResponse:
-    response = pb.BatchSubscribeResponse()
-    for result in results:
-        if isinstance(result, KuueriError):
-            response.results.add(error=to_status(result))
-        else:
-            write_task(response.results.add().task, result)
-    if response.ByteSize() > CLIENT_MESSAGE_BYTES:
-        # Most clients would fail the call, with every task accepted: they have the bodies, leave them out.
-        for item in response.results:
-            if item.HasField("task"):
-                item.task.http_target.ClearField("body")
-    return response
-
-
-def _list_response(page: TaskPage) -> pb.ListTasksResponse:
-    response = pb.ListTasksResponse(tasks=[to_task(task) for task in page.tasks])
-    for error in page.unreadable:
-        response.unreadable_tasks.add(task_id=error.task_id, error=to_status(error))
-    return response
-
-
-def _fitting(response: pb.ListTasksResponse) -> int:
-    """Return how many of the tasks fit into a client's message; one always does."""
-    size = sum(unreadable.ByteSize() for unreadable in response.unreadable_tasks)
-    for i, task in enumerate(response.tasks):
-        size += task.ByteSize()
-        if size > CLIENT_MESSAGE_BYTES and i > 0:
-            return i
-    return len(response.tasks)

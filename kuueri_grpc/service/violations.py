@@ -33,14 +33,26 @@ class InvalidFields(KuueriError):
 
 
 class Violations:
-    """The faults found so far. Counts them all and keeps the first `MAX_KEPT`."""
+    """The faults found so far. Counts them all and keeps the first `MAX_KEPT`.
+
+    `lasting`: whether one of them would be a fault at any time, under all limits and rules of an operator.
+    """
 
     def __init__(self) -> None:
         self._kept: list[Violation] = []
         self._count = 0
+        self.lasting = False
 
     def add(self, field: str, description: str) -> None:
-        """Note a fault."""
+        """Note a fault that is one at any time."""
+        self.lasting = True
+        self.add_passing(field, description)
+
+    def add_passing(self, field: str, description: str) -> None:
+        """Note a fault that depends on the time, or on limits or rules that an operator sets.
+
+        What has no others may have been accepted before.
+        """
         self._count += 1
         if self._count <= MAX_KEPT:
             self._kept.append(Violation(field, description))

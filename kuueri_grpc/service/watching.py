@@ -6,8 +6,10 @@ from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, Wat
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.ports import Clock
 from kuueri_grpc.service import tokens
-from kuueri_grpc.service.convert import to_event, to_task
+from kuueri_grpc.service.answers import to_task
+from kuueri_grpc.service.convert import to_event
 from kuueri_grpc.service.times import to_timestamp
+from kuueri_grpc.service.views import View
 
 
 class Sealer(Protocol):
@@ -64,11 +66,11 @@ class FeedSealer:
         return self._tokens.seal(item.sequence, item.mark)
 
 
-def to_response(item: WatchItem, clock: Clock) -> pb.WatchResponse:
-    """Return the message for an item, without its token."""
+def to_response(item: WatchItem, clock: Clock, view: View) -> pb.WatchResponse:
+    """Return the message for an item, without its token; `view`: of the task in a snapshot."""
     match item:
         case Snapshot():
-            return pb.WatchResponse(snapshot=to_task(item.task))
+            return pb.WatchResponse(snapshot=to_task(item.task, view))
         case TaskEvent():
             return pb.WatchResponse(event=to_event(item.event))
         case Synced():
