@@ -12,8 +12,9 @@ from kuueri_grpc.domain.outcome import Outcome
 from kuueri_grpc.domain.task import RepeatPolicy, RetryPolicy
 from kuueri_grpc.pb import task_service_pb2
 from kuueri_grpc.ports import Delivery
-from kuueri_grpc.service.convert import to_task
+from kuueri_grpc.service.answers import to_task
 from kuueri_grpc.service.requests import read_subscribe
+from kuueri_grpc.service.views import FULL
 from kuueri_grpc.store import codec
 from kuueri_grpc.store.vault import Vault
 
@@ -25,7 +26,7 @@ def steps() -> dict[str, Callable[[], object]]:
     request = samples.subscribe_request()
     wire = request.SerializeToString()
     spec, task = samples.spec(), samples.task()
-    response = task_service_pb2.SubscribeResponse(task=to_task(task))
+    response = task_service_pb2.SubscribeResponse(task=to_task(task, FULL))
     packed_request, packed_policy = codec.pack_request(spec.target), codec.pack_policy(spec)
     vault = Vault(samples.KEYRING)
     sealed_request = vault.seal_request("project", spec.task_id, spec.target)
@@ -35,7 +36,7 @@ def steps() -> dict[str, Callable[[], object]]:
     return {
         "pb: parse SubscribeRequest": lambda: task_service_pb2.SubscribeRequest.FromString(wire),
         "service.requests.read_subscribe": lambda: read_subscribe(request, samples.LIMITS, samples.NOW_MS),
-        "service.convert.to_task": lambda: to_task(task),
+        "service.answers.to_task": lambda: to_task(task, FULL),
         "pb: serialise SubscribeResponse": response.SerializeToString,
         "store.codec.pack_request": lambda: codec.pack_request(spec.target),
         "store.codec.pack_policy": lambda: codec.pack_policy(spec),

@@ -127,7 +127,6 @@ class TestBatchSubscribe:
             "error",
             "task",
         ]
-        assert response.results[0].task.http_target.body == b"{}"
         _, invalid, taken, _ = (result.error for result in response.results)
         assert invalid.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
         (violation,) = unpacked(invalid)["BadRequest"].field_violations  # type: ignore[attr-defined]
@@ -163,20 +162,6 @@ class TestBatchSubscribe:
         request = pb.BatchSubscribeRequest(tasks=[waiting() for _ in range(1_000)])
         response = await edge.tasks.BatchSubscribe(request, metadata=owner.metadata)
         assert len({result.task.task_id for result in response.results}) == 1_000
-
-    async def test_a_batch_too_large_to_be_repeated_is_answered_without_bodies(
-        self, edge: Edge, owner: Caller
-    ) -> None:
-        tasks = [waiting(f"t-{i}") for i in range(8)]
-        for task in tasks:
-            task.http_target.body = bytes(900_000)
-        response = await edge.tasks.BatchSubscribe(
-            pb.BatchSubscribeRequest(tasks=tasks), metadata=owner.metadata
-        )
-        assert [result.task.task_id for result in response.results] == [task.task_id for task in tasks]
-        assert {result.task.http_target.body for result in response.results} == {b""}
-        kept = await edge.tasks.GetTask(pb.GetTaskRequest(task_id="t-7"), metadata=owner.metadata)
-        assert kept.task.http_target.body == bytes(900_000)
 
 
 class TestListTasks:

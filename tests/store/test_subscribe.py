@@ -10,15 +10,12 @@ from kuueri_grpc.domain.errors import (
     KuueriError,
     ProjectNotFound,
     QuotaExceeded,
-    RequestIdReused,
     TaskExists,
-    TaskNotFound,
 )
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule, Task
 from kuueri_grpc.ports import NewTask, TaskFilter
 from kuueri_grpc.store import subscriptions
-from kuueri_grpc.store.settings import StoreSettings
 from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, Ports, spec
 
 
@@ -155,85 +152,6 @@ async def test_an_id_is_free_again_after_a_purge(ports: Ports) -> None:
     await ports.tasks.purge(PROJECT, "a")
 
     assert kinds(await ports.try_subscribe(later("a"))) == ["Task"]
-
-
-class TestRequestId:
-    async def test_the_same_request_gives_the_task_of_the_first_call(self, ports: Ports) -> None:
-        (first,) = await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-
-        (again,) = await ports.try_subscribe(later("generated-anew", request_id="r", fingerprint="f"))
-
-        assert again == first
-        assert await ports.task_in_queue() == 1
-        with pytest.raises(TaskNotFound):
-            await ports.tasks.get(PROJECT, "generated-anew")
-
-    async def test_it_gives_the_task_as_it_is_by_now(self, ports: Ports) -> None:
-        await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-        await ports.tasks.cancel(PROJECT, "a")
-
-        (again,) = await ports.try_subscribe(later("b", request_id="r", fingerprint="f"))
-
-        assert isinstance(again, Task)
-        assert (again.spec.task_id, again.state) == ("a", TaskState.CANCELED)
-
-    async def test_it_is_answered_although_the_project_is_full(self, ports: Ports) -> None:
-        (first,) = await ports.try_subscribe(later("a", request_id="r", fingerprint="f"), limit=1)
-
-        assert await ports.try_subscribe(later("b", request_id="r", fingerprint="f"), limit=1) == [first]
-
-    async def test_another_content_is_refused(self, ports: Ports) -> None:
-        await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-
-        (refused,) = await ports.try_subscribe(later("b", request_id="r", fingerprint="another"))
-
-        assert isinstance(refused, RequestIdReused)
-        assert (refused.request_id, refused.task_id) == ("r", "a")
-
-    async def test_it_belongs_to_its_project(self, ports: Ports) -> None:
-        other = await ports.create_project("project1111111111")
-        await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-
-        (task,) = await ports.try_subscribe(later("b", request_id="r", fingerprint="g"), project_id=other)
-
-        assert isinstance(task, Task)
-
-    async def test_after_a_purge_it_makes_the_task_anew(self, ports: Ports) -> None:
-        (first,) = await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-        await ports.tasks.pause(PROJECT, "a")
-        await ports.tasks.purge(PROJECT, "a")
-
-        (again,) = await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-
-        assert isinstance(first, Task)
-        assert isinstance(again, Task)
-        assert again.create_time_ms >= first.create_time_ms
-        assert await ports.task_in_queue() == 1
-
-    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, request_id_ttl_ms=20)])
-    async def test_it_is_forgotten_after_its_time(self, ports: Ports) -> None:
-        await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-        await ports.until(await ports.now_ms() + 21)
-
-        (task,) = await ports.try_subscribe(later("b", request_id="r", fingerprint="another"))
-
-        assert isinstance(task, Task)
-        assert task.spec.task_id == "b"
-
-    @pytest.mark.parametrize("distance", [1, 250], ids=["one script call", "several script calls"])
-    async def test_twice_in_a_batch_it_makes_one_task(self, ports: Ports, distance: int) -> None:
-        filling = [later(f"filling-{i}") for i in range(distance - 1)]
-        request = {"request_id": "r", "fingerprint": "f"}
-
-        first, *_, again = await ports.try_subscribe(later("a", **request), *filling, later("b", **request))
-
-        assert again == first == await ports.tasks.get(PROJECT, "a")
-
-    async def test_a_refused_task_does_not_use_it_up(self, ports: Ports) -> None:
-        await ports.try_subscribe(later("a"))
-        await ports.try_subscribe(later("a", request_id="r", fingerprint="f"))
-
-        assert kinds(await ports.try_subscribe(later("b", request_id="r", fingerprint="g"))) == ["Task"]
 
 
 async def test_a_batch_is_accepted_in_its_order_where_the_script_is_not_loaded_yet(

@@ -23,6 +23,7 @@ DURATION = "google.protobuf.Duration"
 
 TASK_ONLY = {"task": "Task"}
 TASK_ID_ONLY = {"task_id": "string"}
+TASK_ID_AND_VIEW = {"task_id": "string", "view": "TaskView"}
 
 # A field in a oneof is written `type in oneof`, one with explicit presence `optional type`.
 MESSAGES: dict[str, dict[str, str]] = {
@@ -43,6 +44,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "retry_count": "int32",
         "repeat_count": "int32",
         "last_attempt": "Attempt",
+        "view": "TaskView",
     },
     "HttpTarget": {
         "url": "string",
@@ -51,6 +53,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "query_params": "map<string, string>",
         "body": "bytes",
         "follow_redirects": "bool",
+        "body_size": "int64",
     },
     "Schedule": {
         "at": f"{TIMESTAMP} in start",
@@ -94,12 +97,12 @@ MESSAGES: dict[str, dict[str, str]] = {
         "reason": "Reason",
         "next_time": TIMESTAMP,
     },
-    "SubscribeRequest": {"task": "Task", "request_id": "string"},
+    "SubscribeRequest": {"task": "Task", "request_id": "string", "view": "TaskView"},
     "SubscribeResponse": TASK_ONLY,
-    "BatchSubscribeRequest": {"tasks": "repeated Task"},
+    "BatchSubscribeRequest": {"tasks": "repeated Task", "request_id": "string", "view": "TaskView"},
     "BatchSubscribeResponse": {"results": "repeated BatchSubscribeResult"},
     "BatchSubscribeResult": {"task": "Task in result", "error": "google.rpc.Status in result"},
-    "GetTaskRequest": TASK_ID_ONLY,
+    "GetTaskRequest": TASK_ID_AND_VIEW,
     "GetTaskResponse": TASK_ONLY,
     "ListTasksRequest": {
         "page_size": "int32",
@@ -107,6 +110,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "state": "TaskState",
         "queue": "string",
         "labels": "map<string, string>",
+        "view": "TaskView",
     },
     "ListTasksResponse": {
         "tasks": "repeated Task",
@@ -114,15 +118,15 @@ MESSAGES: dict[str, dict[str, str]] = {
         "unreadable_tasks": "repeated UnreadableTask",
     },
     "UnreadableTask": {"task_id": "string", "error": "google.rpc.Status"},
-    "CancelRequest": TASK_ID_ONLY,
+    "CancelRequest": TASK_ID_AND_VIEW,
     "CancelResponse": TASK_ONLY,
-    "PauseRequest": TASK_ID_ONLY,
+    "PauseRequest": TASK_ID_AND_VIEW,
     "PauseResponse": TASK_ONLY,
-    "ResumeRequest": TASK_ID_ONLY,
+    "ResumeRequest": TASK_ID_AND_VIEW,
     "ResumeResponse": TASK_ONLY,
     "PurgeRequest": TASK_ID_ONLY,
     "PurgeResponse": {},
-    "RunTaskRequest": TASK_ID_ONLY,
+    "RunTaskRequest": TASK_ID_AND_VIEW,
     "RunTaskResponse": TASK_ONLY,
     "GetTimelineRequest": {"task_id": "string", "page_size": "int32", "page_token": "string"},
     "GetTimelineResponse": {"events": "repeated TimelineEvent", "next_page_token": "string"},
@@ -131,6 +135,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "queue": "string in scope",
         "all": "bool in scope",
         "resume_token": "string",
+        "view": "TaskView",
     },
     "WatchResponse": {
         "snapshot": "Task in message",
@@ -172,6 +177,7 @@ ENUMS: dict[str, str] = {
     "HttpMethod": "GET HEAD POST PUT PATCH DELETE",
     "Growth": "CONSTANT LINEAR EXPONENTIAL",
     "TokenScope": "FULL SUBSCRIBE READ",
+    "TaskView": "MINIMAL BASIC FULL",
     "TaskState": "SCHEDULED DISPATCHING RETRYING REPEATING PAUSED COMPLETED CANCELED FAILED EXPIRED",
     "EventType": (
         "SUBSCRIBED DISPATCHED SUCCEEDED ERRORED RETRY_SCHEDULED REPEAT_SCHEDULED PAUSED RESUMED RECOVERED "
@@ -192,6 +198,7 @@ SERVICES: dict[str, str] = {
 OUTPUT_ONLY_OF_TASK = {
     *("state", "create_time", "schedule_time", "end_time"),
     *("attempt_count", "retry_count", "repeat_count", "last_attempt"),
+    "view",
 }
 
 SCALARS = {

@@ -21,10 +21,12 @@ from kuueri_grpc.domain.task import (
 from kuueri_grpc.domain.timeline import EventType, Reason, TimelineEvent
 from kuueri_grpc.pb import project_pb2, task_pb2, timeline_pb2
 from kuueri_grpc.ports import Project
-from kuueri_grpc.service.convert import to_event, to_project, to_task
+from kuueri_grpc.service.answers import to_task
+from kuueri_grpc.service.convert import to_event, to_project
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.read_task import read_task
 from kuueri_grpc.service.times import to_duration, to_timestamp
+from kuueri_grpc.service.views import BASIC, FULL, MINIMAL
 from kuueri_grpc.service.violations import Violations
 
 NOW_MS = 1_700_000_000_000
@@ -71,7 +73,7 @@ specs = st.builds(
 
 @given(specs)
 def test_what_a_task_asks_for_comes_back_as_it_went(spec: TaskSpec) -> None:
-    answer = to_task(Task("p", spec, TaskState.SCHEDULED, NOW_MS))
+    answer = to_task(Task("p", spec, TaskState.SCHEDULED, NOW_MS), FULL)
     violations = Violations()
     again = read_task(
         task_pb2.Task.FromString(answer.SerializeToString()), "task", Limits(), NOW_MS, violations
@@ -81,7 +83,9 @@ def test_what_a_task_asks_for_comes_back_as_it_went(spec: TaskSpec) -> None:
 
 
 def test_what_was_not_asked_for_stays_unset_and_defaults_are_told() -> None:
-    answer = to_task(Task("p", TaskSpec("a", HttpTarget("https://x.example/")), TaskState.SCHEDULED, NOW_MS))
+    answer = to_task(
+        Task("p", TaskSpec("a", HttpTarget("https://x.example/")), TaskState.SCHEDULED, NOW_MS), FULL
+    )
     assert answer == task_pb2.Task(
         task_id="a",
         queue="default",
@@ -89,7 +93,23 @@ def test_what_was_not_asked_for_stays_unset_and_defaults_are_told() -> None:
         attempt_timeout=to_duration(300_000),
         state=task_pb2.TASK_STATE_SCHEDULED,
         create_time=to_timestamp(NOW_MS),
+        view=FULL,
     )
+
+
+def test_each_view_has_what_the_one_before_it_has() -> None:
+    target = HttpTarget("https://x.example/", headers={"x-a": "b"}, body=b"12345")
+    task = Task("p", TaskSpec("a", target, labels={"team": "x"}), TaskState.SCHEDULED, NOW_MS, NOW_MS + 1)
+    full, basic, minimal = (to_task(task, view) for view in (FULL, BASIC, MINIMAL))
+    assert (full.view, basic.view, minimal.view) == (FULL, BASIC, MINIMAL)
+    assert (full.http_target.body, full.http_target.body_size) == (b"12345", 5)
+    full.http_target.ClearField("body")
+    full.view = BASIC
+    assert basic == full
+    for field in ("http_target", "attempt_timeout", "labels"):
+        basic.ClearField(field)  # type: ignore[arg-type]
+    basic.view = MINIMAL
+    assert minimal == basic
 
 
 def test_what_the_store_knows_is_told() -> None:
@@ -105,7 +125,8 @@ def test_what_the_store_knows_is_told() -> None:
             retry_count=2,
             repeat_count=1,
             last_attempt=Attempt(3, NOW_MS + 1, 1_234, None, Reason.TIMEOUT),
-        )
+        ),
+        MINIMAL,
     )
     assert answer.state == task_pb2.TASK_STATE_FAILED
     assert answer.schedule_time.ToMilliseconds() == NOW_MS + 1
@@ -122,7 +143,7 @@ def test_what_the_store_knows_is_told() -> None:
 
 @pytest.mark.parametrize("state", TaskState)
 def test_every_state_has_its_twin(state: TaskState) -> None:
-    answer = to_task(Task("p", TaskSpec("a", HttpTarget("")), state, NOW_MS))
+    answer = to_task(Task("p", TaskSpec("a", HttpTarget("")), state, NOW_MS), FULL)
     assert task_pb2.TaskState.Name(answer.state) == f"TASK_STATE_{state}"
 
 

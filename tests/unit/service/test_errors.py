@@ -74,6 +74,10 @@ REUSED = (
     "request_id 'r' was used before with a different task (it made 'a'); "
     "a repeated call must carry the same task"
 )
+PURGED = (
+    "request_id 'r' made task 'a' before, which was purged, or its history has expired; nothing was made "
+    "now: a task that is to be carried out again needs another request_id"
+)
 QUOTA = "project 'p' has reached its limit of 7 tasks in queue; try again when some have ended"
 NO_TOKEN = "no token 'k' in this project; it was revoked, or has run out"
 LAST_TOKEN = (
@@ -129,6 +133,12 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
         code_pb2.NOT_FOUND,
         NO_TASK,
         [info("TASK_NOT_FOUND", task_id="a"), resource("Task", "a", NO_TASK)],
+    ),
+    (
+        domain.TaskPurged("r", "a"),
+        code_pb2.NOT_FOUND,
+        PURGED,
+        [info("TASK_PURGED", request_id="r", task_id="a"), resource("Task", "a", PURGED)],
     ),
     (
         domain.ProjectNotFound("p"),

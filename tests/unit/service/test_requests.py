@@ -1,17 +1,18 @@
 """Requests other than the task itself: ids, batches, filters, pages, e-mail addresses, grace times."""
 
-import hashlib
-
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from kuueri_grpc.domain.state import TaskState
+from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.pb import project_service_pb2, task_pb2
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.ports import NewTask, TaskFilter
 from kuueri_grpc.service import requests
+from kuueri_grpc.service.fingerprint import fingerprint
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import DAY_MS, to_duration, to_timestamp
+from kuueri_grpc.service.views import BASIC, FULL, MINIMAL
 from kuueri_grpc.service.violations import InvalidFields, Violation
 
 NOW_MS = 1_700_000_000_000
@@ -25,7 +26,11 @@ def good_task(**fields: str) -> task_pb2.Task:
 
 class TestSubscribe:
     def read(self, request: pb.SubscribeRequest) -> NewTask:
-        return requests.read_subscribe(request, LIMITS, NOW_MS)
+        item, _ = requests.read_subscribe(request, LIMITS, NOW_MS)
+        if isinstance(item, InvalidFields):
+            raise item
+        assert isinstance(item, NewTask)
+        return item
 
     def test_a_call_without_request_id_has_no_fingerprint(self) -> None:
         new = self.read(pb.SubscribeRequest(task=good_task(task_id="a")))
@@ -33,8 +38,9 @@ class TestSubscribe:
 
     def test_a_request_id_comes_with_the_fingerprint_of_the_task(self) -> None:
         request = pb.SubscribeRequest(task=good_task(), request_id="r-1")
-        assert self.read(request).request_id == "r-1"
-        assert self.read(request).fingerprint == requests.fingerprint(request.task)
+        new = self.read(request)
+        assert (new.request_id, new.place) == ("r-1", None)
+        assert new.fingerprint == fingerprint(new.spec)
 
     def test_refuses_a_request_without_task(self) -> None:
         with pytest.raises(InvalidFields, match=r"^task is required; expected the task to subscribe$"):
@@ -48,53 +54,130 @@ class TestSubscribe:
             Violation("request_id", f"is 'a b'; {ID_EXPECTED}"),
         )
 
+    def test_reads_the_view(self) -> None:
+        for asked, given in [(0, FULL), (1, MINIMAL), (2, BASIC), (3, FULL)]:
+            request = pb.SubscribeRequest(task=good_task(), view=asked)  # type: ignore[arg-type]
+            assert requests.read_subscribe(request, LIMITS, NOW_MS)[1] == given
 
-class TestFingerprint:
-    def test_is_the_same_for_maps_in_another_order(self) -> None:
-        one, other = good_task(), good_task()
-        names = [f"k{i}" for i in range(20)]
-        for name in names:
-            one.labels[name] = one.http_target.headers[name] = "v"
-        for name in reversed(names):
-            other.labels[name] = other.http_target.headers[name] = "v"
-        assert requests.fingerprint(one) == requests.fingerprint(other)
+    def test_refuses_a_view_of_another_version(self) -> None:
+        request = pb.SubscribeRequest(task=good_task(), view=9)  # type: ignore[arg-type]
+        with pytest.raises(
+            InvalidFields, match=r"^view is 9, which is no TaskView; expected one of MINIMAL, "
+        ):
+            self.read(request)
 
-    def test_differs_when_the_task_does(self) -> None:
-        assert requests.fingerprint(good_task()) != requests.fingerprint(good_task(queue="q"))
 
-    def test_ignores_what_only_the_server_sets(self) -> None:
-        answered = good_task(task_id="a")
-        answered.state = task_pb2.TASK_STATE_SCHEDULED
-        answered.create_time.CopyFrom(to_timestamp(1))
-        answered.attempt_count = 3
-        assert requests.fingerprint(answered) == requests.fingerprint(good_task(task_id="a"))
-        assert answered.attempt_count == 3  # the request itself is left alone
+class TestUntimely:
+    """What may have been accepted before is told from what cannot have been."""
 
-    def test_is_the_digest_of_the_bytes_on_the_wire(self) -> None:
-        # It is kept for a day: a repeated call may meet another version of the server.
-        wire = b"\x1a\x16\x0a\x14https://example.com/"
-        assert requests.fingerprint(good_task()) == hashlib.sha256(wire).hexdigest()
+    def read(self, task: task_pb2.Task, request_id: str = "r-1", limits: Limits = LIMITS) -> requests.Item:
+        return requests.read_subscribe(pb.SubscribeRequest(task=task, request_id=request_id), limits, NOW_MS)[
+            0
+        ]
+
+    def passing(self) -> list[tuple[task_pb2.Task, Limits]]:
+        past, soon = to_timestamp(NOW_MS - 5_000), to_timestamp(NOW_MS + 1)
+        retry_at, repeat_at, late, far = good_task(), good_task(), good_task(), good_task()
+        retry_at.retry_policy.retry_at.CopyFrom(past)
+        repeat_at.repeat_policy.repeat_at.CopyFrom(past)
+        late.schedule.at.CopyFrom(past)
+        late.schedule.start_deadline.CopyFrom(to_duration(1_000))
+        far.schedule.at.CopyFrom(to_timestamp(NOW_MS + 20 * 365 * DAY_MS))
+        far_retry = good_task()
+        far_retry.schedule.at.CopyFrom(soon)
+        far_retry.retry_policy.retry_at.CopyFrom(to_timestamp(NOW_MS + 20 * 365 * DAY_MS))
+        sized, denied = good_task(), good_task()
+        sized.http_target.body = b"12"
+        sized.http_target.headers["x-a"] = "b"
+        sized.http_target.query_params["q"] = "1"
+        return [
+            *((task, LIMITS) for task in (retry_at, repeat_at, late, far, far_retry)),
+            (sized, Limits(max_body_bytes=1)),
+            (sized, Limits(max_header_bytes=1)),
+            (sized, Limits(max_url_length=21)),
+            (denied, Limits(targets=TargetPolicy(deny=["example.com"]))),
+        ]
+
+    def test_times_limits_and_rules_pass(self) -> None:
+        for task, limits in self.passing():
+            untimely = self.read(task, limits=limits)
+            assert isinstance(untimely, requests.Untimely), untimely
+            assert untimely.new.fingerprint == fingerprint(untimely.new.spec)
+            assert untimely.fault.count == 1
+
+    def test_the_fingerprint_is_that_of_the_task_when_it_was_timely(self) -> None:
+        task = good_task()
+        task.schedule.at.CopyFrom(to_timestamp(NOW_MS))
+        task.schedule.start_deadline.CopyFrom(to_duration(1_000))
+        request = pb.SubscribeRequest(task=task, request_id="r-1")
+        (then, _), (now, _) = (
+            requests.read_subscribe(request, LIMITS, at_ms) for at_ms in (NOW_MS, NOW_MS + 5_000)
+        )
+        assert isinstance(then, NewTask)
+        assert isinstance(now, requests.Untimely)
+        assert now.new == then
+
+    def test_without_an_id_nothing_can_have_been_before(self) -> None:
+        for task, limits in self.passing():
+            assert isinstance(self.read(task, "", limits), InvalidFields)
+
+    def test_a_task_id_is_enough(self) -> None:
+        for task, limits in self.passing():
+            task.task_id = "a"
+            untimely = self.read(task, "", limits)
+            assert isinstance(untimely, requests.Untimely)
+            assert (untimely.new.request_id, untimely.new.fingerprint) == ("", "")
+
+    def test_what_is_a_fault_at_any_time_is_refused_at_once(self) -> None:
+        for task, limits in self.passing():
+            task.queue = "a b"
+            refused = self.read(task, limits=limits)
+            assert isinstance(refused, InvalidFields)
+            assert refused.count == 2
 
 
 class TestBatch:
+    def read(self, *tasks: task_pb2.Task, request_id: str = "") -> list[requests.Item]:
+        return requests.read_batch(
+            pb.BatchSubscribeRequest(tasks=tasks, request_id=request_id), LIMITS, NOW_MS
+        )[0]
+
     def test_reads_each_task_on_its_own(self) -> None:
-        tasks = [good_task(task_id="a"), good_task(queue="a b"), good_task(task_id="c")]
-        first, second, third = requests.read_batch(pb.BatchSubscribeRequest(tasks=tasks), LIMITS, NOW_MS)
+        first, second, third = self.read(
+            good_task(task_id="a"), good_task(queue="a b"), good_task(task_id="c")
+        )
         assert isinstance(first, NewTask)
         assert isinstance(third, NewTask)
         assert (first.spec.task_id, third.spec.task_id) == ("a", "c")
         assert isinstance(second, InvalidFields)
         assert second.violations == (Violation("tasks[1].queue", f"is 'a b'; {ID_EXPECTED}"),)
 
+    def test_each_task_has_its_place_under_a_request_id(self) -> None:
+        first, bad, third = self.read(good_task(), good_task(queue="a b"), good_task(), request_id="r-1")
+        assert isinstance(first, NewTask)
+        assert isinstance(third, NewTask)
+        assert isinstance(bad, InvalidFields)
+        assert (first.request_id, first.place, third.request_id, third.place) == ("r-1", 0, "r-1", 2)
+        assert first.fingerprint == third.fingerprint == fingerprint(first.spec)
+
+    def test_the_default_view_is_what_the_client_does_not_know(self) -> None:
+        assert (
+            requests.read_batch(pb.BatchSubscribeRequest(tasks=[good_task()]), LIMITS, NOW_MS)[1] == MINIMAL
+        )
+
+    def test_refuses_what_is_wrong_with_the_call_as_a_whole(self) -> None:
+        request = pb.BatchSubscribeRequest(request_id="a b", view=9)  # type: ignore[arg-type]
+        with pytest.raises(InvalidFields) as caught:
+            requests.read_batch(request, LIMITS, NOW_MS)
+        assert [fault.field for fault in caught.value.violations] == ["tasks", "request_id", "view"]
+
     @pytest.mark.parametrize(("count", "came"), [(0, "0"), (1_001, "1,001")])
     def test_refuses_a_number_outside_the_limits(self, count: int, came: str) -> None:
-        request = pb.BatchSubscribeRequest(tasks=[good_task()] * count)
         with pytest.raises(InvalidFields, match=f"^tasks are {came}; expected 1 to 1,000$"):
-            requests.read_batch(request, LIMITS, NOW_MS)
+            self.read(*[good_task()] * count)
 
     def test_takes_as_many_as_the_limit_allows(self) -> None:
-        request = pb.BatchSubscribeRequest(tasks=[good_task()] * 1_000)
-        assert len(requests.read_batch(request, LIMITS, NOW_MS)) == 1_000
+        assert len(self.read(*[good_task()] * 1_000)) == 1_000
 
 
 class TestTaskId:
