@@ -25,8 +25,6 @@ from benchmarks.micro.scripts import PROJECT, ScriptCost, Stores, measure, store
 from benchmarks.micro.steps import steps
 from kuueri_grpc.domain.errors import KuueriError
 from kuueri_grpc.pb import task_service_pb2
-from kuueri_grpc.ports import NewTask
-from kuueri_grpc.service.requests import read_subscribe
 
 FILE = Path(__file__).with_name("costs.json")
 
@@ -117,7 +115,7 @@ async def _subscribe(opened: Stores, prefix: str, places: range, due_ms: int) ->
         task_service_pb2.SubscribeRequest(task=workload.build_task(samples.URL, prefix, place, due_ms))
         for place in places
     )
-    new = [NewTask(read_subscribe(request, samples.LIMITS, samples.NOW_MS).spec) for request in requests]
+    new = [samples.new_task(request) for request in requests]
     results = await opened.tasks.subscribe(PROJECT, new, _QUEUE_LIMIT)
     assert not any(isinstance(result, KuueriError) for result in results)
 

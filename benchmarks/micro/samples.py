@@ -9,7 +9,7 @@ from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.domain.task import Backoff, Growth, RetryPolicy, Task, TaskSpec
 from kuueri_grpc.pb import task_service_pb2
-from kuueri_grpc.ports import Delivery
+from kuueri_grpc.ports import Delivery, NewTask
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.requests import read_subscribe
 
@@ -30,7 +30,14 @@ def subscribe_request() -> task_service_pb2.SubscribeRequest:
 
 def spec() -> TaskSpec:
     """Return what its owner chose."""
-    return read_subscribe(subscribe_request(), LIMITS, NOW_MS).spec
+    return new_task(subscribe_request()).spec
+
+
+def new_task(request: task_service_pb2.SubscribeRequest) -> NewTask:
+    """Return the task that a call subscribes."""
+    new, _ = read_subscribe(request, LIMITS, NOW_MS)
+    assert isinstance(new, NewTask)
+    return new
 
 
 def task() -> Task:

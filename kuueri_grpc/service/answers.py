@@ -4,7 +4,7 @@ A task that would make an answer larger comes in a smaller view, which its `view
 task or event that would.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from kuueri_grpc.domain.errors import KuueriError
 from kuueri_grpc.domain.task import Task
@@ -21,6 +21,7 @@ from kuueri_grpc.service.violations import InvalidFields, Violation
 MAX_ANSWER_BYTES = 4_000_000
 #: Of the faults of one task of a batch: 1,000 errors, the most there are, fit into an answer.
 _MAX_FAULT_BYTES = 1_500
+_SMALLER = {FULL: BASIC, BASIC: MINIMAL}
 
 
 def to_task(task: Task, view: View) -> task_pb2.Task:
@@ -35,22 +36,26 @@ def write_fitting(message: task_pb2.Task, task: Task, view: View, room: int = MA
 
     MINIMAL, which has less than 1,000, counts as fitting.
     """
-    for smaller in _views_from(view, len(task.spec.target.body), room):
-        write_task(message, task, smaller)
-        if smaller == MINIMAL or message.ByteSize() <= room:
-            return
-        message.Clear()
+    while True:
+        if view != FULL or len(task.spec.target.body) <= room:
+            write_task(message, task, view)
+            if view == MINIMAL or message.ByteSize() <= room:
+                return
+            message.Clear()
+        view = _SMALLER[view]
 
 
 def batch_response(results: Sequence[Task | KuueriError], view: View) -> pb.BatchSubscribeResponse:
     """Return the answer to a batch, its tasks in the largest view up to `view` that fits for all of them."""
-    body_bytes = sum(len(result.spec.target.body) for result in results if isinstance(result, Task))
+    body_bytes = 0
+    if view == FULL:
+        body_bytes = sum(len(result.spec.target.body) for result in results if isinstance(result, Task))
     response = pb.BatchSubscribeResponse()
-    for smaller in _views_from(view, body_bytes, MAX_ANSWER_BYTES):
-        if _write_results(response, results, smaller):
-            break
+    while True:
+        if (view != FULL or body_bytes <= MAX_ANSWER_BYTES) and _write_results(response, results, view):
+            return response
         response.Clear()
-    return response
+        view = _SMALLER[view]
 
 
 def _write_results(
@@ -69,13 +74,6 @@ def _write_results(
             if size > MAX_ANSWER_BYTES:
                 return False
     return True
-
-
-def _views_from(view: View, body_bytes: int, room: int) -> Iterator[View]:
-    """Yield the views that may fit, the largest first."""
-    for smaller in (FULL, BASIC, MINIMAL):
-        if smaller <= view and not (smaller == FULL and body_bytes > room):
-            yield smaller
 
 
 def _shortened(error: KuueriError) -> KuueriError:
