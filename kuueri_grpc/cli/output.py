@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.text import Text
 
+from kuueri_grpc.pb.task_pb2 import TaskView
+
 #: Where nobody looks at a screen, nothing is folded.
 _UNBOUNDED = 10_000
 
@@ -53,6 +55,10 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         self.console = make_console()
+
+    def view(self, shown: TaskView.ValueType) -> TaskView.ValueType:
+        """Return the view to ask a task in: in JSON everything is printed, for a person what `shown` has."""
+        return TaskView.TASK_VIEW_FULL if self.as_json else shown
 
     def document(self, document: Message | Mapping[str, Any]) -> None:
         """Print one line of JSON."""

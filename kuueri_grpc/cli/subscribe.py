@@ -33,6 +33,7 @@ from kuueri_grpc.cli.task_view import task_line
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.cli.watch import ExitStatus, watch_task
 from kuueri_grpc.domain.task import Growth, HttpMethod
+from kuueri_grpc.pb.task_pb2 import TaskView
 from kuueri_grpc.pb.task_service_pb2 import SubscribeRequest, WatchRequest
 
 app = typer.Typer(rich_markup_mode=None)
@@ -246,6 +247,7 @@ def subscribe(
 def _subscribe(
     client: Client, request: SubscribeRequest, output: Output, *, follow_it: bool, exit_status: bool
 ) -> None:
+    request.view = TaskView.TASK_VIEW_MINIMAL if follow_it else output.view(TaskView.TASK_VIEW_BASIC)
     task = client.call(client.tasks.Subscribe, request).task
     if follow_it:
         # Its first message is the task.

@@ -74,8 +74,9 @@ def task_details(task: Task) -> Iterator[tuple[str, str | Text]]:
     target = task.http_target
     yield from (("header", f"{name}: {value}") for name, value in sorted(target.headers.items()))
     yield from (("query", f"{name}={value}") for name, value in sorted(target.query_params.items()))
-    if target.body:
-        yield "body", f"{len(target.body):,} bytes"
+    # An earlier server does not say the size, and leaves no body out.
+    if body_size := target.body_size or len(target.body):
+        yield "body", f"{body_size:,} bytes"
     if target.follow_redirects:
         yield "redirects", "followed"
     if task.schedule.HasField("start_deadline"):

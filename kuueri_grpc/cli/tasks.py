@@ -15,7 +15,7 @@ from kuueri_grpc.cli.timeline_view import TimelineView
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.pb import task_pb2
-from kuueri_grpc.pb.task_pb2 import Task
+from kuueri_grpc.pb.task_pb2 import Task, TaskView
 from kuueri_grpc.pb.task_service_pb2 import (
     CancelRequest,
     GetTaskRequest,
@@ -44,7 +44,8 @@ def get(
     """Show a task: its request, its policies, its counters."""
     output = Output(as_json)
     with Client.open(address, token, output.notice) as client:
-        task = client.call(client.tasks.GetTask, GetTaskRequest(task_id=task_id)).task
+        request = GetTaskRequest(task_id=task_id, view=output.view(TaskView.TASK_VIEW_BASIC))
+        task = client.call(client.tasks.GetTask, request).task
     if as_json:
         output.document(task)
     else:
@@ -81,6 +82,7 @@ def list_tasks(
         labels=labels,
     )
     output = Output(as_json)
+    request.view = output.view(TaskView.TASK_VIEW_BASIC)
     with Client.open(address, token, output.notice) as client:
         count = _show_tasks(_pages(client, request, None if all_tasks else limit, output.notice), output)
     if request.page_token and not all_tasks:
@@ -152,8 +154,8 @@ def cancel(
 ) -> None:
     """End tasks: no attempt starts any more, one in flight is aborted."""
 
-    def act(client: Client, task_id: str) -> Task:
-        return client.call(client.tasks.Cancel, CancelRequest(task_id=task_id)).task
+    def act(client: Client, task_id: str, view: TaskView.ValueType) -> Task:
+        return client.call(client.tasks.Cancel, CancelRequest(task_id=task_id, view=view)).task
 
     _each(task_ids, act, as_json, address, token)
 
@@ -165,8 +167,8 @@ def pause(
 ) -> None:
     """Hold tasks; each keeps the delay that remains."""
 
-    def act(client: Client, task_id: str) -> Task:
-        return client.call(client.tasks.Pause, PauseRequest(task_id=task_id)).task
+    def act(client: Client, task_id: str, view: TaskView.ValueType) -> Task:
+        return client.call(client.tasks.Pause, PauseRequest(task_id=task_id, view=view)).task
 
     _each(task_ids, act, as_json, address, token)
 
@@ -178,8 +180,8 @@ def resume(
 ) -> None:
     """Let held tasks go on after the delay that remained."""
 
-    def act(client: Client, task_id: str) -> Task:
-        return client.call(client.tasks.Resume, ResumeRequest(task_id=task_id)).task
+    def act(client: Client, task_id: str, view: TaskView.ValueType) -> Task:
+        return client.call(client.tasks.Resume, ResumeRequest(task_id=task_id, view=view)).task
 
     _each(task_ids, act, as_json, address, token)
 
@@ -191,8 +193,8 @@ def run(
 ) -> None:
     """Make tasks due now."""
 
-    def act(client: Client, task_id: str) -> Task:
-        return client.call(client.tasks.RunTask, RunTaskRequest(task_id=task_id)).task
+    def act(client: Client, task_id: str, view: TaskView.ValueType) -> Task:
+        return client.call(client.tasks.RunTask, RunTaskRequest(task_id=task_id, view=view)).task
 
     _each(task_ids, act, as_json, address, token)
 
@@ -204,7 +206,7 @@ def purge(
 ) -> None:
     """Delete tasks that have ended or are paused, with their history."""
 
-    def act(client: Client, task_id: str) -> None:
+    def act(client: Client, task_id: str, _view: TaskView.ValueType) -> None:
         client.call(client.tasks.Purge, PurgeRequest(task_id=task_id))
 
     _each(task_ids, act, as_json, address, token)
@@ -212,7 +214,7 @@ def purge(
 
 def _each(
     task_ids: Sequence[str],
-    act: Callable[[Client, str], Task | None],
+    act: Callable[[Client, str, TaskView.ValueType], Task | None],
     as_json: bool,
     address: str,
     token: str | None,
@@ -228,7 +230,7 @@ def _each(
     with Client.open(address, token, output.notice) as client:
         for task_id in task_ids:
             try:
-                task = act(client, task_id)
+                task = act(client, task_id, output.view(TaskView.TASK_VIEW_MINIMAL))
             except CliError as error:
                 if len(task_ids) == 1 or error.exit_code == EXIT_UNAVAILABLE:
                     raise

@@ -15,6 +15,7 @@ from kuueri_grpc.cli.output import Output
 from kuueri_grpc.cli.task_view import task_line
 from kuueri_grpc.cli.timeline_view import TERMINAL_EVENTS, TimelineView
 from kuueri_grpc.cli.transport import secured
+from kuueri_grpc.pb.task_pb2 import TaskView
 from kuueri_grpc.pb.task_service_pb2 import WatchRequest, WatchResponse
 
 app = typer.Typer(rich_markup_mode=None)
@@ -77,6 +78,7 @@ def watch_task(client: Client, request: WatchRequest, output: Output, exit_statu
         CliError: The server refused the Watch, or stayed away.
         typer.Exit: `exit_status` is set and the task did not complete.
     """
+    request.view = output.view(TaskView.TASK_VIEW_BASIC)
     try:
         ending = show(
             follow(client, request, output.notice), output, request.WhichOneof("scope") != "task_id"
