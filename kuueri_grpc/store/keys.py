@@ -21,8 +21,7 @@ one slot and one script can change them together, on one server and on a cluster
 | 1  | `{p}:queue:<project>/<queue>~!`  | ZSet   | suspects: one at a time is tried in each process   |
 | 1  | `{p}:task:<project>/<task>`      | Hash   | state, counters; the first event of one that waits |
 | 1  | `{p}:index:<project>`            | ZSet   | task ids by creation (us), for ListTasks           |
-| 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id made, for 24 hours      |
-| 1  | `{p}:request:<project>/<id>~<n>` | String | that of a batch made for the task at place n       |
+| 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id (`<id>~<place>`) made   |
 | 1  | `{p}:claim:<instance>`           | String | id of an instance's latest claim                   |
 | 2  | `{p}:config:<project>/<task>`    | Hash   | request (sealed), policies, labels                 |
 | 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first, once there are two           |

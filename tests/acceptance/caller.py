@@ -119,8 +119,10 @@ class Project:
         request = tasks_pb.SubscribeRequest(task=task, request_id=request_id)
         return (await self.tasks.Subscribe(request, metadata=self.metadata)).task
 
-    async def batch(self, tasks: Sequence[task_pb2.Task]) -> Sequence[tasks_pb.BatchSubscribeResult]:
-        request = tasks_pb.BatchSubscribeRequest(tasks=tasks)
+    async def batch(
+        self, tasks: Sequence[task_pb2.Task], request_id: str = ""
+    ) -> Sequence[tasks_pb.BatchSubscribeResult]:
+        request = tasks_pb.BatchSubscribeRequest(tasks=tasks, request_id=request_id)
         return (await self.tasks.BatchSubscribe(request, metadata=self.metadata)).results
 
     async def get(self, task_id: str) -> task_pb2.Task:

@@ -17,7 +17,7 @@ from kuueri_grpc.pb import task_service_pb2 as tasks_pb
 from tests.acceptance.caller import Project, after, connected, post, register, state_name
 from tests.acceptance.served import PATIENCE_S, Server
 from tests.acceptance.targets import Target, held
-from tests.service.statuses import refusal
+from tests.service.statuses import refusal, unpacked
 
 HOUR_MS = 3_600_000
 SERVICES = ("kuueri.tasks.v1.TaskService", "kuueri.tasks.v1.ProjectService")
@@ -183,6 +183,21 @@ async def test_the_same_request_id_subscribes_once(project: Project, target: Tar
     task.queue = "other"
     refused = await refusal(project.subscribe(task, request_id="call-1"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+
+
+async def test_the_same_request_id_subscribes_a_batch_once(project: Project, target: Target) -> None:
+    tasks = [post(target.url(f"/hook?{i}")) for i in range(250)]
+    first = await project.batch(tasks, request_id="call-1")
+    for result in first:
+        await project.ended(result.task.task_id)
+    again = await project.batch(tasks, request_id="call-1")
+    assert [result.task.task_id for result in again] == [result.task.task_id for result in first]
+    assert len(target.at("/hook")) == 250
+    await project.purge(first[7].task.task_id)
+    results = await project.batch(tasks, request_id="call-1")
+    assert [i for i, result in enumerate(results) if result.HasField("error")] == [7]
+    assert unpacked(results[7].error)["ErrorInfo"].reason == "TASK_PURGED"  # type: ignore[attr-defined]
+    assert len(target.at("/hook")) == 250
 
 
 async def test_an_email_address_registers_once(channel: grpc.aio.Channel, project: Project) -> None:

@@ -53,7 +53,9 @@ async def test_row_08_a_task_is_read_as_it_was_subscribed(project: Project, targ
 
     assert read == accepted
     assert ms(read.schedule_time) == ms(chosen.schedule.at)
-    for field in ("schedule_time", "create_time", "state"):
+    assert (read.view, read.http_target.body_size) == (task_pb2.TASK_VIEW_FULL, 2)
+    read.http_target.ClearField("body_size")
+    for field in ("schedule_time", "create_time", "state", "view"):
         read.ClearField(field)
     chosen.repeat_policy.backoff.growth = task_pb2.GROWTH_CONSTANT
     assert read == chosen

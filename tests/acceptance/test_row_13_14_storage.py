@@ -64,6 +64,7 @@ async def test_row_13_every_key_is_of_a_documented_kind_and_every_kind_is_there(
     project: Project, target: Target, store: Redis, flying: str
 ) -> None:
     await project.subscribe(post(target.url("/a"), schedule=after(HOUR_MS)), request_id="mine")
+    await project.batch([post(target.url("/c"), schedule=after(HOUR_MS))] * 2, request_id="ours")
     ended = await project.subscribe(post(target.url("/b")))
     await project.ended(ended.task_id)
     kinds = documented_kinds()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from kuueri_grpc.pb.task_pb2 import TASK_STATE_CANCELED
 from kuueri_grpc.pb.task_service_pb2 import WatchResponse
 from tests.acceptance.caller import (
     Project,
@@ -32,6 +33,7 @@ from tests.acceptance.targets import OK, Target, held, status
 from tests.faults.conftest import Measure
 from tests.outages.calls import ONE_ATTEMPT
 from tests.outages.valkeys import Valkey
+from tests.service.statuses import refusal
 from tests.store import invariants
 from tests.supervision.processes import Served, serving
 
@@ -39,6 +41,7 @@ pytestmark = pytest.mark.timeout(240)
 
 PREVIOUS = Path(__file__).with_name("previous.zip")
 PARTITIONS, TIMELINE_CAP = 8, 10_000
+HOUR_MS = 3_600_000
 ENVIRONMENT = {"TASKS_DATABASE__PARTITIONS": str(PARTITIONS), "TASKS_SERVICE__LEASE_MS": "3000"}
 
 
@@ -77,6 +80,20 @@ async def each_is_whole(project: Project, ids: list[str]) -> None:
         lost = len(of_type(events, "RECOVERED"))
         assert types(events) == ["SUBSCRIBED", *["DISPATCHED", "RECOVERED"] * lost, *ONE_ATTEMPT[1:]]
         assert task.attempt_count == 1
+
+
+async def request_ids_are_known(target: Target, older: Project, newer: Project) -> None:
+    """What the older one keeps, the newer one answers; the other way round, nothing is made a second time."""
+    for owner, stranger in ((older, newer), (newer, older)):
+        task, request_id = post(target.url("/call"), schedule=after(HOUR_MS)), f"by-{owner is older}"
+        made = await owner.subscribe(task, request_id=request_id)
+        again = stranger.subscribe(task, request_id=request_id)
+        if owner is older:
+            assert (await again).task_id == made.task_id
+        else:
+            assert (await refusal(again)).reason == "REQUEST_ID_REUSED"
+        await stranger.cancel(made.task_id)
+    assert len((await newer.list(state=TASK_STATE_CANCELED)).tasks) == 2
 
 
 @pytest.mark.parametrize("older_first", [True, False], ids=["upgrade", "downgrade"])
@@ -123,6 +140,7 @@ async def test_two_versions_share_a_store(
                     told = await next_event(owner, lost)
                     following = await next_event(stranger, lost, told.resume_token)
                     assert [told.event.sequence, following.event.sequence] == [1, 2]
+                await request_ids_are_known(target, *((one, other) if older_first else (other, one)))
                 theirs = [(await other.subscribe(post(target.url(f"/t{n}")))).task_id for n in range(10)]
                 await each_is_whole(one, theirs)
                 assert {task.task_id for task in (await other.list(page_size=100)).tasks} == {

@@ -7,11 +7,13 @@ from typing import Any
 import grpc
 import pytest
 
-from kuueri_grpc.pb.task_pb2 import Task, TaskState
+from kuueri_grpc.pb.task_pb2 import Task, TaskState, TaskView
 from kuueri_grpc.pb.task_service_pb2 import (
     CancelResponse,
+    GetTaskResponse,
     GetTimelineResponse,
     ListTasksResponse,
+    WatchResponse,
 )
 from kuueri_grpc.pb.timeline_pb2 import EventType, TimelineEvent
 
@@ -37,6 +39,30 @@ def test_list_asks_for_what_it_shows(run: Run, server: Any) -> None:
     request = server.tasks.requests[0]
     assert request.state == TaskState.TASK_STATE_PAUSED
     assert (request.queue, dict(request.labels), request.page_size) == ("q", {"a": "1"}, 50)
+
+
+@pytest.mark.parametrize("command", ["list", "get t", "cancel t", "watch t"])
+def test_a_command_asks_for_no_more_of_a_task_than_it_shows(run: Run, server: Any, command: str) -> None:
+    def script() -> None:
+        server.tasks.list_answers = [page(0, 1)]
+        server.tasks.get_answers = [GetTaskResponse(task=Task(task_id="t"))]
+        server.tasks.cancel_answers = [CancelResponse(task=Task(task_id="t"))]
+        server.tasks.watch_answers = [[WatchResponse(snapshot=Task(task_id="t"))]]
+
+    for option in ("--json", ""):
+        script()
+        assert run(*command.split(), "-a", server.address, *option.split())[0] == 0
+    shown = TaskView.TASK_VIEW_MINIMAL if command == "cancel t" else TaskView.TASK_VIEW_BASIC
+    assert [request.view for request in server.tasks.requests] == [TaskView.TASK_VIEW_FULL, shown]
+
+
+def test_the_size_of_a_body_is_shown_where_the_body_is_left_out(run: Run, server: Any) -> None:
+    task = Task(task_id="t")
+    task.http_target.body_size = 8_000_000
+    server.tasks.get_answers = [GetTaskResponse(task=task)]
+    code, out, _ = run("get", "t", "-a", server.address)
+    assert code == 0
+    assert "8,000,000 bytes" in out
 
 
 def test_list_goes_on_over_short_pages_up_to_its_limit(run: Run, server: Any) -> None:
