@@ -107,7 +107,7 @@ def test_each_view_has_what_the_one_before_it_has() -> None:
     full.view = BASIC
     assert basic == full
     for field in ("http_target", "attempt_timeout", "labels"):
-        basic.ClearField(field)  # type: ignore[arg-type]
+        basic.ClearField(field)
     basic.view = MINIMAL
     assert minimal == basic
 
