@@ -164,9 +164,8 @@ class BatchSubscribeResult(_message.Message):
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Why it was refused, with the details that Subscribe would give; of fields that
-        are not valid, the first 1,500 bytes. UNAVAILABLE: it is not known to be accepted,
-        see BatchSubscribe.
+        """Why it was refused, with the details that Subscribe would give. UNAVAILABLE: it is
+        not known to be accepted, see BatchSubscribe.
         """
 
     def __init__(

@@ -15,12 +15,9 @@ from kuueri_grpc.ports import TaskPage
 from kuueri_grpc.service.convert import to_event, write_task
 from kuueri_grpc.service.errors import to_status
 from kuueri_grpc.service.views import BASIC, FULL, MINIMAL, View
-from kuueri_grpc.service.violations import InvalidFields, Violation
 
 #: Less than the 4 MiB (4,194,304 bytes) that clients take by default: a message has more than its tasks.
 MAX_ANSWER_BYTES = 4_000_000
-#: Of the faults of one task of a batch: 1,000 errors, the most there are, fit into an answer.
-_MAX_FAULT_BYTES = 1_500
 _SMALLER = {FULL: BASIC, BASIC: MINIMAL}
 
 
@@ -46,7 +43,10 @@ def write_fitting(message: task_pb2.Task, task: Task, view: View, room: int = MA
 
 
 def batch_response(results: Sequence[Task | KuueriError], view: View) -> pb.BatchSubscribeResponse:
-    """Return the answer to a batch, its tasks in the largest view up to `view` that fits for all of them."""
+    """Return the answer to a batch, its tasks in the largest view up to `view` that fits for all of them.
+
+    An error has less than 4,000 bytes, see `errors`: as many as a batch has tasks are no larger either.
+    """
     body_bytes = 0
     if view == FULL:
         body_bytes = sum(len(result.spec.target.body) for result in results if isinstance(result, Task))
@@ -66,7 +66,7 @@ def _write_results(
     for result in results:
         written = response.results.add()
         if isinstance(result, KuueriError):
-            written.error.CopyFrom(to_status(_shortened(result)))
+            written.error.CopyFrom(to_status(result))
         else:
             write_task(written.task, result, view)
         if view != MINIMAL:
@@ -74,18 +74,6 @@ def _write_results(
             if size > MAX_ANSWER_BYTES:
                 return False
     return True
-
-
-def _shortened(error: KuueriError) -> KuueriError:
-    if not isinstance(error, InvalidFields):
-        return error
-    size, kept = 0, list[Violation]()
-    for fault in error.violations:
-        size += len(fault.field) + len(fault.description)
-        if kept and size > _MAX_FAULT_BYTES:
-            break
-        kept.append(fault)
-    return InvalidFields(kept, error.count)
 
 
 def list_response(page: TaskPage, view: View) -> tuple[pb.ListTasksResponse, bool]:

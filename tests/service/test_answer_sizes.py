@@ -14,7 +14,6 @@ from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import to_duration
 from kuueri_grpc.service.views import BASIC, FULL, MINIMAL, View
 from tests.service.edge import Caller, Edge, serving
-from tests.service.statuses import unpacked
 
 #: `grpc.max_receive_message_length` where it is not set; the channels of these tests do not set it.
 CLIENT_TAKES = 4_194_304
@@ -312,11 +311,3 @@ class TestViews:
             task.http_target.body = bytes(50_000)
         response = await edge.tasks.BatchSubscribe(request, metadata=owner.metadata)
         assert {result.task.view for result in response.results} == {BASIC}
-
-    async def test_an_error_of_a_batch_names_the_first_faults(self, edge: Edge, owner: Caller) -> None:
-        request = pb.BatchSubscribeRequest(tasks=[faulty()])
-        (result,) = (await edge.tasks.BatchSubscribe(request, metadata=owner.metadata)).results
-        violations = unpacked(result.error)["BadRequest"].field_violations  # type: ignore[attr-defined]
-        assert violations[0].field == "tasks[0].task_id"
-        assert violations[-1].description == f"and {152 - len(violations)} more; correct the ones above first"
-        assert result.error.ByteSize() < 3_000
