@@ -39,12 +39,11 @@ class Call:
 class Entry:
     """A task as it was subscribed, and the calls about it, in the order in which they were made.
 
-    One client makes them, each after the answer of the one before. `tries`: calls of Subscribe.
+    One client makes them, each after the answer of the one before.
     """
 
     task: task_pb2.Task
     acknowledged: bool = False
-    tries: int = 0
     calls: list[Call] = field(default_factory=list)
 
     def of(self, *actions: str) -> Iterator[Call]:

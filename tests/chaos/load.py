@@ -110,8 +110,6 @@ class Load:
 
     async def _try_to_subscribe(self, project: Project, entries: Sequence[Entry]) -> bool:
         """Return whether there was an answer."""
-        for entry in entries:
-            entry.tries += 1
         kind = "subscribe" if len(entries) == 1 else "batch"
         try:
             if kind == "batch":
@@ -132,13 +130,13 @@ class Load:
 
     async def _batch(self, project: Project, entries: Sequence[Entry]) -> None:
         """Subscribe tasks in one call. Raises `NoAnswer` where it has to be made again."""
-        results = await asked(project.batch([entry.task for entry in entries]))
+        tasks = [entry.task for entry in entries]
+        results = await asked(project.batch(tasks, request_id=tasks[0].task_id))
         for entry, result in zip(entries, results, strict=True):
             code = result.error.code
             if code == grpc.StatusCode.UNAVAILABLE.value[0]:
                 raise NoAnswer("UNAVAILABLE")
-            # That it is there is no fault where an earlier call may have been carried out.
-            if code and not (code == grpc.StatusCode.ALREADY_EXISTS.value[0] and entry.tries > 1):
+            if code:
                 self.ledger.faults.append(f"batch: {entry.task.task_id}: {result.error.message}")
 
     async def _story(self, entry: Entry, over: asyncio.Event) -> None:
@@ -147,8 +145,8 @@ class Load:
             for action in draw.choice(_STORIES_OF):
                 if not action:
                     await asyncio.sleep(draw.uniform(0.2, 3))
-                elif action != "purge" or entry.tries == 1:
-                    # A Subscribe without an answer may be carried out after Purge, and make the task anew.
+                else:
+                    # Also a Purge: a Subscribe that is carried out after it, late, makes nothing.
                     await self.call(entry, action, draw)
         finally:
             self._slots.release()

@@ -75,7 +75,7 @@ def case(
     )
     for name, value in fields.items():
         getattr(task, name).CopyFrom(value)
-    entry = Entry(task, acknowledged=True, tries=1, calls=list(calls))
+    entry = Entry(task, acknowledged=True, calls=list(calls))
     found = None
     if counts is not None:
         ending = timeline_pb2.EventType.Name(events[-1].type).removeprefix("EVENT_TYPE_")
