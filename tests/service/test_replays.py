@@ -180,7 +180,7 @@ async def test_defaults_that_are_written_out_are_the_same_task(edge: Edge, owner
     first = await subscribe(edge, owner, task(), "r")
     written = task()
     written.queue = "default"
-    written.http_target.method = task_pb2.HTTP_METHOD_POST
+    written.http_target.http_method = task_pb2.HTTP_METHOD_POST
     written.attempt_timeout.FromSeconds(300)
     written.retry_policy.SetInParent()
     assert await subscribe(edge, owner, written, "r") == first

@@ -48,7 +48,7 @@ def test_a_default_that_is_written_out_is_the_same_as_one_that_is_unset() -> Non
             backoff=task_pb2.Backoff(max_interval=to_duration(365 * 24 * HOUR_MS))
         ),
     )
-    written.http_target.method = task_pb2.HTTP_METHOD_POST
+    written.http_target.http_method = task_pb2.HTTP_METHOD_POST
     for name, value in DEFAULT_HEADERS.items():
         written.http_target.headers[name.title()] = value
     assert of(written) == of(task())
