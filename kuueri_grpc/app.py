@@ -42,6 +42,7 @@ from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
 from kuueri_grpc.process.collector import settle_collector
+from kuueri_grpc.process.descriptors import fitted, raise_limit, target_connections
 from kuueri_grpc.process.edge import call_rate, open_edge
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
@@ -61,7 +62,7 @@ from kuueri_grpc.store.instances import RedisInstanceRegistry
 from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.probe import RedisStoreProbe, await_store
 from kuueri_grpc.store.projects import RedisProjectStore
-from kuueri_grpc.store.scripts import ScriptRunner
+from kuueri_grpc.store.scripts import ScriptRunner, read_all
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.signals import RedisSignalBus
 from kuueri_grpc.store.tasks import RedisTaskStore
@@ -104,6 +105,8 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
+    raise_limit()
+    settings = fitted(settings)
     # The port first: a store may take its time to load.
     with stop_signals() as stop, contextlib.suppress(StoppedEarly), reserved_port(settings) as port:
         async with open_store(settings, stop) as store:
@@ -172,6 +175,7 @@ async def _compose(
         call_timeout_ms=settings.database.redis.timeout_ms,
     )
     async with contextlib.AsyncExitStack() as stack:
+        read_all()
         client = await stack.enter_async_context(address.connect())
         signals_client = await stack.enter_async_context(address.connect_for_signals())
         checks_client = await stack.enter_async_context(address.connect_for_checks())
@@ -186,7 +190,11 @@ async def _compose(
         key_registry = KeyRegistry(client, runner.observer)
         execution = RedisExecutionStore(runner, store_settings, clock, vault, key_registry)
         bus = RedisSignalBus(signals_client, partitions, instance, telemetry, runner.observer)
-        transport = GuardedTransport(_target_policy(settings), proxy=_egress_proxy(settings))
+        transport = GuardedTransport(
+            _target_policy(settings),
+            proxy=_egress_proxy(settings),
+            max_connections=target_connections(settings),
+        )
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
         reporter = Reporter(execution)

@@ -22,6 +22,7 @@ from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.ports import NotStarted
 
 MAX_BODY_BYTES = 64 * 1_024
+_NO_LIMIT = 1 << 30
 
 
 class GuardedTransport:
@@ -38,6 +39,8 @@ class GuardedTransport:
         resolver: resolves names; default: c-ares, which waits for slow name servers without a thread.
         proxy: what every connection goes through; default: none, also where the environment names one.
         ssl_context: default: the certificates of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
+        max_connections: open connections, from which on the one that is idle for longest is closed before
+            another one is made.
         max_body_bytes: how much of an answer's body is read, as it comes over the wire. A longer one is
             cut off by closing the connection; the status code counts.
 
@@ -51,6 +54,7 @@ class GuardedTransport:
         resolver: AbstractResolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: EgressProxy | None = None,
+        max_connections: int = _NO_LIMIT,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._policy = policy
@@ -58,6 +62,7 @@ class GuardedTransport:
         self._connector = guarded_connector(
             policy, self._resolver, ssl_context or _default_ssl_context(), proxy
         )
+        self._max_connections = max_connections
         self._max_body_bytes = max_body_bytes
         self._loop = asyncio.get_running_loop()
         #: Connections that wait for a request, the one that was used last at the end.
@@ -120,6 +125,7 @@ class GuardedTransport:
 
     async def _connect(self, target: Target) -> Exchange:
         self._policy.check_host(target.host)
+        self._make_room()
         dialled_name.set(target.host)
         url = yarl.URL.build(
             scheme=target.origin[0], authority=target.authority.decode("ascii"), encoded=True
@@ -142,6 +148,14 @@ class GuardedTransport:
             raise
         self._origins[exchange] = target.origin
         return exchange
+
+    def _make_room(self) -> None:
+        """Close idle connections until there may be another one: each takes a file descriptor."""
+        while self._idle and len(self._origins) >= self._max_connections:
+            # Of the origin that has had idle ones for longest, the one that was used first.
+            exchange = next(iter(self._idle.values()))[0]
+            self._forget(exchange)
+            exchange.close()
 
     def _keep(self, exchange: Exchange) -> None:
         """Keep a connection for the next request to its origin."""

@@ -68,6 +68,15 @@ def script(name: str) -> Script:
     return Script(name)
 
 
+def read_all() -> None:
+    """Read every script from its file, so that no file has to be opened later. Raises `OSError`."""
+    shared = {part for parts in (_PRELUDE, *_SHARED.values()) for part in parts}
+    for file in (resources.files("kuueri_grpc.store") / "lua").iterdir():
+        name, _, kind = file.name.rpartition(".")
+        if kind == "lua" and name not in shared:
+            _ = script(name)
+
+
 async def run_alone(client: Commands, name: str, script_keys: Sequence[str], *arguments: Argument) -> Any:
     """Run a script that is on no partition. Raises `StoreUnavailable`."""
     wanted = script(name)
