@@ -8,14 +8,15 @@ return, the process is to end by `leave`: the gRPC server is closed, but not tak
 
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401  else read when a name is first resolved, where a file may not be opened
+import functools
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from kuueri_grpc import __version__
 from kuueri_grpc.config import Settings
@@ -46,7 +47,7 @@ from kuueri_grpc.process.descriptors import fitted, raise_limit, target_connecti
 from kuueri_grpc.process.edge import call_rate, open_edge
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
-from kuueri_grpc.process.loops import running
+from kuueri_grpc.process.loops import Loop, running
 from kuueri_grpc.process.observed import Unobserved, observed
 from kuueri_grpc.process.port import reserved_port
 from kuueri_grpc.process.ready import print_ready, shown
@@ -276,19 +277,19 @@ async def _run(
     server = None
     if API_ROLE in settings.roles:
         server = await open_edge(settings, process.engine, _target_policy(settings))
-    loops: list[Coroutine[Any, Any, object]] = [
-        process.switchboard.run(),
-        process.reporter.run(),
-        process.leases.run(),
-        process.maintenance.run(),
-        process.monitor.run(),
-        process.membership.run(),
-        process.engine.throttle.run(),
+    loops: list[Loop] = [
+        process.switchboard.run,
+        process.reporter.run,
+        process.leases.run,
+        process.maintenance.run,
+        process.monitor.run,
+        process.membership.run,
+        process.engine.throttle.run,
     ]
     if server is not None:
-        loops += [_tell_health_checks(process.health, server), server.wait_closed()]
+        loops += [functools.partial(_tell_health_checks, process.health, server), server.wait_closed]
     if SCHEDULER_ROLE in settings.roles:
-        loops.append(process.scheduler.run())
+        loops.append(process.scheduler.run)
     async with running(loops, stop) as failures:
         attempts = process.attempts if SCHEDULER_ROLE in settings.roles else None
         observation.attach(attempts, process.watches, process.backlog, process.health, failures)

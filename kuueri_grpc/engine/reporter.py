@@ -3,8 +3,7 @@
 import asyncio
 import logging
 
-from kuueri_grpc.domain.errors import StoreUnavailable
-from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.backoff import TRANSIENT, Backoff
 from kuueri_grpc.ports import ExecutionStore, Report
 
 _log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class Reporter:
                 continue
             try:
                 answers = await self._store.report([report for report, _ in batch])
-            except StoreUnavailable as error:
+            except TRANSIENT as error:
                 self._pending = batch + self._pending
                 self._arrived.set()
                 await backoff.wait(f"reporting {len(batch)} outcomes", error)

@@ -20,6 +20,7 @@ _LEAST_OWN, _MOST_OWN, _OWN_PART = 56, 512, 8
 _LEAST_SHARED = 32
 #: Descriptors of 4 attempts: several addresses of one host may be dialled at the same time.
 _PER_FOUR_ATTEMPTS = 5
+_HOW = "`ulimit -n`, LimitNOFILE= of systemd, `ulimits` of Compose, --ulimit nofile= of docker run"
 #: For arithmetic, where the system sets no limit.
 _UNLIMITED = 1 << 30
 
@@ -44,8 +45,8 @@ def fitted(settings: Settings) -> Settings:
     shared = limit - _own(limit)
     if shared < _LEAST_SHARED:
         raise StartError(
-            f"this process may have {limit} files open, too few to serve; allow it {_LEAST_OWN + _LEAST_SHARED} "
-            f"at the least, or better {_enough(settings)}: {_HOW}"
+            f"this process may have {limit} files open, too few to serve; allow it "
+            f"{_LEAST_OWN + _LEAST_SHARED} at the least, or better {_enough(settings)}: {_HOW}"
         )
     max_in_flight, max_connections = settings.service.max_in_flight, settings.module.grpc.max_connections
     wanted = _of_attempts(max_in_flight) if "scheduler" in settings.roles else 0
@@ -69,9 +70,6 @@ def fitted(settings: Settings) -> Settings:
     grpc = settings.module.grpc.model_copy(update={"max_connections": connections})
     module = settings.module.model_copy(update={"grpc": grpc})
     return settings.model_copy(update={"service": service, "module": module})
-
-
-_HOW = "`ulimit -n`, LimitNOFILE= of systemd, `ulimits` of Compose, --ulimit nofile= of docker run"
 
 
 def target_connections(settings: Settings) -> int:

@@ -2,11 +2,13 @@
 
 import secrets
 from dataclasses import dataclass, field
+from functools import cache
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 
 from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.domain.errors import StoreUnavailable
@@ -93,12 +95,19 @@ class StoreAddress:
             # Whole commands are bounded, see `StoreClient`, and silence of signals by `RedisSignalBus`.
             socket_timeout=None,
             socket_connect_timeout=self.timeout_ms / 1_000,
+            driver_info=_driver_info(),
             **self._credentials(),
         )
 
     def _credentials(self) -> dict[str, str]:
         given = {"username": self.username, "password": self.password}
         return {name: value for name, value in given.items() if value is not None}
+
+
+@cache
+def _driver_info() -> DriverInfo:
+    """Return what the client library reads from the file of its version anew for each connection."""
+    return DriverInfo()
 
 
 def _no_retry() -> Retry:
