@@ -8,7 +8,7 @@ return, the process is to end by `leave`: the gRPC server is closed, but not tak
 
 import asyncio
 import contextlib
-import encodings.idna  # noqa: F401  else read when a name is first resolved, where a file may not be opened
+import encodings.idna  # noqa: F401  Python would read it when it first looks up a name
 import functools
 import logging
 import os

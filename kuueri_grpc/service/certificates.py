@@ -78,9 +78,7 @@ class Certificates:
                 configuration = _load(self._files)
             except CertificateError as error:
                 if isinstance(error.__cause__, OSError) and error.__cause__.errno in _LACKS:
-                    self._versions = (
-                        before  # they are in order for all that is known: read again at the next handshake
-                    )
+                    self._versions = before  # the next handshake has them read again
                     return None
                 self._telemetry.certificates_refused()
                 _log.warning(
