@@ -287,7 +287,11 @@ async def _run(
         process.engine.throttle.run,
     ]
     if server is not None:
-        loops += [functools.partial(_tell_health_checks, process.health, server), server.wait_closed]
+        loops += [
+            functools.partial(_tell_health_checks, process.health, server),
+            server.connections.run,
+            server.wait_closed,
+        ]
     if SCHEDULER_ROLE in settings.roles:
         loops.append(process.scheduler.run)
     async with running(loops, stop) as failures:

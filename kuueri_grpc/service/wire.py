@@ -44,8 +44,8 @@ class WireLimits:
         """How long a stream may last so that gRPC never cuts it; None: for ever."""
         return None if self.max_age_s is None else self.age_grace_s
 
-    def options(self) -> list[tuple[str, int]]:
-        """Return them as gRPC's arguments of a server."""
+    def options(self, listeners: int = 1) -> list[tuple[str, int]]:
+        """Return them as gRPC's arguments of a server that listens on so many addresses."""
         options = [
             ("grpc.max_receive_message_length", self.max_message_bytes),
             # What a client takes is for it to say.
@@ -53,7 +53,8 @@ class WireLimits:
             # Beyond the first, gRPC refuses some calls at random, beyond the second all.
             ("grpc.max_metadata_size", self.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
-            ("grpc.max_allowed_incoming_connections", self.max_connections),
+            # Each listener counts by itself.
+            ("grpc.max_allowed_incoming_connections", max(1, self.max_connections // listeners)),
             ("grpc.max_concurrent_streams", self.max_streams),
             ("grpc.keepalive_time_ms", _ms(self.keepalive_s)),
             ("grpc.keepalive_timeout_ms", _ms(self.keepalive_timeout_s)),

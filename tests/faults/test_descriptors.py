@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from kuueri_grpc.pb import task_pb2
-from tests.acceptance.caller import Project, connected, post, register, types
+from tests.acceptance.caller import Project, connected, post, register, state_name, types
 from tests.acceptance.targets import OK, Answer, Exchange, Target, listening
+from tests.service.idle import idling
+from tests.supervision.calls import persistent
 from tests.supervision.processes import serving
 
 pytestmark = pytest.mark.timeout(240)
@@ -87,3 +89,31 @@ async def test_more_tasks_at_once_than_descriptors(
     warnings = [line for line in served.log if "event=descriptors_short" in line]
     assert len(warnings) == 1
     assert f"{descriptors}" in warnings[0]
+
+
+async def test_connections_without_a_token_take_nothing_from_others(tmp_path: Path) -> None:
+    """More of them than there are descriptors, from the address of everybody else."""
+    async with (
+        slow_targets() as targets,
+        serving(tmp_path, "--workers", "1", descriptors="-n 1024") as served,
+    ):
+        await served.ready()
+        port = int(served.address.rpartition(":")[2])
+        async with connected(served.address) as channel:
+            project = await register(channel)
+            before = await subscribe(project, [post(targets[n % PORTS].url("/3")) for n in range(300)])
+            async with idling(port, 1_100, "127.0.0.1") as idlers, asyncio.timeout(120):
+                await idlers.until_open(0.75 * 448)
+                async with connected(served.address) as other:
+                    newcomer = await persistent(lambda: register(other))
+                    after = await subscribe(newcomer, [post(target.url("/1")) for target in targets])
+                    for task_id in after:
+                        task, _ = await newcomer.ended(task_id)
+                        assert (state_name(task), task.attempt_count) == ("COMPLETED", 1)
+                for task_id in before:
+                    task, events = await project.ended(task_id)
+                    assert types(events) == ["SUBSCRIBED", "DISPATCHED", "SUCCEEDED", "COMPLETED"], task
+                assert idlers.open > 0
+        await served.stop()
+    assert "Too many open files" not in served.story
+    assert "event=connections_closed" in served.story
