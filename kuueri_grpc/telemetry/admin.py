@@ -99,9 +99,8 @@ def _answering(monitored: Monitored) -> _Page:
         if page is None:
             response = web.Response(status=404, text="404: Not Found")
         elif request.method not in ("GET", "HEAD"):
-            response = web.Response(
-                status=405, text="405: Method Not Allowed", headers={"Allow": "GET, HEAD"}
-            )
+            allowed = {"Allow": "GET, HEAD"}
+            response = web.Response(status=405, text="405: Method Not Allowed", headers=allowed)
         else:
             response = await page(request)
         response.force_close()
