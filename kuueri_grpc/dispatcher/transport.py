@@ -68,6 +68,7 @@ class GuardedTransport:
         #: Connections that wait for a request, the one that was used last at the end.
         self._idle: dict[Origin, list[Exchange]] = {}
         self._origins: dict[Exchange, Origin] = {}
+        self._connecting = 0
         self._closing_idle: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -126,6 +127,13 @@ class GuardedTransport:
     async def _connect(self, target: Target) -> Exchange:
         self._policy.check_host(target.host)
         self._make_room()
+        self._connecting += 1
+        try:
+            return await self._dial(target)
+        finally:
+            self._connecting -= 1
+
+    async def _dial(self, target: Target) -> Exchange:
         dialled_name.set(target.host)
         url = yarl.URL.build(
             scheme=target.origin[0], authority=target.authority.decode("ascii"), encoded=True
@@ -151,7 +159,7 @@ class GuardedTransport:
 
     def _make_room(self) -> None:
         """Close idle connections until there may be another one: each takes a file descriptor."""
-        while self._idle and len(self._origins) >= self._max_connections:
+        while self._idle and len(self._origins) + self._connecting >= self._max_connections:
             # Of the origin that has had idle ones for longest, the one that was used first.
             exchange = next(iter(self._idle.values()))[0]
             self._forget(exchange)

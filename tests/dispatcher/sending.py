@@ -36,6 +36,7 @@ async def dispatching(
     tls: ssl.SSLContext | None = None,
     proxy: EgressProxy | None = None,
     max_per_host: int = 256,
+    max_connections: int = 1_000,
     max_body_bytes: int = 65_536,
 ) -> AsyncIterator[HttpDispatcher]:
     """Run a dispatcher that may send to these ranges besides public addresses."""
@@ -44,6 +45,7 @@ async def dispatching(
         resolver=resolver,
         ssl_context=tls or public_tls(),
         proxy=proxy,
+        max_connections=max_connections,
         max_body_bytes=max_body_bytes,
     )
     dispatcher = HttpDispatcher(transport, FixedClock(), max_per_host=max_per_host)

@@ -117,3 +117,24 @@ async def test_connections_without_a_token_take_nothing_from_others(tmp_path: Pa
         await served.stop()
     assert "Too many open files" not in served.story
     assert "event=connections_closed" in served.story
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_every_process_has_the_hard_limit(tmp_path: Path, workers: str) -> None:
+    """The soft limit is what a shell or an init system has set for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(tmp_path, "--workers", workers, descriptors="-S -n 256") as served:
+        await served.ready()
+        pids = [served.process.pid, *served.family()]
+        limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
+        assert set(limits.values()) == {(hard, hard)}, limits
+        assert served.store_process() in limits
+        await served.stop()
+    assert "descriptors_short" not in served.story or hard < 3_072
+
+
+async def test_too_few_descriptors_are_refused_with_what_to_set(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--workers", "2", descriptors="-n 64") as served:
+        assert await served.ended() == 1
+    assert "64 files open, too few to serve" in served.story
+    assert "Traceback" not in served.story
