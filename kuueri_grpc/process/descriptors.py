@@ -52,7 +52,7 @@ def fitted(settings: Settings) -> Settings:
     wanted = _of_attempts(max_in_flight) if "scheduler" in settings.roles else 0
     for_clients = max_connections if "api" in settings.roles else 0
     for_targets = min(wanted, max(shared // 2, shared - for_clients))
-    connections = max(1, min(max_connections, shared - for_targets))
+    connections = min(for_clients, shared - for_targets)
     in_flight = min(max_in_flight, for_targets * 4 // _PER_FOUR_ATTEMPTS) if wanted else max_in_flight
     if in_flight < max_in_flight:
         _log.warning(
@@ -67,7 +67,7 @@ def fitted(settings: Settings) -> Settings:
             extra={"event": "descriptors_short", "limit": limit, "max_in_flight": in_flight},
         )
     service = settings.service.model_copy(update={"max_in_flight": in_flight})
-    grpc = settings.module.grpc.model_copy(update={"max_connections": connections})
+    grpc = settings.module.grpc.model_copy(update={"max_connections": connections or max_connections})
     module = settings.module.model_copy(update={"grpc": grpc})
     return settings.model_copy(update={"service": service, "module": module})
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from kuueri_grpc.config import Settings
-from kuueri_grpc.process import descriptors
+from kuueri_grpc.config.settings import Role, ServiceSettings
 from kuueri_grpc.process.descriptors import fitted, raise_limit, target_connections
 from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.handover import Order, pack_order, unpack_order
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def _limit_restored() -> Iterator[None]:
 
 
 def limit_to(monkeypatch: pytest.MonkeyPatch, soft: int) -> None:
-    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda _: (soft, soft))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
 
 
 @pytest.mark.parametrize("limit", [88, 100, 128, 256, 1_024, 4_096, 65_536, 1_048_576])
@@ -32,6 +33,16 @@ def test_all_shares_fit_together(monkeypatch: pytest.MonkeyPatch, limit: int) ->
     assert attempts >= 1
     assert targets >= attempts * 5 / 4
     assert targets + clients + 56 <= limit
+
+
+@pytest.mark.parametrize("roles", [("api", "scheduler"), ("api",), ("scheduler",)])
+@pytest.mark.parametrize("limit", [88, 1_024, 65_536])
+def test_what_is_left_can_be_told_to_a_worker(
+    monkeypatch: pytest.MonkeyPatch, limit: int, roles: tuple[Role, ...]
+) -> None:
+    limit_to(monkeypatch, limit)
+    settings = fitted(Settings(roles=roles))
+    assert unpack_order(pack_order(Order(settings))).settings == settings
 
 
 def test_enough_changes_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,7 +77,7 @@ def test_a_lack_is_logged_once_with_what_to_set(
 
 def test_a_process_without_an_edge_has_all_for_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_to(monkeypatch, 1_024)
-    settings = Settings(roles=("scheduler",), service={"max_in_flight": 700})
+    settings = Settings(roles=("scheduler",), service=ServiceSettings(max_in_flight=700))
     assert fitted(settings).service.max_in_flight == 700
 
 
