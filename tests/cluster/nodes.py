@@ -91,7 +91,7 @@ class Node:
     def _arguments(self) -> Iterable[str]:
         return (
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
-            *("--cluster-enabled", "yes", "--cluster-databases", "16"),
+            *("--cluster-enabled", "yes"),
             *("--cluster-node-timeout", str(PATIENT_MS)),
             # Not every second: with a slow disk a node that is killed would lose what it acknowledged.
             *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
