@@ -60,8 +60,7 @@ async def test_keys_outside_database_0_are_refused(tmp_path: Path) -> None:
 async def test_a_cluster_of_the_former_layout_is_refused(cluster_url: str, valkey_cluster: Cluster) -> None:
     """Also where the version that filled it has left nothing in databases 1 to 3."""
     async with valkey_cluster.owner(keys.STORE).client() as direct:
-        former = {"epoch": "e", "partitions": PARTITIONS, "schema": SCHEMA}
-        await direct.hset(keys.STORE, mapping=former)
+        await direct.hset(keys.STORE, mapping={"epoch": "e", "partitions": str(PARTITIONS), "schema": SCHEMA})
 
     with pytest.raises(
         UnfitStore, match=r"schema is '2'.* kept records in databases 1 to 3 .* empty cluster"

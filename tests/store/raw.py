@@ -104,7 +104,7 @@ def read(url: str) -> RawStore:
 
 def read_node(client: Redis) -> dict[str, Entry]:
     """Read what one node of a cluster has, be it a replica; nothing may be outside database 0."""
-    client.execute_command("READONLY")
+    client.execute_command("READONLY")  # type: ignore[no-untyped-call]
     _, (rows,), keyspace = client.eval(_DUMP, 0, 1)
     _assert_one_database(keyspace)
     return _database(rows)
