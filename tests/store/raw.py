@@ -132,8 +132,10 @@ def _entry(kind: bytes, expires_ms: int, value: list[bytes]) -> Entry:
             return Entry("hash", ttl, fields=_pairs(value))
         case b"zset":
             return Entry("zset", ttl, scores={name: int(score) for name, score in _pairs(value).items()})
-        case b"list" | b"stream" | b"set":
+        case b"list" | b"stream":
             return Entry(kind.decode(), ttl, items=tuple(value))
+        case b"set":
+            return Entry("set", ttl, items=tuple(sorted(value)))
         case _:
             return Entry("string", ttl, text=value[0])
 
