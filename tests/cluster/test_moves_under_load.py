@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc.aio
+import pytest
 
 from kuueri_grpc.store import keys
 from tests.acceptance.targets import Target, listening
@@ -14,6 +15,8 @@ from tests.cluster.nodes import ELECTED, Cluster, Node, cluster, slot_of
 from tests.cluster.projects import PARTITIONS, projects_on_all_nodes
 from tests.cluster.replicas import assert_equal
 from tests.outages.servers import serving
+
+pytestmark = pytest.mark.timeout(240)
 
 ENVIRONMENT = {"TASKS_WORKERS": "2", "TASKS_DATABASE__PARTITIONS": str(PARTITIONS)}
 #: Tasks that each project has accepted between one fault and the next.
