@@ -82,6 +82,14 @@ class TimelineEvent:
         return zlib.crc32(text.encode()) or 1
 
 
+@dataclass(frozen=True, slots=True)
+class TimelineGap:
+    """Events of a timeline that are not kept any more, from the first to the last of them."""
+
+    first_sequence: int
+    last_sequence: int
+
+
 _FAILURES = {
     Reason.TIMEOUT: "no complete answer within the attempt timeout",
     Reason.CONNECTION_REFUSED: "the target refused the connection",

@@ -1,13 +1,13 @@
 """Follow tasks live: snapshot, missed events, synced, then events as they happen."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kuueri_grpc.domain.errors import Draining, TaskNotFound
+from kuueri_grpc.domain.errors import CursorTooOld, Draining, KuueriError, TaskNotFound
 from kuueri_grpc.domain.state import TERMINAL_STATES
 from kuueri_grpc.domain.task import Task
-from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent
+from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, TimelineEvent, TimelineGap
 from kuueri_grpc.engine.tail import FellBehind, Item, Read, Tail, read_after, silence
 from kuueri_grpc.engine.topics import Topics
 from kuueri_grpc.ports import Changed, FeedEvent, SignalBus, TaskStore
@@ -43,6 +43,15 @@ class TaskEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Events that are not kept any more: what follows is after them."""
+
+    gap: TimelineGap
+    sequence: int
+    mark: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Synced:
     """All that was missed has been told; what follows is live."""
 
@@ -58,7 +67,7 @@ class Heartbeat:
     mark: int = field(default=0, compare=False)
 
 
-WatchItem = Snapshot | TaskEvent | Synced | Heartbeat
+WatchItem = Snapshot | TaskEvent | Gap | Synced | Heartbeat
 
 
 class WatchHub:
@@ -96,10 +105,12 @@ class WatchHub:
     ) -> AsyncGenerator[WatchItem, None]:
         """Yield the task's snapshot, events after a sequence (None: all kept), `Synced`, then live events.
 
-        Ends after the terminal event. `mark`: of the event at that sequence; 0 if it is not known.
+        Ends after the terminal event; a task that is purged while being watched has one, too. A watch from
+        the start may have a `Gap`, one after a sequence has none. `mark`: of the event at that sequence; 0 if
+        it is not known.
 
         Raises:
-            TaskNotFound: no such task, also when it is purged while being watched.
+            TaskNotFound: no such task.
             CursorTooOld: events after that sequence are not kept any more, or the event there is another.
             Draining: the server is shutting down.
             StoreUnavailable: the store does not serve.
@@ -108,7 +119,8 @@ class WatchHub:
         # Listen first, read then: what happens in between is either read or signalled.
         async with self._topics.following(Changed(project_id, task_id)) as topic:
             position = after_sequence or 0
-            events, until = await read_after(timeline.read, position, mark)
+            read = timeline.read if position else timeline.read_over_gap
+            events, until = await read_after(read, position, mark)
             snapshot = Snapshot(timeline.first, position, mark)
             del timeline.first  # a watch lasts: it holds no more than it needs
             tail = topic.tail(snapshot.task.create_time_ms, timeline.read, _TASK_CAPACITY)
@@ -116,22 +128,23 @@ class WatchHub:
             yield snapshot
             del snapshot
             while True:
-                for item in map(_task_event, events):
+                for item in _items(events, position):
                     position, mark = item.sequence, item.mark
+                    ended = ended or _is_last(item)
                     yield item
                     del item
                 if position >= until and tail.reaches(position, mark):
                     break
-                events, until = await read_after(timeline.read, position, mark)
+                events, until = await read_after(read, position, mark)
             del events
             yield Synced(position, mark)
             while not ended:
                 news = await self._news(tail, timeline.read, position, mark)
                 if not news:
                     yield Heartbeat(position, mark)
-                for item in map(_task_event, news):
+                for item in _items(news, position):
                     position, mark = item.sequence, item.mark
-                    ended = item.event.type in TERMINAL_EVENTS
+                    ended = _is_last(item)
                     yield item
                     del item
                 del news
@@ -198,8 +211,17 @@ class WatchHub:
             return events
 
 
-def _task_event(event: TimelineEvent) -> TaskEvent:
-    return TaskEvent(event, event.sequence, event.mark)
+def _items(events: Sequence[TimelineEvent], position: int) -> Iterator[TaskEvent | Gap]:
+    """Yield the events that follow a position, and where some are missing, that they are."""
+    for event in events:
+        if event.sequence > position + 1:
+            yield Gap(TimelineGap(position + 1, event.sequence - 1), event.sequence - 1)
+        position = event.sequence
+        yield TaskEvent(event, event.sequence, event.mark)
+
+
+def _is_last(item: TaskEvent | Gap) -> bool:
+    return isinstance(item, TaskEvent) and item.event.type in TERMINAL_EVENTS
 
 
 class _Timeline:
@@ -219,11 +241,43 @@ class _Timeline:
         self._create_time_ms: int | None = None
 
     async def read(self, after: int) -> tuple[Sequence[TimelineEvent], int]:
-        """Return a page behind an event. Raises `TaskNotFound`, too, where it is another task's now."""
-        page = await self._store.timeline(self._project_id, self._task_id, after, _PAGE)
-        if self._create_time_ms is None:
+        """Return a page behind an event, and the number of the last event.
+
+        Raises:
+            TaskNotFound: the task is gone; another one may have its id.
+            CursorTooOld: some of the events after it are not kept any more.
+        """
+        return await self._read(after, over_gap=False)
+
+    async def read_over_gap(self, after: int) -> tuple[Sequence[TimelineEvent], int]:
+        """Return the same where events are missing: those before them, and those after them."""
+        return await self._read(after, over_gap=True)
+
+    async def _read(self, after: int, *, over_gap: bool) -> tuple[Sequence[TimelineEvent], int]:
+        known = self._create_time_ms
+        try:
+            page = await self._store.timeline(self._project_id, self._task_id, after, _PAGE)
+        except (TaskNotFound, CursorTooOld) as error:
+            if known is None:
+                raise
+            return await self._read_purged(known, after, error)
+        if known is None:
             self._create_time_ms = page.task.create_time_ms
             self.first = page.task
-        elif self._create_time_ms != page.task.create_time_ms:
-            raise TaskNotFound(self._task_id)  # it was purged
+        elif known != page.task.create_time_ms:  # it was purged, and another one has its id
+            return await self._read_purged(known, after, TaskNotFound(self._task_id))
+        if after + 1 < page.first_sequence and not over_gap:
+            raise CursorTooOld(
+                f"events of task {self._task_id!r} after sequence {after} are not kept any more; "
+                f"all are from {page.first_sequence} on"
+            )
         return page.events, page.last_sequence
+
+    async def _read_purged(
+        self, create_time_ms: int, after: int, error: KuueriError
+    ) -> tuple[Sequence[TimelineEvent], int]:
+        """Read the events of a purged task. Raises `error` where they are not kept."""
+        try:
+            return await self._store.purged_timeline(self._project_id, self._task_id, create_time_ms, after)
+        except TaskNotFound:
+            raise error from None

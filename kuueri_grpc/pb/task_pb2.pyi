@@ -489,7 +489,7 @@ class Schedule(_message.Message):
         years. When it has not been claimed by then, the task becomes EXPIRED and is
         never sent. Counted from `at` itself where that lies in the past; a deadline
         that is over at Subscribe is refused with INVALID_ARGUMENT. It says nothing
-        about retries and repetitions. Unset: the first attempt is made however late.
+        about retries and repetitions, and ends with RunTask. Unset: the first attempt is made however late.
         """
 
     def __init__(

@@ -654,12 +654,22 @@ class GetTimelineResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token for the next page. Empty: this is the last one."""
+    first_sequence: _builtins.int
+    """The sequence from which on all events are kept; 1 unless there is a `gap`."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_timeline_pb2.TimelineEvent]:
         """The events, the oldest first. A page can be shorter than `page_size` while
         `next_page_token` is set.
+        """
+
+    @_builtins.property
+    def gap(self) -> _timeline_pb2.TimelineGap:
+        """The events of the task that are not kept any more, whether the page is before or
+        behind them. Unset: all events are kept.
         """
 
     def __init__(
@@ -667,10 +677,12 @@ class GetTimelineResponse(_message.Message):
         *,
         events: _abc.Iterable[_timeline_pb2.TimelineEvent] | None = ...,
         next_page_token: _builtins.str = ...,
+        first_sequence: _builtins.int = ...,
+        gap: _timeline_pb2.TimelineGap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_sequence", b"first_sequence", "gap", b"gap", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -730,6 +742,7 @@ class WatchResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     SYNCED_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Opaque; to go on right after this message, send it in `WatchRequest`. Set on
@@ -751,6 +764,12 @@ class WatchResponse(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Nothing has happened for 15 s; the stream is alive."""
 
+    @_builtins.property
+    def gap(self) -> _timeline_pb2.TimelineGap:
+        """Events of the task that are not kept any more: the next event follows the last
+        of them. Sent once at most, before `synced`.
+        """
+
     def __init__(
         self,
         *,
@@ -758,13 +777,14 @@ class WatchResponse(_message.Message):
         event: _timeline_pb2.TimelineEvent | None = ...,
         synced: Global___Synced | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        gap: _timeline_pb2.TimelineGap | None = ...,
         resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "message", b"message", "snapshot", b"snapshot", "synced", b"synced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "gap", b"gap", "heartbeat", b"heartbeat", "message", b"message", "snapshot", b"snapshot", "synced", b"synced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "message", b"message", "resume_token", b"resume_token", "snapshot", b"snapshot", "synced", b"synced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "gap", b"gap", "heartbeat", b"heartbeat", "message", b"message", "resume_token", b"resume_token", "snapshot", b"snapshot", "synced", b"synced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["snapshot", "event", "synced", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["snapshot", "event", "synced", "heartbeat", "gap"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

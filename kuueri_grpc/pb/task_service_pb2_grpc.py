@@ -202,7 +202,8 @@ class TaskServiceServicer:
 
     def Purge(self, request, context):
         """Deletes the record and the timeline of a task that is not running: one that has
-        ended or is PAUSED. What a Watch of a queue or of all tasks resumes from is the
+        ended or is PAUSED. A PAUSED one ends as CANCELED first. A Watch of the task that
+        goes on meanwhile gets its last event and ends with OK. What a Watch of a queue or of all tasks resumes from is the
         history of the project, not of the task: events in it stay until it is cut to about
         its newest 10,000, or nothing was added to it for as long as history is kept.
 
@@ -215,7 +216,9 @@ class TaskServiceServicer:
 
     def RunTask(self, request, context):
         """Makes a task due now, from SCHEDULED, RETRYING, REPEATING or PAUSED. What it runs
-        is what it waited for, a retry or a repetition, and is counted as that.
+        is what it waited for, a retry or a repetition, and is counted as that. The start
+        deadline does not apply any more: the task runs, however late. A Pause before the
+        attempt takes that back.
 
         Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) while
         DISPATCHING, (TASK_ENDED) after the end.
@@ -225,7 +228,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTimeline(self, request, context):
-        """Reads the timeline of a task, the oldest event first.
+        """Reads the timeline of a task, the oldest event first. Where a long timeline is not
+        kept whole, `gap` says which events are missing.
 
         Errors: NOT_FOUND (TASK_NOT_FOUND); INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
         """
@@ -240,7 +244,9 @@ class TaskServiceServicer:
         1. `snapshot`: the task as it is now (for one task alone).
         2. `event`: each event that the client has not had yet: those after
         `resume_token`; without one, for a single task its timeline from the first
-        event, for a queue or all tasks none.
+        event, for a queue or all tasks none. `gap` in the place of events of a single
+        task that are not kept any more (see `TimelineGap`); a Watch with a
+        `resume_token` is refused instead, with OUT_OF_RANGE.
         3. `synced`: from here on events are live.
         4. `event` as things happen; `heartbeat` after every 15 s without a message.
 

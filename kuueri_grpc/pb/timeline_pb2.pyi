@@ -12,10 +12,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -62,7 +62,7 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_FAILED: _EventType.ValueType  # 11
     """Last event: a run errored and will not be retried; `reason` says why not."""
     EVENT_TYPE_CANCELED: _EventType.ValueType  # 12
-    """Last event: the task was canceled."""
+    """Last event: the task was canceled, by `Cancel` or, where it was paused, by `Purge`."""
     EVENT_TYPE_EXPIRED: _EventType.ValueType  # 13
     """Last event: the start deadline passed before the first attempt began."""
 
@@ -108,7 +108,7 @@ EVENT_TYPE_COMPLETED: EventType.ValueType  # 10
 EVENT_TYPE_FAILED: EventType.ValueType  # 11
 """Last event: a run errored and will not be retried; `reason` says why not."""
 EVENT_TYPE_CANCELED: EventType.ValueType  # 12
-"""Last event: the task was canceled."""
+"""Last event: the task was canceled, by `Cancel` or, where it was paused, by `Purge`."""
 EVENT_TYPE_EXPIRED: EventType.ValueType  # 13
 """Last event: the start deadline passed before the first attempt began."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
@@ -164,8 +164,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     another task may have caused as well are not held against it.
     """
     REASON_RUN_NOW: _Reason.ValueType  # 18
-    """DISPATCHED, or RESUMED where the task was paused: before its time, because of
-    `RunTask`.
+    """DISPATCHED, or RESUMED where the task was paused: because of `RunTask`, before its
+    time or after its start deadline.
     """
     REASON_BY_REQUEST: _Reason.ValueType  # 19
     """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
@@ -227,8 +227,8 @@ REASON_POISON: Reason.ValueType  # 17
 another task may have caused as well are not held against it.
 """
 REASON_RUN_NOW: Reason.ValueType  # 18
-"""DISPATCHED, or RESUMED where the task was paused: before its time, because of
-`RunTask`.
+"""DISPATCHED, or RESUMED where the task was paused: because of `RunTask`, before its
+time or after its start deadline.
 """
 REASON_BY_REQUEST: Reason.ValueType  # 19
 """PAUSED, RESUMED, CANCELED: because of a call by the owner of the task."""
@@ -246,9 +246,11 @@ Global___Reason: _TypeAlias = Reason  # noqa: Y015
 @_typing.final
 class TimelineEvent(_message.Message):
     """One thing that happened to a task. The events of a task are ordered and
-    without gaps; they never change, and they are deleted together with the
-    history of the task (three days after its end by default). No event carries a
-    body, a header or a secret. Every field is set by the server.
+    numbered without gaps; they never change, and they are deleted together with the
+    history of the task (three days after its end by default). Of a task that has more
+    than 10,000 events, the first 100 and at least the newest 9,000 are kept, see
+    `TimelineGap`. No event carries a body, a header or a secret. Every field is set by
+    the server.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -328,3 +330,33 @@ class TimelineEvent(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status_code) -> _WhichOneofReturnType__status_code | None: ...
 
 Global___TimelineEvent: _TypeAlias = TimelineEvent  # noqa: Y015
+
+@_typing.final
+class TimelineGap(_message.Message):
+    """Events of a task that are not kept any more. A timeline has at most one gap, which
+    grows while the task has more events.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    first_sequence: _builtins.int
+    """Output only. Sequence of the first event that is not kept: 101, or 1 where the
+    first events were deleted by a version of the server that kept the newest alone.
+    """
+    last_sequence: _builtins.int
+    """Output only. Sequence of the last event that is not kept."""
+    def __init__(
+        self,
+        *,
+        first_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "last_sequence", b"last_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimelineGap: _TypeAlias = TimelineGap  # noqa: Y015

@@ -7,7 +7,7 @@ from typing import Protocol
 from kuueri_grpc.domain.errors import KuueriError, TaskUnreadable
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Task, TaskSpec
-from kuueri_grpc.domain.timeline import TimelineEvent
+from kuueri_grpc.domain.timeline import TimelineEvent, TimelineGap
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,24 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class TimelineSlice:
-    """Events with `sequence` > the one asked for, oldest first, without a gap.
+    """Events with `sequence` > the one asked for, oldest first, without a gap but the one that there may be.
 
-    `task` is the snapshot at `last_sequence`, read in the same instant. `first_sequence` is the oldest
-    event that is kept.
+    `task` is the snapshot at `last_sequence`, read in the same instant. All events from `first_sequence` on
+    are kept; of those before, the first `kept_in_front` are.
     """
 
     task: Task
     events: Sequence[TimelineEvent]
     first_sequence: int
     last_sequence: int
+    kept_in_front: int = 0
+
+    @property
+    def gap(self) -> TimelineGap | None:
+        """The events that are not kept any more; None: all are."""
+        if self.first_sequence == 1:
+            return None
+        return TimelineGap(self.kept_in_front + 1, self.first_sequence - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,8 @@ class TaskStore(Protocol):
     async def purge(self, project_id: str, task_id: str) -> None:
         """Delete an ended or paused task with its timeline; its events stay in the project's feed.
 
+        A paused one is canceled first. See `purged_timeline`.
+
         Raises `TaskNotFound`, `TaskRunning`.
         """
         ...
@@ -175,7 +185,18 @@ class TaskStore(Protocol):
     async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:
         """Return up to `limit` events after a sequence (0: from the start), with the task.
 
-        Raises `TaskNotFound`; `CursorTooOld` when events after that sequence are not kept any more.
+        Raises `TaskNotFound`; `CursorTooOld` when the sequence is in the gap, and is not the last event
+        before it.
+        """
+        ...
+
+    async def purged_timeline(
+        self, project_id: str, task_id: str, create_time_ms: int, after_sequence: int
+    ) -> tuple[Sequence[TimelineEvent], int]:
+        """Return all events after a sequence of a task that was purged, and the sequence of the last one.
+
+        The latest events of a purged task are kept for a minute, for its watches. `create_time_ms` tells it
+        from others that had its id. Raises `TaskNotFound` when the events are not kept.
         """
         ...
 

@@ -11,7 +11,7 @@ from kuueri_grpc.domain.task import (
     Task,
     TaskSpec,
 )
-from kuueri_grpc.domain.timeline import Reason, TimelineEvent, describe
+from kuueri_grpc.domain.timeline import Reason, TimelineEvent, TimelineGap, describe
 from kuueri_grpc.pb import project_pb2, task_pb2, timeline_pb2, token_pb2
 from kuueri_grpc.ports import Credential, Project
 from kuueri_grpc.service.enums import EVENT_TYPES, GROWTHS, HTTP_METHODS, REASONS, SCOPES, TASK_STATES
@@ -145,6 +145,11 @@ def to_event(event: TimelineEvent) -> timeline_pb2.TimelineEvent:
         reason=_to_reason(event.reason),
         next_time=None if event.next_time_ms is None else to_timestamp(event.next_time_ms),
     )
+
+
+def to_gap(gap: TimelineGap) -> timeline_pb2.TimelineGap:
+    """Return the events that a timeline lacks."""
+    return timeline_pb2.TimelineGap(first_sequence=gap.first_sequence, last_sequence=gap.last_sequence)
 
 
 def to_project(project: Project) -> project_pb2.Project:

@@ -25,6 +25,7 @@ from kuueri_grpc.service.answers import (
     write_fitting,
 )
 from kuueri_grpc.service.auth import caller
+from kuueri_grpc.service.convert import to_gap
 from kuueri_grpc.service.errors import reason_of
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.outlet import Outlet
@@ -194,6 +195,9 @@ class TaskService(TaskServiceServicer):
         if position and not position.is_of(page.task):
             raise tokens.PageTokenInvalid(str(tokens.replaced(query.task_id)))
         response = timeline_response(page.events)
+        response.first_sequence = page.first_sequence
+        if page.gap:
+            response.gap.CopyFrom(to_gap(page.gap))
         last = response.events[-1].sequence if response.events else page.last_sequence
         if last < page.last_sequence:
             response.next_page_token = tokens.timeline_token(project_id, page.task, last)

@@ -2,12 +2,12 @@
 
 from typing import Protocol
 
-from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchItem
+from kuueri_grpc.engine.watch import Gap, Heartbeat, Snapshot, Synced, TaskEvent, WatchItem
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.ports import Clock
 from kuueri_grpc.service import tokens
 from kuueri_grpc.service.answers import to_task
-from kuueri_grpc.service.convert import to_event
+from kuueri_grpc.service.convert import to_event, to_gap
 from kuueri_grpc.service.times import to_timestamp
 from kuueri_grpc.service.views import View
 
@@ -73,6 +73,8 @@ def to_response(item: WatchItem, clock: Clock, view: View) -> pb.WatchResponse:
             return pb.WatchResponse(snapshot=to_task(item.task, view))
         case TaskEvent():
             return pb.WatchResponse(event=to_event(item.event))
+        case Gap():
+            return pb.WatchResponse(gap=to_gap(item.gap))
         case Synced():
             return pb.WatchResponse(synced=pb.Synced())
         case Heartbeat():

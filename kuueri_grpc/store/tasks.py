@@ -1,13 +1,11 @@
 """The `TaskStore` port: subscribe, read and command tasks."""
 
-import itertools
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from kuueri_grpc.domain.errors import (
     CursorInvalid,
-    CursorTooOld,
     KuueriError,
     TaskEnded,
     TaskNotFound,
@@ -16,8 +14,10 @@ from kuueri_grpc.domain.errors import (
 )
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Task
+from kuueri_grpc.domain.timeline import TimelineEvent
 from kuueri_grpc.ports import Cancelled, FeedSlice, NewTask, TaskFilter, TaskPage, TimelineSlice
 from kuueri_grpc.store import codec, keys
+from kuueri_grpc.store.events import EventReader
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.subscriptions import Subscriptions, new_operation
@@ -25,8 +25,6 @@ from kuueri_grpc.store.vault import Vault
 
 _log = logging.getLogger(__name__)
 
-#: Past every number of an event.
-_LATEST = 2**53
 #: Index entries that one ListTasks call looks at.
 _LIST_LOOKS = 2_000
 
@@ -38,6 +36,7 @@ class RedisTaskStore:
         self._runner = runner
         self._settings = settings
         self._vault = vault
+        self._events = EventReader(runner, settings.partitions, self._task)
         self._subscriptions = Subscriptions(runner, settings, vault, self._task)
 
     def _partition(self, project_id: str) -> int:
@@ -112,38 +111,17 @@ class RedisTaskStore:
 
     async def timeline(self, project_id: str, task_id: str, after_sequence: int, limit: int) -> TimelineSlice:
         """See `ports.TaskStore`."""
-        snapshot, first, lines = await self._run("timeline", project_id, task_id, after_sequence, limit)
-        task = self._task(project_id, task_id, snapshot)
-        if after_sequence and after_sequence + 1 < first:
-            raise CursorTooOld(
-                f"events of task {task_id!r} after sequence {after_sequence} are not kept any more; "
-                f"the oldest is {first}"
-            )
-        if after_sequence > task.sequence:
-            raise CursorTooOld(
-                f"task {task_id!r} has {task.sequence} events, none after sequence {after_sequence}: "
-                "it was purged and subscribed anew, or the store has lost its latest writes"
-            )
-        return TimelineSlice(task, [codec.event(task_id, line) for line in lines], first, task.sequence)
+        return await self._events.timeline(project_id, task_id, after_sequence, limit)
+
+    async def purged_timeline(
+        self, project_id: str, task_id: str, create_time_ms: int, after_sequence: int
+    ) -> tuple[Sequence[TimelineEvent], int]:
+        """See `ports.TaskStore`."""
+        return await self._events.purged_timeline(project_id, task_id, create_time_ms, after_sequence)
 
     async def feed(self, project_id: str, after_number: int | None, limit: int) -> FeedSlice:
         """See `ports.TaskStore`."""
-        after = _LATEST if after_number is None else after_number
-        last, first, entries = await self._runner.run(
-            "feed", self._partition(project_id), [project_id, after, limit]
-        )
-        if after_number is not None and after > last:
-            raise CursorTooOld(
-                f"this project has {last} events, none after number {after}: "
-                "the store has lost its latest writes (a fail-over, or an older backup); "
-                "watch again without a token"
-            )
-        if after_number is not None and after + 1 < first:
-            raise CursorTooOld(
-                f"events of this project after number {after} are not kept any more; the oldest is {first}"
-            )
-        events = itertools.chain.from_iterable(codec.feed_entry(*entry) for entry in entries)
-        return FeedSlice([event for event in events if event.number > after], last)
+        return await self._events.feed(project_id, after_number, limit)
 
     async def _command(self, name: str, project_id: str, task_id: str, *more: Argument) -> Task:
         (snapshot,) = await self._run(name, project_id, task_id, *more)

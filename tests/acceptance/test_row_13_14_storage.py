@@ -67,6 +67,9 @@ async def test_row_13_every_key_is_of_a_documented_kind_and_every_kind_is_there(
     await project.batch([post(target.url("/c"), schedule=after(HOUR_MS))] * 2, request_id="ours")
     ended = await project.subscribe(post(target.url("/b")))
     await project.ended(ended.task_id)
+    purged = await project.subscribe(post(target.url("/c")))
+    await project.ended(purged.task_id)
+    await project.purge(purged.task_id)
     kinds = documented_kinds()
     assert {kind.type for kind in kinds} == {b"hash", b"list", b"set", b"zset", b"string", b"stream"}
 

@@ -9,60 +9,18 @@ from kuueri_grpc.domain.errors import CursorTooOld, Draining, StoreUnavailable, 
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.domain.timeline import EventType
-from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub, WatchItem
+from kuueri_grpc.engine.watch import Heartbeat, Snapshot, Synced, TaskEvent, WatchHub
 from kuueri_grpc.ports import TimelineSlice
-from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.tasks import RedisTaskStore
 from tests.engine.parts import Instance, instance, listeners, running, soon
+from tests.engine.watches import Watch, listening, toggle
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
 
 @pytest.fixture
 async def here(ports: Ports) -> AsyncIterator[Instance]:
-    """An engine that hears signals and dispatches nothing, and a paused task "a" with two events."""
-    await ports.subscribe(spec("a", schedule=Schedule(delay_ms=HOUR_MS)))
-    await ports.tasks.pause(PROJECT, "a")
-    async with instance(ports) as here, running(here.switchboard.run(), here.monitor.run()):
-        await soon(here.monitor.caught_up())
+    async with listening(ports) as here:
         yield here
-
-
-class Watch:
-    """One watch, read item by item."""
-
-    def __init__(self, hub: WatchHub, after: int | None = None, task_id: str = "a") -> None:
-        self._items = hub.watch(PROJECT, task_id, after)
-
-    async def next(self) -> WatchItem:
-        return await soon(anext(self._items))
-
-    async def until_synced(self) -> list[WatchItem]:
-        items = [await self.next()]
-        while not isinstance(items[-1], Synced):
-            items.append(await self.next())
-        return items
-
-    async def event(self) -> tuple[int, EventType]:
-        item = await self.next()
-        assert isinstance(item, TaskEvent)
-        return item.sequence, item.event.type
-
-    async def ends(self) -> bool:
-        try:
-            await self.next()
-        except StopAsyncIteration:
-            return True
-        return False
-
-    async def leave(self) -> None:
-        await self._items.aclose()
-
-
-async def toggle(ports: Ports, times: int = 1) -> None:
-    """Make two events, resumed and paused."""
-    for _ in range(times):
-        await ports.tasks.resume(PROJECT, "a")
-        await ports.tasks.pause(PROJECT, "a")
 
 
 class TestOrder:
@@ -148,37 +106,6 @@ class TestResume:
     async def test_a_position_that_the_task_has_not_reached(self, here: Instance) -> None:
         with pytest.raises(CursorTooOld):
             await Watch(here.hub, 3).next()
-
-    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, timeline_cap=5)])
-    async def test_a_position_that_is_not_kept_any_more(self, ports: Ports, here: Instance) -> None:
-        await toggle(ports, 5)  # 12 events, of which 8 to 12 are kept
-
-        with pytest.raises(CursorTooOld):
-            await Watch(here.hub, 6).next()
-        watch = Watch(here.hub, 7)
-        assert [item.sequence for item in await watch.until_synced()] == [7, *range(8, 13), 12]
-        await watch.leave()
-
-    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, timeline_cap=5)])
-    async def test_a_new_watch_of_a_cut_timeline_begins_with_what_is_kept(
-        self, ports: Ports, here: Instance
-    ) -> None:
-        await toggle(ports, 5)
-        watch = Watch(here.hub)
-
-        assert [item.sequence for item in await watch.until_synced()] == [0, *range(8, 13), 12]
-        await watch.leave()
-
-    @pytest.mark.parametrize("store_settings", [StoreSettings(partitions=4, timeline_cap=5)])
-    async def test_a_reader_that_is_too_slow_for_a_cut_timeline_is_told(
-        self, ports: Ports, here: Instance
-    ) -> None:
-        watch = Watch(here.hub)
-        await watch.until_synced()
-        await toggle(ports, 5)
-
-        with pytest.raises(CursorTooOld):
-            await watch.next()
 
     async def test_no_such_task(self, ports: Ports, here: Instance) -> None:
         with pytest.raises(TaskNotFound):
@@ -328,35 +255,6 @@ class TestSeveral:
         assert (await soon(of_b)).sequence == 2
         await a.leave()
         await b.leave()
-
-
-async def test_a_purge_ends_the_watch(ports: Ports, here: Instance) -> None:
-    watch = Watch(here.hub)
-    await watch.until_synced()
-
-    await ports.tasks.purge(PROJECT, "a")
-
-    with pytest.raises(TaskNotFound):
-        await watch.next()
-
-
-@pytest.mark.parametrize("events", [1, 2, 3])
-async def test_a_new_task_of_that_id_is_not_told_as_the_old_one(
-    ports: Ports, here: Instance, events: int
-) -> None:
-    """However many events it has by then: the old one had two."""
-    watch = Watch(here.hub)
-    await watch.until_synced()
-
-    await ports.tasks.purge(PROJECT, "a")
-    await ports.subscribe(spec("a", schedule=Schedule(delay_ms=HOUR_MS)))
-    if events > 1:
-        await ports.tasks.pause(PROJECT, "a")
-    if events > 2:
-        await ports.tasks.resume(PROJECT, "a")
-
-    with pytest.raises((TaskNotFound, CursorTooOld)):
-        await watch.next()
 
 
 async def test_silence_is_broken_by_heartbeats(ports: Ports, here: Instance) -> None:

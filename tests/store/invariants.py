@@ -185,15 +185,13 @@ def _timeline_violations(view: _View, key: _Key, kept: dict[str, str], state: Ta
     waits_in_record = view.entry("timeline", key.partition, key.name) is None
     if waits_in_record != (kept["seq"] == "0"):
         yield f"'seq' is {kept['seq']}, {'without' if waits_in_record else 'with'} a timeline"
-    yield from timelines.sequence_faults(events, int(kept["seq"]) or 1)
+    yield from timelines.sequence_faults(events, int(kept["seq"]) or 1, view.timeline_cap)
     last = events[-1]["e"]
     expected = {TaskState.DISPATCHING: {"DISPATCHED"}, **dict.fromkeys(WAITING_STATES, _BEFORE_WAITING)}
     if last not in expected.get(state, {state}):
         yield f"it is {state}, and its last event is {last}"
-    if events[0]["n"] != 1:
-        if len(events) != view.timeline_cap:
-            yield f"its timeline was cut to {len(events)} events instead of {view.timeline_cap}"
-        return  # the beginning is gone: nothing to tell the whole story from
+    if len(events) != events[-1]["n"]:
+        return  # some are gone: nothing to tell the whole story from
     told = timelines.tell(events)
     yield from told.faults
     counters = {name: int(kept.get(name, 0)) for name in ("attempt", "retry", "repeat")}
@@ -299,6 +297,8 @@ def _feed_violations(view: _View) -> Iterator[str]:
         project, _, task_id = key.name.partition("/")
         entries = told.get(_Key("feed", key.partition, project), [])
         kept, in_feed = list(view.timeline(key)), feeds.lines_of(entries, task_id)
+        if kept:
+            kept = kept[-len(timelines.newest(timelines.parse(kept))) :]
         if entries and entries[0].first_number > 1:
             kept = kept[max(0, len(kept) - len(in_feed)) :]  # what is older was trimmed off the feed
         if kept and b'"UNREADABLE"' in kept[-1]:

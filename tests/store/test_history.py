@@ -7,7 +7,7 @@ import pytest
 
 from kuueri_grpc.domain.errors import CursorTooOld, TaskNotFound, TaskRunning
 from kuueri_grpc.domain.state import TERMINAL_STATES, TaskState, Trigger
-from kuueri_grpc.domain.timeline import EventType
+from kuueri_grpc.domain.timeline import TERMINAL_EVENTS, EventType, Reason
 from kuueri_grpc.ports import NewTask, TaskFilter
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.execution import RedisExecutionStore
@@ -24,9 +24,6 @@ HISTORY_MS = 300
 
 short_history = pytest.mark.parametrize(
     "store_settings", [StoreSettings(partitions=4, history_ms=HISTORY_MS)], ids=["short history"]
-)
-small_timeline = pytest.mark.parametrize(
-    "store_settings", [StoreSettings(partitions=4, timeline_cap=5)], ids=["5 events"]
 )
 
 
@@ -123,9 +120,38 @@ class TestPurge:
 
         with pytest.raises(TaskNotFound):
             await ports.tasks.get(PROJECT, driven.task_id)
-        # What remembers the call itself names the task it was for, and so does the project's feed.
-        left = [key for _, key in ports.raw().names_with(driven.task_id) if "/~" not in key]
+        # What remembers the call itself names the task it was for, and so does the project's feed. What its
+        # watches read expires.
+        left = [key for _, key in ports.raw().names_with(driven.task_id) if ":request:" not in key]
         assert left == [f"{{{partition_of(PROJECT, 4)}}}:feed:{PROJECT}"]
+        assert await ports.task_in_queue() == 0
+
+    @pytest.mark.parametrize("state", sorted(TERMINAL_STATES | {TaskState.PAUSED}))
+    async def test_the_last_event_of_the_task_is_an_end(self, ports: Ports, state: TaskState) -> None:
+        """A paused task is canceled first, for those who follow its queue or all tasks."""
+        driven = await drive(ports, state)
+        before = (await ports.tasks.feed(PROJECT, 0, 100)).events
+
+        await ports.tasks.purge(PROJECT, driven.task_id)
+
+        feed = (await ports.tasks.feed(PROJECT, 0, 100)).events
+        last = [item.event for item in feed if item.event.task_id == driven.task_id][-1]
+        assert last.type in TERMINAL_EVENTS
+        if state is TaskState.PAUSED:
+            assert (last.type, last.reason) == (EventType.CANCELED, Reason.BY_REQUEST)
+            assert last.sequence == before[-1].event.sequence + 1
+        else:
+            assert feed == before
+
+    async def test_a_timeline_that_is_no_list_goes_too(self, ports: Ports) -> None:
+        driven = await drive(ports, TaskState.PAUSED)
+        key = f"{{{partition_of(PROJECT, 4)}}}:timeline:{PROJECT}/{driven.task_id}"
+        script = "redis.call('SELECT', 3) return redis.call('SET', KEYS[1], 'oops')"
+        await ports.client.eval(script, 1, key)
+
+        await ports.tasks.purge(PROJECT, driven.task_id)
+
+        assert key not in ports.raw().databases[3]
         assert await ports.task_in_queue() == 0
 
     @pytest.mark.parametrize("state", sorted(frozenset(TaskState) - TERMINAL_STATES - {TaskState.PAUSED}))
@@ -165,32 +191,6 @@ class TestTimeline:
 
         with pytest.raises(CursorTooOld, match="has 4 events, none after sequence 5"):
             await ports.tasks.timeline(PROJECT, driven.task_id, 5, 10)
-
-    @small_timeline
-    async def test_it_keeps_the_newest_events_up_to_its_cap(self, ports: Ports) -> None:
-        await self.repeat(ports, times=4)
-
-        kept = await ports.tasks.timeline(PROJECT, "a", 0, 100)
-
-        assert [event.sequence for event in kept.events] == [9, 10, 11, 12, 13]
-        assert (kept.first_sequence, kept.last_sequence) == (9, 13)
-        assert kept.events[-1].type is EventType.REPEAT_SCHEDULED
-
-    @small_timeline
-    async def test_a_position_that_is_not_kept_any_more_is_refused(self, ports: Ports) -> None:
-        await self.repeat(ports, times=4)
-
-        with pytest.raises(CursorTooOld, match="after sequence 7 are not kept any more; the oldest is 9"):
-            await ports.tasks.timeline(PROJECT, "a", 7, 10)
-
-        kept = await ports.tasks.timeline(PROJECT, "a", 8, 10)
-        assert [event.sequence for event in kept.events] == [9, 10, 11, 12, 13]
-
-    async def repeat(self, ports: Ports, times: int) -> None:
-        await ports.subscribe(spec("a"))
-        for _ in range(times):
-            await ports.report((await ports.take("a")).lease, Trigger.REPEAT, wait_ms=1)
-            await ports.until(await ports.now_ms() + 2)
 
 
 READS: dict[str, Callable[[Ports, str, str], Awaitable[object]]] = {

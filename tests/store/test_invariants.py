@@ -51,9 +51,12 @@ DAMAGES: dict[str, Damage] = {
     "do not expire together": lambda db: db.config.pexpire(key("config", f"{PROJECT}/ended"), HOUR_MS),
     "not to be swept": lambda db: db.execution.zrem(key("ended"), f"{PROJECT}/ended"),
     "its last event is": lambda db: db.timeline.rpush(key("timeline", NAME), event(2, "DISPATCHED", a=1)),
-    "instead of an unbroken row": lambda db: db.timeline.rpush(key("timeline", NAME), event(3, "PAUSED")),
+    "it ends with event 3 of 1": lambda db: db.timeline.rpush(key("timeline", NAME), event(3, "PAUSED")),
     "has no timeline": lambda db: db.timeline.delete(key("timeline", f"{PROJECT}/ended")),
-    "its timeline was cut": lambda db: db.timeline.lpop(key("timeline", f"{PROJECT}/ended")),
+    "it begins with event 2": lambda db: db.timeline.lpop(key("timeline", f"{PROJECT}/ended")),
+    r"sequences \[1\] in front of a gap": lambda db: db.timeline.lrem(
+        key("timeline", f"{PROJECT}/ended"), 1, db.timeline.lindex(key("timeline", f"{PROJECT}/ended"), 1)
+    ),
     "its timeline tells": lambda db: db.execution.hset(key("task", NAME), "retry", 1),
     "it came from": lambda db: db.execution.hset(key("task", f"{PROJECT}/flies"), "origin", "RETRYING"),
     "'redo' is": lambda db: db.execution.hset(key("task", NAME), "redo", 1),
@@ -129,7 +132,28 @@ def test_an_impossible_timeline_is_found(kinds: list[str], fault: str) -> None:
 
 
 def test_a_timeline_must_not_go_back_in_time() -> None:
-    assert timelines.sequence_faults([{"n": 1, "t": 5}, {"n": 2, "t": 4}], 2) == ["times go back: [5, 4]"]
+    events = [{"n": 1, "t": 5}, {"n": 2, "t": 4}]
+
+    assert timelines.sequence_faults(events, 2, CAP) == ["times go back: [5, 4]"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "fault"),
+    [
+        ([1, *range(6, 12)], "events behind a gap"),
+        ([1, *range(4, 24)], "events behind a gap"),
+        ([1, 2, *range(5, 24)], "in front of a gap"),
+        ([2, *range(5, 24)], "in front of a gap"),
+        (list(range(5, 24)), "it begins with event 5"),
+    ],
+)
+def test_a_long_timeline_has_its_beginning_and_enough_of_its_end(numbers: list[int], fault: str) -> None:
+    def faults(numbers: list[int]) -> list[str]:
+        return timelines.sequence_faults([{"n": n, "t": 1} for n in numbers], numbers[-1], cap=20)
+
+    assert not faults([1, *range(5, 24)])
+    assert not faults([1, *range(6, 24)])
+    assert any(fault in found for found in faults(numbers))
 
 
 async def test_every_state_is_consistent(ports: Ports) -> None:

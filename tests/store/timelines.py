@@ -1,6 +1,7 @@
 """What a timeline says of its task: the state machine told from its events alone."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,12 +34,31 @@ def subscribed(create_ms: bytes, due_ms: bytes) -> bytes:
     return b'{"n":1,"t":%b,"e":"SUBSCRIBED","x":%b}' % (create_ms, due_ms)
 
 
-def sequence_faults(events: Sequence[Event], last: int) -> list[str]:
-    """Return what is wrong with the numbers and times of a timeline that should end with `last`."""
+def newest(events: Sequence[Event]) -> Sequence[Event]:
+    """Return the events that are kept without a gap up to the last one."""
+    start = len(events) - 1
+    while start > 0 and events[start - 1]["n"] == events[start]["n"] - 1:
+        start -= 1
+    return events[start:]
+
+
+def sequence_faults(events: Sequence[Event], last: int, cap: int) -> list[str]:
+    """Return what is wrong with the numbers and times of a timeline that should end with `last`.
+
+    Of more events than `cap`, the first 5 % (at most 100) and the newest 90 %, or more of these, are kept.
+    """
     numbers = [event["n"] for event in events]
-    faults = []
-    if numbers != list(range(last - len(numbers) + 1, last + 1)):
-        faults.append(f"sequences {numbers} instead of an unbroken row up to {last}")
+    in_front, faults = len(events) - len(newest(events)), []
+    if numbers[-1] != last:
+        faults.append(f"it ends with event {numbers[-1]} of {last}")
+    if in_front:
+        first_kept = min(100, math.ceil(cap / 20))
+        if last <= cap or numbers[:in_front] != list(range(1, first_kept + 1)):
+            faults.append(f"sequences {numbers[:in_front]} in front of a gap")
+        if not int(cap * 0.9) <= len(events) - in_front <= cap - first_kept:
+            faults.append(f"{len(events) - in_front} events behind a gap")
+    elif numbers[0] != 1:
+        faults.append(f"it begins with event {numbers[0]}")
     times = [event["t"] for event in events]
     if times != sorted(times):
         faults.append(f"times go back: {times}")

@@ -68,10 +68,16 @@ local function record(project, queue_name, id, sequence, ...)
   end
   gather(TIMELINE_DB, command)
   if sequence > TIMELINE_CAP then
-    write(TIMELINE_DB, 'LTRIM', TIMELINE .. name, -TIMELINE_CAP, -1)
+    long_timelines[TIMELINE .. name] = true
   end
   messages[WATCH .. name] = sequence
   return sequence
+end
+
+-- Where the latest events of a purged task are kept for a moment, for those who follow it. `create`: its field of that
+-- name, as another task may have the id by then. No request_id has a '/', so this is the key of none.
+local function purged_timeline(project, id, create)
+  return REQUEST .. project .. '/' .. id .. '/' .. create
 end
 
 -- Ends -------------------------------------------------------------------------------------------

@@ -218,6 +218,28 @@ local function publish_feeds()
 end
 
 local unfolded = {} -- project/task -> the line that its timeline is to begin with, see `unfold`
+local long_timelines = {} -- keys of timelines that may have to be trimmed
+
+
+-- Keep the first events of a timeline and the newest. What is between goes when there are more than TIMELINE_CAP, many
+-- at a time, so that an event of a long timeline costs about what any other does.
+local FIRST_KEPT = math.min(100, math.ceil(TIMELINE_CAP / 20))
+local NEWEST_KEPT = math.floor(TIMELINE_CAP * 9 / 10)
+
+local function trim_timeline(key)
+  if call('LLEN', key) <= TIMELINE_CAP then
+    return
+  end
+  local first, command = call('LRANGE', key, 0, FIRST_KEPT - 1), { 'LPUSH', key }
+  call('LTRIM', key, -NEWEST_KEPT, -1)
+  for i = #first, 1, -1 do
+    if not string.find(first[i], '^{"n":' .. i .. ',') then
+      return -- its beginning is gone: an earlier version keeps the newest alone
+    end
+    command[#command + 1] = first[i]
+  end
+  call(unpack(command))
+end
 
 -- Make the gathered writes. Every script that writes ends with it.
 local function commit()
@@ -242,6 +264,11 @@ local function commit()
       end
       if db == EXECUTION_DB and next(touched) then
         settle(head_before)
+      elseif db == TIMELINE_DB then
+        for key in pairs(long_timelines) do
+          trim_timeline(key)
+        end
+        long_timelines = {}
       end
       writes[db], members[db] = {}, {}
     end
