@@ -159,7 +159,7 @@ local function take(queue, project, queue_name, lane, id)
     return enqueue(lane_in(queue, t[11]), id, int(due))
   end
   sequence = unfold(name, sequence, t[12], t[2])
-  if t[9] and attempt == 0 and now > due + tonumber(t[9]) then
+  if t[9] and attempt == 0 and not early and now > due + tonumber(t[9]) then
     return expire(name, project, queue_name, id, sequence)
   end
   if watch > 0 then
