@@ -86,7 +86,8 @@ local FORGOTTEN = int(now + RETENTION) -- when what ends now is
 
 local function count_live(project, change)
   if project_exists(project) then
-    live[project] = (live[project] or 0) + change
+    local counters = known_projects[project]
+    counters[2], counted[project] = counters[2] + change, true
   end
 end
 

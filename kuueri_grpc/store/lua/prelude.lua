@@ -62,7 +62,7 @@ end
 
 local writes = { [0] = {}, {}, {}, {} } -- by database: commands in order
 local members = { [0] = {}, {}, {}, {} } -- by database: 'COMMAND key' -> {command, key, members ...}
-local live = {} -- project -> change of its number of live tasks
+local counted = {} -- projects whose counters are to be written
 local FEED_TIME = 't' -- what is so called in an entry of a feed is no event: those are called queue/task
 local feeds = {} -- project -> {queue/task, event, queue/task, event ...}
 local timed = {} -- projects in whose feeds a due time stands for that a task was subscribed, see feed.lua
@@ -184,13 +184,44 @@ local function settle(head_before)
   touched = {}
 end
 
+-- Project -> its counters, {events, live tasks}; false: there is no such project. A counter that is no number counts
+-- as 0: a command that needs a number would fail after others have been made.
 local known_projects = {}
+
+local function counter(kept)
+  local number = tonumber(kept)
+  return number and number > -1e15 and number < 1e15 and number or 0
+end
+
+-- `events`, `live`: the project's fields `events` and `taskInQueue`.
+local function know_project(project, events, live)
+  known_projects[project] = { counter(events), counter(live) }
+end
+
 local function project_exists(project)
   if known_projects[project] == nil then
     use(AUTHORISATION_DB)
-    known_projects[project] = call('EXISTS', PROJECT .. project) == 1
+    local kept = redis.pcall('HMGET', PROJECT .. project, 'events', 'taskInQueue', 'id')
+    known_projects[project] = false
+    if not kept.err and kept[3] then
+      know_project(project, kept[1], kept[2])
+    end
   end
-  return known_projects[project]
+  return known_projects[project] and true
+end
+
+-- The number of the last event in a project's feed: that of the counter, `events`, unless the counter came back from an
+-- older backup than the feed. An XADD of a number that the feed is past fails, so this is checked before the first write.
+local function last_in_feed(project, events)
+  use(TIMELINE_DB)
+  local beyond = redis.pcall('XRANGE', FEED .. project, int(events + 1), '+', 'COUNT', 1)
+  if beyond.err then
+    write(TIMELINE_DB, 'DEL', FEED .. project) -- it is no stream
+  elseif beyond[1] then
+    local last = call('XREVRANGE', FEED .. project, '+', '-', 'COUNT', 1)[1]
+    return tonumber(string.match(last[1], '^%d+'))
+  end
+  return events
 end
 
 -- Append this script's events of each project to its feed: one entry, whose id is the number of its
@@ -198,9 +229,9 @@ end
 local function publish_feeds()
   for project, list in pairs(feeds) do
     if project_exists(project) then
-      use(AUTHORISATION_DB)
-      local last = tonumber(call('HGET', PROJECT .. project, 'events') or 0) + #list / 2
-      gather(AUTHORISATION_DB, { 'HINCRBY', PROJECT .. project, 'events', #list / 2 })
+      local counters = known_projects[project]
+      local last = last_in_feed(project, counters[1]) + #list / 2
+      counters[1], counted[project] = last, true
       local entry = { 'XADD', FEED .. project, 'MINID', '~', int(math.max(0, last - FEED_CAP)), int(last) .. '-0' }
       if timed[project] then
         entry[7], entry[8] = FEED_TIME, NOW
@@ -248,10 +279,11 @@ local function commit()
     write(TIMELINE_DB, 'RPUSH', TIMELINE .. name, text)
   end
   unfolded = {}
-  for project, change in pairs(live) do
-    write(AUTHORISATION_DB, 'HINCRBY', PROJECT .. project, 'taskInQueue', change)
+  for project in pairs(counted) do
+    local counters = known_projects[project]
+    write(AUTHORISATION_DB, 'HSET', PROJECT .. project, 'events', int(counters[1]), 'taskInQueue', int(counters[2]))
   end
-  live = {}
+  counted = {}
   for db = AUTHORISATION_DB, TIMELINE_DB do
     if #writes[db] > 0 or next(members[db]) or (db == EXECUTION_DB and next(touched)) then
       use(db)

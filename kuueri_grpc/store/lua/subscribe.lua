@@ -16,11 +16,14 @@ local limit, request_ttl, count = tonumber(ARGS[3]), ARGS[4], tonumber(ARGS[5])
 local STRIDE = 11
 
 use(AUTHORISATION_DB)
-local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit', 'closed')
+local facts = call('HMGET', PROJECT .. project, 'id', 'taskInQueue', 'taskInQueueLimit', 'closed', 'events')
 local open = not facts[4] -- one that is being deleted takes no task
-local in_queue = tonumber(facts[2] or 0)
+local in_queue = counter(facts[2])
 limit = tonumber(facts[3] or limit)
-known_projects[project] = facts[1] and open
+known_projects[project] = false
+if facts[1] and open then
+  know_project(project, facts[5], facts[2])
+end
 timed[project] = true
 
 local accepted = {} -- ids of this call: their writes are not made yet
