@@ -11,13 +11,14 @@ Exit codes:
 | 130  | stopped by Ctrl-C |
 """
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import typer
+
+from kuueri_grpc.cli.safe_text import printable_lines, to_json_line
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -72,7 +73,7 @@ def as_text(error: CliError) -> str:
     lines += [f"  {violation.field}: {violation.description}" for violation in violations]
     if error.hint:
         lines.append(f"hint: {error.hint}")
-    return "\n".join(lines)
+    return printable_lines("\n".join(lines))
 
 
 def as_document(error: CliError) -> dict[str, object]:
@@ -90,7 +91,7 @@ def as_document(error: CliError) -> dict[str, object]:
 def report(error: CliError, as_json: bool) -> None:
     """Write the error to standard error."""
     if as_json:
-        typer.echo(json.dumps(as_document(error), ensure_ascii=False), err=True)
+        typer.echo(to_json_line(as_document(error)), err=True)
         return
     label, separator, rest = as_text(error).partition(":")
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):

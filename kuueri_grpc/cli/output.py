@@ -1,6 +1,5 @@
 """Where the commands write: results to standard output, notices to standard error; as text or as JSON."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,15 +9,11 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.text import Text
 
+from kuueri_grpc.cli.safe_text import printable, to_json_line
 from kuueri_grpc.pb.task_pb2 import TaskView
 
 #: Where nobody looks at a screen, nothing is folded.
 _UNBOUNDED = 10_000
-
-
-def printable(text: str) -> str:
-    """Return `text` with its control characters spelt out, so that it cannot steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def to_document(message: Message) -> dict[str, Any]:
@@ -28,9 +23,7 @@ def to_document(message: Message) -> dict[str, Any]:
 
 def to_json(document: Message | Mapping[str, Any]) -> str:
     """Return one line of JSON."""
-    return json.dumps(
-        to_document(document) if isinstance(document, Message) else document, ensure_ascii=False
-    )
+    return to_json_line(to_document(document) if isinstance(document, Message) else document)
 
 
 def make_console(stderr: bool = False) -> Console:

@@ -14,6 +14,7 @@ from kuueri_grpc.cli.keeping import Export, export_line, told_of_keeping
 from kuueri_grpc.cli.options import ADMIN_TOKEN_VARIABLE, DEFAULT_ADDRESS, Address, Json, Token
 from kuueri_grpc.cli.output import Output, make_console, print_pairs, to_document
 from kuueri_grpc.cli.rotation import rotate_signing_secret, rotate_token
+from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.cli.tokens import tokens
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.pb.project_pb2 import Project
@@ -198,14 +199,14 @@ def _confirm(found: Project) -> None:
     )
     if not sys.stdin.isatty():
         raise usage_error(f"nobody can be asked: {question}", hint="--yes deletes without asking")
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(printable(question), err=True):
         raise CliError("not deleted")
 
 
 def _show_credentials(credentials: ProjectCredentials, export: bool) -> None:
     """With `export`, standard output has the shell command alone, and the rest goes to standard error."""
     if export:
-        typer.echo(export_line(credentials.token))
+        typer.echo(printable(export_line(credentials.token)))
     console = make_console(stderr=export)
     print_pairs(
         console,

@@ -13,6 +13,7 @@ from kuueri_grpc.cli.errors import EXIT_UNAVAILABLE, CliError
 from kuueri_grpc.cli.keeping import Export, export_line, told_of_keeping
 from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, duration_option
 from kuueri_grpc.cli.output import Output, to_document
+from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.pb.project_service_pb2 import (
     GetProjectRequest,
@@ -106,7 +107,7 @@ def _keep(
     if output.as_json:
         output.document({**to_document(made), "credentials_file": kept_in})
     else:
-        typer.echo(shown)
+        typer.echo(printable(shown))
         output.notice(told_of_keeping(address, kept_in))
     if failure:
         raise failure

@@ -11,8 +11,8 @@ from rich.text import Text
 from kuueri_grpc.cli.durations import format_duration_ms
 from kuueri_grpc.cli.instants import format_local, format_relative
 from kuueri_grpc.cli.names import growth_name, method_name, reason_name, state_name
-from kuueri_grpc.cli.output import printable
 from kuueri_grpc.cli.rows import Column, RowPrinter
+from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.pb.task_pb2 import Attempt, Backoff, RepeatPolicy, RetryPolicy, Task
 
 _STYLES = {

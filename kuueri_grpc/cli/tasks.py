@@ -11,7 +11,7 @@ from kuueri_grpc.cli.help import SectionedCommand
 from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, choice_option, parse_pair
 from kuueri_grpc.cli.output import Output
 from kuueri_grpc.cli.task_view import print_tasks, state_text, task_details
-from kuueri_grpc.cli.timeline_view import TimelineView
+from kuueri_grpc.cli.timeline_view import TimelineView, gap_text
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.pb import task_pb2
@@ -26,6 +26,7 @@ from kuueri_grpc.pb.task_service_pb2 import (
     ResumeRequest,
     RunTaskRequest,
 )
+from kuueri_grpc.pb.timeline_pb2 import TimelineGap
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -130,7 +131,7 @@ def _pages(
 def timeline(
     task_id: TaskId, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
 ) -> None:
-    """Show all that has happened to a task."""
+    """Show all that has happened to a task. Of more than 10,000 events, the first and the newest are kept."""
     output = Output(as_json)
     view = TimelineView(output.console)
     request = GetTimelineRequest(task_id=task_id, page_size=_PAGE_SIZE)
@@ -138,6 +139,8 @@ def timeline(
         while True:
             page = client.call(client.tasks.GetTimeline, request)
             for event in page.events:
+                if page.HasField("gap") and event.sequence == page.first_sequence:
+                    _show_gap(page.gap, view, output)
                 if as_json:
                     output.document(event)
                 else:
@@ -145,6 +148,13 @@ def timeline(
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def _show_gap(gap: TimelineGap, view: TimelineView, output: Output) -> None:
+    if output.as_json:
+        output.notice(gap_text(gap))
+    else:
+        view.show_gap(gap)
 
 
 @app.command("cancel", cls=SectionedCommand)

@@ -9,9 +9,9 @@ from rich.text import Text
 from kuueri_grpc.cli.durations import format_duration_ms
 from kuueri_grpc.cli.instants import format_clock, format_date
 from kuueri_grpc.cli.names import event_name
-from kuueri_grpc.cli.output import printable
 from kuueri_grpc.cli.rows import Column, RowPrinter
-from kuueri_grpc.pb.timeline_pb2 import TimelineEvent
+from kuueri_grpc.cli.safe_text import printable
+from kuueri_grpc.pb.timeline_pb2 import TimelineEvent, TimelineGap
 
 #: The last events of a task. They are named like the states they leave it in.
 TERMINAL_EVENTS = frozenset({"COMPLETED", "FAILED", "CANCELED", "EXPIRED"})
@@ -57,6 +57,10 @@ class TimelineView:
         self._rows = RowPrinter(console, (_COLUMNS[0], _TASK, *_COLUMNS[1:]) if with_task else _COLUMNS)
         self._date = format_date(time.time_ns() // 1_000_000)
 
+    def show_gap(self, gap: TimelineGap) -> None:
+        """Print that events are missing."""
+        self._console.print(Text(f"... {gap_text(gap)}", style="dim"))
+
     def show(self, event: TimelineEvent) -> None:
         """Print one event."""
         create_ms = event.create_time.ToMilliseconds()
@@ -74,6 +78,11 @@ class TimelineView:
             _wait(create_ms, event.next_time) if event.HasField("next_time") else "",
             printable(event.description),
         )
+
+
+def gap_text(gap: TimelineGap) -> str:
+    """Return the sentence on events that are not kept any more."""
+    return f"events {gap.first_sequence:,} to {gap.last_sequence:,} are not kept any more"
 
 
 def _wait(create_ms: int, next_time: Timestamp) -> str:

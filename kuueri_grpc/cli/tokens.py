@@ -11,6 +11,7 @@ from kuueri_grpc.cli.instants import format_local
 from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token, choice_option, duration_option
 from kuueri_grpc.cli.output import Output
 from kuueri_grpc.cli.rows import Column, RowPrinter
+from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.pb.project_service_pb2 import CreateTokenRequest, ListTokensRequest, RevokeTokenRequest
@@ -54,7 +55,7 @@ def create(
     if as_json:
         output.document(made)
     else:
-        typer.echo(made.token)
+        typer.echo(printable(made.token))
         output.notice(f"token {made.access_token.key_id}; it is not shown again")
 
 

@@ -102,6 +102,8 @@ def show(messages: Iterable[WatchResponse], output: Output, with_task: bool = Fa
             output.document(message)
         elif kind == "event":
             view.show(message.event)
+        elif kind == "gap":
+            view.show_gap(message.gap)
         elif kind == "snapshot" and not state:
             # A stream that was taken up again has another one.
             output.line(task_line(message.snapshot))

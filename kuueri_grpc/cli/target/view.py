@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from kuueri_grpc.cli.instants import format_clock
-from kuueri_grpc.cli.output import Output, printable
+from kuueri_grpc.cli.output import Output
 from kuueri_grpc.cli.rows import Column, RowPrinter
+from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.cli.target.answers import DROP
 from kuueri_grpc.cli.target.order import Order
 from kuueri_grpc.cli.target.server import VALID, Received

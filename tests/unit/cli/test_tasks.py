@@ -15,7 +15,7 @@ from kuueri_grpc.pb.task_service_pb2 import (
     ListTasksResponse,
     WatchResponse,
 )
-from kuueri_grpc.pb.timeline_pb2 import EventType, TimelineEvent
+from kuueri_grpc.pb.timeline_pb2 import EventType, TimelineEvent, TimelineGap
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -139,3 +139,30 @@ def test_a_body_that_cannot_be_had_is_told_before_any_call(
     assert code in (1, 2)
     assert err.startswith("error: ")
     assert server.tasks.requests == []
+
+
+def cut_timeline() -> list[GetTimelineResponse]:
+    gap = TimelineGap(first_sequence=3, last_sequence=8)
+    pages = (([1, 2], "b"), ([9, 10], "c"), ([11], ""))
+    return [
+        GetTimelineResponse(
+            events=[TimelineEvent(sequence=sequence) for sequence in sequences],
+            next_page_token=token,
+            first_sequence=9,
+            gap=gap,
+        )
+        for sequences, token in pages
+    ]
+
+
+def test_a_timeline_says_once_which_events_are_missing(run: Run, server: Any) -> None:
+    server.tasks.timeline_answers = cut_timeline()
+    code, out, _ = run("timeline", "t", "-a", server.address)
+    lines = out.splitlines()
+    assert code == 0
+    assert [index for index, line in enumerate(lines) if "events 3 to 8 are not kept any more" in line] == [4]
+
+    server.tasks.timeline_answers = cut_timeline()
+    code, out, err = run("timeline", "t", "--json", "-a", server.address)
+    assert [json.loads(line)["sequence"] for line in out.splitlines()] == ["1", "2", "9", "10", "11"]
+    assert json.loads(err) == {"notice": "events 3 to 8 are not kept any more"}

@@ -10,12 +10,15 @@ from rich.console import Console
 from rich.text import Text
 
 from kuueri_grpc.cli.names import event_name, growth_name, method_name, reason_name, state_name
-from kuueri_grpc.cli.output import Output, make_console, printable, to_json
+from kuueri_grpc.cli.output import Output, make_console, to_json
 from kuueri_grpc.cli.rows import Column, RowPrinter
+from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.cli.task_view import print_tasks, task_details, task_line
 from kuueri_grpc.cli.timeline_view import TimelineView
+from kuueri_grpc.cli.watch import show
 from kuueri_grpc.pb.task_pb2 import Growth, HttpMethod, Task, TaskState
-from kuueri_grpc.pb.timeline_pb2 import EventType, Reason, TimelineEvent
+from kuueri_grpc.pb.task_service_pb2 import WatchResponse
+from kuueri_grpc.pb.timeline_pb2 import EventType, Reason, TimelineEvent, TimelineGap
 
 NEW_YEAR_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
@@ -167,6 +170,23 @@ def test_a_timeline_has_a_row_an_event() -> None:
         "00:00:00.000    1  SUBSCRIBED                          in 1.5s  What happened",
         "00:00:01.500    2  ERRORED              503   1.234s            What happened",
         "00:00:01.500    3  RETRY_SCHEDULED                         now  What happened",
+    ]
+
+
+def test_a_gap_is_a_line_of_its_own() -> None:
+    console, written = plain()
+    messages = [
+        WatchResponse(event=event(100, 0, EventType.EVENT_TYPE_DISPATCHED)),
+        WatchResponse(gap=TimelineGap(first_sequence=101, last_sequence=4_321)),
+        WatchResponse(event=event(4_322, 0, EventType.EVENT_TYPE_DISPATCHED)),
+    ]
+    output = Output(as_json=False)
+    output.console = console
+    show(messages, output)
+    assert [line.split("  ")[0] for line in written.getvalue().splitlines()[1:]] == [
+        "00:00:00.000",
+        "... events 101 to 4,321 are not kept any more",
+        "00:00:00.000",
     ]
 
 
