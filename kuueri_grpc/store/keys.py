@@ -26,7 +26,8 @@ change them together, on one server and on a cluster alike.
 | 1  | `{p}:request:<project>/<t>/<ms>` | List   | latest events of task t, created at ms and purged  |
 | 1  | `{p}:claim:<instance>`           | String | id of an instance's latest claim                   |
 | 2  | `{p}:config:<project>/<task>`    | Hash   | request (sealed), policies, labels                 |
-| 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first, once there are two           |
+| 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first, once there are two; of many, |
+|    |                                  |        | the first and the newest                           |
 | 3  | `{p}:feed:<project>`             | Stream | the project's latest events, of all its tasks      |
 
 Channels: `{p}:wake` (a new earliest due instant), `{p}:watch:<project>/<task>` (a new event of a task),

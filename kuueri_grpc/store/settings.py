@@ -9,7 +9,8 @@ DAY_MS = 86_400_000
 class StoreSettings:
     """Numbers that hold for every call.
 
-    `history_ms`: how long an ended task is kept. `timeline_cap`: events kept per task. `feed_cap`: events
+    `history_ms`: how long an ended task is kept. `timeline_cap`: most events kept per
+    task, see `lua/prelude.lua`. `feed_cap`: events
     kept per project, for watches of queues and projects. `max_losses`: lost leases of one attempt before
     POISON; after two of them only those count that came while it was watched. `request_id_ttl_ms`: how long
     a request_id is remembered. `replay_ms`: how long a purge is remembered for a repeated call.

@@ -103,6 +103,7 @@ async def serving(
     queue_limit: int = QUEUE_LIMIT,
     heartbeat_ms: int = 15_000,
     feed_cap: int = 10_000,
+    timeline_cap: int = 10_000,
     telemetry: Telemetry = NO_TELEMETRY,
     certificates: CertificateFiles | None = None,
     channel_credentials: grpc.ChannelCredentials | None = None,
@@ -115,7 +116,8 @@ async def serving(
         client = await stack.enter_async_context(address.connect())
         for_signals = await stack.enter_async_context(address.connect_for_signals())
         await initialise(client, PARTITIONS, KEYRING)
-        settings, clock = StoreSettings(partitions=PARTITIONS, feed_cap=feed_cap), StoreClock()
+        clock = StoreClock()
+        settings = StoreSettings(partitions=PARTITIONS, feed_cap=feed_cap, timeline_cap=timeline_cap)
         runner = ScriptRunner(client, settings)
         tasks = RedisTaskStore(runner, settings, VAULT)
         execution = RedisExecutionStore(runner, settings, clock, VAULT, KeyRegistry(client))

@@ -1,6 +1,5 @@
 """Watch of one task over a channel: order, no gaps, resuming, and how a stream ends."""
 
-import asyncio
 import json
 
 import grpc
@@ -30,6 +29,8 @@ from tests.service.watching import (
 )
 
 TASK_A = pb.WatchRequest(task_id="a")
+QUEUE = pb.WatchRequest(queue="default")
+ALL = pb.WatchRequest(all=True)
 
 
 class Ended(Telemetry):
@@ -172,14 +173,20 @@ async def test_a_server_that_drains_ends_watches_with_unavailable(edge: Edge, ow
         assert refused.details["RetryInfo"].retry_delay.ToMilliseconds() == 0
 
 
-async def test_a_watch_of_a_task_that_is_purged_ends_with_not_found(edge: Edge, owner: Caller) -> None:
+async def test_a_watch_of_a_task_that_is_purged_ends_with_its_last_event(edge: Edge, owner: Caller) -> None:
     await subscribe(edge, owner, task("a"))
     await pause(edge, owner)
-    stream = watch(edge, owner, TASK_A)
-    await read(stream, 4)
-    ended = asyncio.create_task(refusal(stream))
+    stream, of_queue, of_all = (watch(edge, owner, request) for request in (TASK_A, QUEUE, ALL))
+    first = await read(stream, 4)
+    for other in (of_queue, of_all):
+        assert shorts(await read(other, 1)) == ["synced"]
     await purge(edge, owner)
-    assert (await ended).reason == "TASK_NOT_FOUND"
+
+    assert shorts(await rest(stream)) == ["3 CANCELED"]
+    for other in (of_queue, of_all):
+        assert shorts(await read(other, 1)) == ["3 CANCELED"]
+    for resume_token in ("", first[-1].resume_token):
+        assert (await refusal(watch(edge, owner, TASK_A, resume_token))).reason == "TASK_NOT_FOUND"
 
 
 @pytest.mark.parametrize(

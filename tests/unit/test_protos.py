@@ -85,6 +85,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "latency": DURATION,
         "reason": "Reason",
     },
+    "TimelineGap": {"first_sequence": "int64", "last_sequence": "int64"},
     "TimelineEvent": {
         "sequence": "int64",
         "task_id": "string",
@@ -129,7 +130,12 @@ MESSAGES: dict[str, dict[str, str]] = {
     "RunTaskRequest": TASK_ID_AND_VIEW,
     "RunTaskResponse": TASK_ONLY,
     "GetTimelineRequest": {"task_id": "string", "page_size": "int32", "page_token": "string"},
-    "GetTimelineResponse": {"events": "repeated TimelineEvent", "next_page_token": "string"},
+    "GetTimelineResponse": {
+        "events": "repeated TimelineEvent",
+        "next_page_token": "string",
+        "first_sequence": "int64",
+        "gap": "TimelineGap",
+    },
     "WatchRequest": {
         "task_id": "string in scope",
         "queue": "string in scope",
@@ -142,6 +148,7 @@ MESSAGES: dict[str, dict[str, str]] = {
         "event": "TimelineEvent in message",
         "synced": "Synced in message",
         "heartbeat": "Heartbeat in message",
+        "gap": "TimelineGap in message",
         "resume_token": "string",
     },
     "Project": {
