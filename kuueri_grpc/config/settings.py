@@ -21,6 +21,8 @@ from kuueri_grpc.crypto.keyring import Keyring
 ENV_PREFIX = "TASKS_"
 ENV_DELIMITER = "__"
 Role = Literal["api", "scheduler"]
+#: 32 hexadecimal digits are 128 bits. As good as all random ones have more than 8 different characters.
+_ADMIN_TOKEN_LENGTH, _ADMIN_TOKEN_LETTERS = 32, 8
 
 
 def default_data_dir() -> Path:
@@ -105,8 +107,9 @@ class Settings(BaseSettings):
     insecure: bool = False
     """Whether gRPC may be served in plain text beyond this machine."""
     admin_token: SecretStr | None = None
-    """Token that Register needs; unset, anybody may register a project who reaches the server, which then
-    listens on a loopback address alone unless LEVEL is DEVELOPMENT."""
+    """Token that Register needs, 32 random characters or more (`openssl rand -hex 32`); unset, anybody may
+    register a project who reaches the server, which then listens on a loopback address alone unless LEVEL is
+    DEVELOPMENT."""
     level: Literal["DEVELOPMENT", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written; DEVELOPMENT is DEBUG, and leaves registration open."""
     log_format: Literal["human", "json"] = "human"
@@ -187,6 +190,11 @@ class Settings(BaseSettings):
         text = "" if token is None else token.get_secret_value()
         if not text.isascii() or any(not c.isprintable() or c == " " for c in text):
             raise ValueError("expected printable ASCII characters without spaces, as metadata can carry them")
+        if text and (len(text) < _ADMIN_TOKEN_LENGTH or len(set(text)) < _ADMIN_TOKEN_LETTERS):
+            raise ValueError(
+                f"expected at least {_ADMIN_TOKEN_LENGTH} random characters, which no guess meets; "
+                "`openssl rand -hex 32` makes them"
+            )
         return token if text else None
 
     @property

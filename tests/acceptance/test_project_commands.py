@@ -11,7 +11,7 @@ from tests.acceptance.command import run
 from tests.acceptance.served import LOOPBACK, Server
 from tests.acceptance.test_command_line import CommandLine
 
-ADMIN_TOKEN = "an-admin-token-of-the-test"
+ADMIN_TOKEN = "an-admin-token-of-this-server-alone"
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ async def test_plain_text_beyond_this_machine_is_refused_before_anything_is_open
     data_dir = tmp_path / "data"
     for workers in ("1", "2"):
         arguments = ("--host", "0.0.0.0", "--workers", workers, "--data-dir", str(data_dir))  # noqa: S104  it is refused
-        env = {"TASKS_ADMIN_TOKEN": "secret"}
+        env = {"TASKS_ADMIN_TOKEN": "an-admin-token-of-this-server-alone"}
         ended = await run("kuueri", "serve", *arguments, cwd=tmp_path, env=env)
         assert ended.exit_code == 1
         assert "error: gRPC would be in plain text on 0.0.0.0" in ended.stderr

@@ -33,7 +33,7 @@ _GROWTH_BYTES = 8 * 1_048_576
 UNTHROTTLED = {f"TASKS_MODULE__THROTTLER__{key}": "0" for key in ("AUTH_FAILURES", "REGISTRATIONS")}
 
 
-ADMIN_TOKEN = "an-admin-token-of-this-server"
+ADMIN_TOKEN = "an-admin-token-of-this-server-alone"
 
 
 class Everything(Target):

@@ -448,13 +448,31 @@ def test_the_admin_token_comes_from_where_other_secrets_do(
     monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     if source == "variable":
-        monkeypatch.setenv("TASKS_ADMIN_TOKEN", "hidden-token")
+        monkeypatch.setenv("TASKS_ADMIN_TOKEN", ADMIN_TOKEN)
     else:
-        write({"ADMIN_TOKEN": "hidden-token"})
+        write({"ADMIN_TOKEN": ADMIN_TOKEN})
     settings = load_settings()
     assert settings.admin_token is not None
-    assert settings.admin_token.get_secret_value() == "hidden-token"
+    assert settings.admin_token.get_secret_value() == ADMIN_TOKEN
     assert "hidden" not in f"{settings!r} {settings}"
+
+
+ADMIN_TOKEN = "hidden-from-everybody-but-clients"
+
+
+@pytest.mark.parametrize("token", [ADMIN_TOKEN[:31], "h", "hidden" * 10, "0" * 64])
+def test_an_admin_token_that_can_be_guessed_is_refused_and_not_shown(token: str) -> None:
+    text = fault(write({"ADMIN_TOKEN": token}))
+    assert (
+        "ADMIN_TOKEN in resource/config/config.json: expected at least 32 random characters, which no guess "
+        "meets; `openssl rand -hex 32` makes them"
+    ) in text
+    assert len(token) == 1 or token not in text
+
+
+@pytest.mark.parametrize("token", [ADMIN_TOKEN[:32], "00112233445566778899aabbccddeeff"])
+def test_one_of_32_characters_is_taken(token: str) -> None:
+    assert load_settings(config_file=write({"ADMIN_TOKEN": token})).admin_token is not None
 
 
 @pytest.mark.parametrize("token", ["hidden token", "hidden\n", "hidd\u00e9n"])

@@ -94,7 +94,7 @@ def test_a_task_is_shown_without_its_request() -> None:
 def test_settings_are_shown_without_their_secrets() -> None:
     settings = Settings.model_validate(
         {
-            "admin_token": "hidden" * 6,
+            "admin_token": "hidden-from-all" * 3,
             "egress_proxy": "http://hidden:hidden@proxy:3128",
             "service": {"crypto": {"key": KEYRING.reveal()}},
             "database": {"redis": {"url": "redis://hidden:hidden@h", "password": "hidden"}},

@@ -12,7 +12,7 @@ from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  to be refused
-ADMIN_TOKEN = SecretStr("an-admin-token")
+ADMIN_TOKEN = SecretStr("an-admin-token-of-this-test-alone")
 TLS = TlsSettings.model_validate({"cert": "server.crt", "key": "server.key"})
 
 
