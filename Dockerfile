@@ -1,16 +1,22 @@
 # syntax=docker/dockerfile:1
 
-FROM python:3.12-slim AS build
-WORKDIR /build
-RUN python -m venv /opt/kuueri
-# The dependencies first: they change less often than the code, and stay cached.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY kuueri_grpc/__init__.py kuueri_grpc/__init__.py
-RUN /opt/kuueri/bin/pip install --no-cache-dir --constraint constraints.txt '.[gcp]'
-COPY kuueri_grpc kuueri_grpc
-RUN /opt/kuueri/bin/pip install --no-cache-dir --no-deps --force-reinstall .
+# To have the same image of Python each time, name it by its digest: --build-arg PYTHON_IMAGE=python:3.12-slim@sha256:...
+ARG PYTHON_IMAGE=python:3.12-slim
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /build
+# The dependencies first: they change less often than the code, and stay cached. Wheels alone, each with the SHA-256 that is
+# in the lock: no code of a package runs while it is installed.
+COPY requirements.lock requirements-build.lock ./
+ENV PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_REQUIRE_HASHES=1
+RUN python -m venv /opt/build && /opt/build/bin/pip install --requirement requirements-build.lock
+RUN python -m venv /opt/kuueri && /opt/kuueri/bin/pip install --requirement requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY kuueri_grpc kuueri_grpc
+RUN PATH=/opt/build/bin:$PATH python -m hatchling build --target wheel --directory dist \
+ && PIP_REQUIRE_HASHES=0 /opt/kuueri/bin/pip install --no-deps --no-index dist/*.whl
+
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Kuueri Tasks" \
       org.opencontainers.image.licenses="MIT"
 RUN useradd --create-home --uid 10001 kuueri \

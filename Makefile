@@ -44,7 +44,7 @@ test-cluster: $(STAMP) ## run the store's, the engine's and the edge's tests, an
 	$(PY) -m pytest -n auto --dist worksteal tests/store tests/engine tests/service tests/cluster --store cluster $(ARGS)
 	$(PY) -m pytest tests/chaos -p no:xdist --timeout 0 --store cluster
 
-lint: $(STAMP) ## check style, types, layers, protos, generated code and file lengths
+lint: $(STAMP) ## check style, types, layers, protos, generated code, locks and file lengths
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -53,6 +53,7 @@ lint: $(STAMP) ## check style, types, layers, protos, generated code and file le
 	$(BIN)/buf breaking --against $(CONTRACT)
 	$(PY) -m scripts.gen_protos --check
 	$(PY) -m scripts.gen_docs --check
+	$(PY) -m scripts.lock --check
 	$(PY) scripts/check_file_length.py
 
 format: $(STAMP) ## apply the formatter and the safe fixes
@@ -96,9 +97,10 @@ faults: $(STAMP) ## the tests of docs/faults.md that measure, and what they meas
 previous: ## at a release, beforehand: keep the package as it is for tests/faults/test_versions.py
 	git archive --format=zip -9 -o tests/faults/previous.zip HEAD kuueri_grpc
 
-lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows
+lock: $(STAMP) ## raise constraints.txt to the newest versions that pyproject.toml allows, and the locks of the image with it
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[gcp]' --group dev --group bench
 	$(PY) -m pip freeze --all --exclude-editable | grep -v '^pip==' > constraints.txt
+	$(PY) -m scripts.lock
 	@touch $(STAMP)
 
 clean: ## remove .venv, caches and build output

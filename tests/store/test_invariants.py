@@ -20,6 +20,9 @@ def key(family: str, name: str = "") -> str:
     return f"{{{partition_of(PROJECT, 4)}}}:{family}{':' + name if name else ''}"
 
 
+ENDED = key("timeline", f"{PROJECT}/ended")
+
+
 class Databases:
     """A raw connection to each database."""
 
@@ -30,6 +33,13 @@ class Databases:
 
 
 Damage = Callable[[Databases], object]
+
+
+def lose_second(db: Databases) -> object:
+    line = db.timeline.lindex(ENDED, 1)
+    assert isinstance(line, bytes)
+    return db.timeline.lrem(ENDED, 1, line.decode())
+
 
 DAMAGES: dict[str, Damage] = {
     "key that nobody answers for": lambda db: db.execution.set("stray", 1),
@@ -54,9 +64,7 @@ DAMAGES: dict[str, Damage] = {
     "it ends with event 3 of 1": lambda db: db.timeline.rpush(key("timeline", NAME), event(3, "PAUSED")),
     "has no timeline": lambda db: db.timeline.delete(key("timeline", f"{PROJECT}/ended")),
     "it begins with event 2": lambda db: db.timeline.lpop(key("timeline", f"{PROJECT}/ended")),
-    r"sequences \[1\] in front of a gap": lambda db: db.timeline.lrem(
-        key("timeline", f"{PROJECT}/ended"), 1, db.timeline.lindex(key("timeline", f"{PROJECT}/ended"), 1)
-    ),
+    r"sequences \[1\] in front of a gap": lose_second,
     "its timeline tells": lambda db: db.execution.hset(key("task", NAME), "retry", 1),
     "it came from": lambda db: db.execution.hset(key("task", f"{PROJECT}/flies"), "origin", "RETRYING"),
     "'redo' is": lambda db: db.execution.hset(key("task", NAME), "redo", 1),
