@@ -19,8 +19,7 @@ LATER = Schedule(delay_ms=HOUR_MS)
 
 async def in_database(ports: Ports, database: int, key: str, *command: str) -> None:
     """Run a command on a key behind the server's back."""
-    script = "redis.call('SELECT', ARGV[1]) return redis.call(ARGV[2], KEYS[1], unpack(ARGV, 3))"
-    await ports.client.eval(script, 1, key, str(database), *command)
+    await ports.run_in(database, "redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))", [key], *command)
 
 
 async def set_counter(ports: Ports, name: str, value: str) -> None:

@@ -12,7 +12,7 @@ from kuueri_grpc.ports import NewTask, TaskFilter
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.key_registry import KeyRegistry
-from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.store.keys import TIMELINE, partition_of
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import DAY_MS, StoreSettings
 from tests.keys import VAULT
@@ -146,8 +146,7 @@ class TestPurge:
     async def test_a_timeline_that_is_no_list_goes_too(self, ports: Ports) -> None:
         driven = await drive(ports, TaskState.PAUSED)
         key = f"{{{partition_of(PROJECT, 4)}}}:timeline:{PROJECT}/{driven.task_id}"
-        script = "redis.call('SELECT', 3) return redis.call('SET', KEYS[1], 'oops')"
-        await ports.client.eval(script, 1, key)
+        await ports.run_in(TIMELINE, "redis.call('SET', KEYS[1], 'oops')", [key])
 
         await ports.tasks.purge(PROJECT, driven.task_id)
 

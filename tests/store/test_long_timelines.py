@@ -6,7 +6,7 @@ from kuueri_grpc.domain.errors import CursorTooOld
 from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.domain.timeline import EventType, TimelineGap
 from kuueri_grpc.ports import TimelineSlice
-from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.store.keys import TIMELINE, partition_of
 from kuueri_grpc.store.settings import StoreSettings
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
@@ -41,8 +41,8 @@ def sequences(page: TimelineSlice) -> list[int]:
 
 async def in_list(ports: Ports, *command: str) -> None:
     """Run a command on the timeline's list behind the server's back."""
-    script = "redis.call('SELECT', 3) return redis.call(unpack(ARGV))"
-    await ports.client.eval(script, 1, KEY, command[0], KEY, *command[1:])
+    script = "redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
+    await ports.run_in(TIMELINE, script, [KEY], *command)
 
 
 async def test_up_to_the_cap_all_events_are_kept(ports: Ports) -> None:

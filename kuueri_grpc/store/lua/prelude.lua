@@ -296,7 +296,8 @@ local function commit()
       end
       if db == EXECUTION_DB and next(touched) then
         settle(head_before)
-      elseif db == TIMELINE_DB then
+      end
+      if db == TIMELINE_DB then
         for key in pairs(long_timelines) do
           trim_timeline(key)
         end
