@@ -10,8 +10,8 @@ from socket import gaierror
 import aiodns
 import aiohttp
 
-from kuueri_grpc.dispatcher.exchange import ConnectionLost
-from kuueri_grpc.dispatcher.message import InvalidResponse
+from kuueri_grpc.dispatcher.exchange import AnswerTooLong, ConnectionLost
+from kuueri_grpc.dispatcher.message import Answer, InvalidResponse
 from kuueri_grpc.dispatcher.proxy import ProxyFailed
 from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS, TooManyRedirects
 from kuueri_grpc.domain.target_policy import BlockedAddress
@@ -35,7 +35,7 @@ _REASONS: tuple[tuple[Reason, tuple[type[BaseException], ...]], ...] = (
     (Reason.DNS, (aiohttp.ClientConnectorDNSError, aiodns.error.DNSError, gaierror)),
     (Reason.TLS, (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError)),
     (Reason.CONNECTION_REFUSED, (ConnectionRefusedError,)),
-    (Reason.CONNECTION_LOST, (ConnectionLost, ConnectionError)),
+    (Reason.CONNECTION_LOST, (AnswerTooLong, ConnectionLost, ConnectionError)),
     (Reason.INVALID_RESPONSE, (InvalidResponse,)),
     (Reason.CONNECTION_FAILED, (OSError,)),
     (Reason.CONNECTION_LOST, (aiohttp.ClientConnectionError,)),
@@ -89,7 +89,19 @@ def _detail(reason: Reason, link: BaseException, chain: list[BaseException]) -> 
         case Reason.DNS:
             return _dns_detail(chain)
         case _:
-            return link.detail if isinstance(link, ProxyFailed) else _os_detail(chain)
+            return link.detail if isinstance(link, ProxyFailed | AnswerTooLong) else _os_detail(chain)
+
+
+def notes(answer: Answer) -> str:
+    """Return what else there is to know of an attempt, whether its answer is whole or not."""
+    parts = []
+    if answer.sent_again:
+        parts.append("sent twice: a kept connection had been closed by the target")
+    if answer.cut_off_at:
+        parts.append(f"{answer.cut_off_at:,} bytes of the answer were read, and it has more")
+    elif answer.status_code and not answer.is_whole:
+        parts.append(f"the answer had begun with status {answer.status_code}")
+    return "; ".join(parts)
 
 
 def _tls_detail(chain: list[BaseException]) -> str:

@@ -4,10 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import httpx
-
 from kuueri_grpc.dispatcher.deadlines import Deadlines
-from kuueri_grpc.dispatcher.failures import DeadlineExceeded, classify
+from kuueri_grpc.dispatcher.failures import DeadlineExceeded, classify, notes
 from kuueri_grpc.dispatcher.gate import OriginGate
 from kuueri_grpc.dispatcher.message import Answer
 from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS, TooManyRedirects, is_redirect, next_request
@@ -15,6 +13,7 @@ from kuueri_grpc.dispatcher.request import build_request
 from kuueri_grpc.dispatcher.transport import GuardedTransport
 from kuueri_grpc.dispatcher.url import Target, target_of
 from kuueri_grpc.domain.outcome import Outcome, answered, parse_retry_after
+from kuueri_grpc.domain.url import InvalidUrl
 from kuueri_grpc.ports import Clock, Delivery, NotStarted
 
 MAX_PER_HOST = 256
@@ -44,8 +43,8 @@ class HttpDispatcher:
         """Send the request and return what it came to. See `ports.Dispatcher` for the rules."""
         try:
             target = target_of(delivery.target)
-        except (httpx.InvalidURL, UnicodeError) as error:  # the latter: a host that IDNA refuses
-            return _failed(error, 0)
+        except InvalidUrl as error:
+            return _failed(error, 0, Answer())
         async with self._gate.slot(target.origin):
             if not may_start():
                 raise NotStarted
@@ -71,12 +70,13 @@ class HttpDispatcher:
             elif isinstance(error, asyncio.CancelledError):
                 raise
             leads_on = delivery.target.follow_redirects and is_redirect(answer)
-            return _failed(cause, _since_ms(started), None if leads_on else answer.status_code or None)
+            return _failed(cause, _since_ms(started), Answer() if leads_on else answer)
         finally:
             self._deadlines.stop(deadline)
         latency_ms = _since_ms(started)
         retry_after = None if answer.succeeded else answer.retry_after
-        return answered(answer.status_code, latency_ms, parse_retry_after(retry_after, self._clock.now_ms()))
+        wait_ms = parse_retry_after(retry_after, self._clock.now_ms())
+        return answered(answer.status_code, latency_ms, wait_ms, notes(answer) if answer.is_notable else "")
 
     async def _exchange(
         self, delivery: Delivery, target: Target, answer: Answer, may_start: Callable[[], bool]
@@ -98,9 +98,9 @@ class HttpDispatcher:
             raise TooManyRedirects
 
 
-def _failed(error: BaseException, latency_ms: int, status_code: int | None = None) -> Outcome:
+def _failed(error: BaseException, latency_ms: int, answer: Answer) -> Outcome:
     reason, detail = classify(error)
-    return Outcome(latency_ms, status_code, reason, detail=detail)
+    return Outcome(latency_ms, reason=reason, detail="; ".join(filter(None, (detail, notes(answer)))))
 
 
 def _since_ms(started: float) -> int:

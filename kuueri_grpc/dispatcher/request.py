@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from kuueri_grpc.dispatcher.message import Header, Request
+from kuueri_grpc.dispatcher.reader import authenticates_connection
 from kuueri_grpc.dispatcher.signing import sign
 from kuueri_grpc.dispatcher.url import Target
 from kuueri_grpc.domain.task import BODILESS_METHODS
 from kuueri_grpc.ports import Delivery
 
 _USER_AGENT = (b"user-agent", b"Kuueri-Tasks")
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
 _DEFAULTS = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
 
@@ -32,7 +34,14 @@ def build_request(delivery: Delivery, where: Target, now_ms: int) -> Request:
         headers += _signature(delivery, now_ms)
     if target.body or target.method not in BODILESS_METHODS:
         headers.append((b"content-length", b"%d" % len(target.body)))
-    return Request(target.method.value, where, headers, target.body)
+    return Request(target.method.value, where, headers, target.body, _keeps_connection(target.headers))
+
+
+def _keeps_connection(headers: Mapping[str, str]) -> bool:
+    return not any(
+        name.lower() in _CREDENTIALS and authenticates_connection(value.encode())
+        for name, value in headers.items()
+    )
 
 
 def _task_headers(headers: Mapping[str, str]) -> list[Header]:

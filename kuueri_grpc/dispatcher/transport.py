@@ -17,19 +17,28 @@ from kuueri_grpc.dispatcher.connector import KEEPALIVE_S, dialled_name, guarded_
 from kuueri_grpc.dispatcher.exchange import ConnectionLost, Exchange
 from kuueri_grpc.dispatcher.message import Answer, InvalidResponse, Request
 from kuueri_grpc.dispatcher.proxy import EgressProxy
+from kuueri_grpc.dispatcher.read_queue import ReadQueue
 from kuueri_grpc.dispatcher.url import Origin, Target
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.ports import NotStarted
 
-MAX_BODY_BYTES = 64 * 1_024
+MAX_ANSWER_BYTES = 64 * 1_048_576
+#: By how much an idle connection is closed before the target closes it, where the target says when.
+_KEEPALIVE_MARGIN_S = 1.0
+#: How often idle connections are looked through, in parts of their time.
+_LOOKS = 8
 
 
 class GuardedTransport:
     """Sends requests over pooled connections to addresses that the policy lets pass.
 
     It sends what the request holds and nothing else: no header, no cookie, no proxy from the
-    environment, no second try. Redirects are not followed, bodies not decoded. There is no time limit;
-    a cancelled call has closed its connection when it ends, and what was not sent yet is discarded.
+    environment. Redirects are not followed, bodies not decoded. There is no time limit; a cancelled call has
+    closed its connection when it ends, and what was not sent yet is discarded.
+
+    A request is sent once, but for one case: on a connection that was kept from an earlier request, and ends
+    before anything of the answer has come, it is sent a second time, on a new one (RFC 9112, 9.3.1). Nearly
+    always the target had closed it in the very moment, and read nothing.
 
     `failures.classify` knows what it raises.
 
@@ -38,8 +47,8 @@ class GuardedTransport:
         resolver: resolves names; default: c-ares, which waits for slow name servers without a thread.
         proxy: what every connection goes through; default: none, also where the environment names one.
         ssl_context: default: the certificates of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
-        max_body_bytes: how much of an answer's body is read, as it comes over the wire. A longer one is
-            cut off by closing the connection; the status code counts.
+        max_answer_bytes: how much of the body of a success answer is read, as it comes over the wire. With a
+            longer one it is no success. Of other answers less is read, and the status code counts.
 
     Must be made in a running event loop.
     """
@@ -51,14 +60,16 @@ class GuardedTransport:
         resolver: AbstractResolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: EgressProxy | None = None,
-        max_body_bytes: int = MAX_BODY_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._policy = policy
         self._resolver = resolver or AsyncResolver()
-        self._connector = guarded_connector(
-            policy, self._resolver, ssl_context or _default_ssl_context(), proxy
-        )
-        self._max_body_bytes = max_body_bytes
+        context = ssl_context or _default_ssl_context()
+        # A certificate is for the names in its extension, and none else (RFC 9525, 6.3).
+        context.hostname_checks_common_name = False
+        self._connector = guarded_connector(policy, self._resolver, context, proxy)
+        self._max_answer_bytes = max_answer_bytes
+        self._reads = ReadQueue()
         self._loop = asyncio.get_running_loop()
         #: Connections that wait for a request, the one that was used last at the end.
         self._idle: dict[Origin, list[Exchange]] = {}
@@ -69,22 +80,35 @@ class GuardedTransport:
     async def send(self, request: Request, answer: Answer, may_send: Callable[[], bool]) -> None:
         """Send the request; return when its answer is complete, which is written to `answer` meanwhile.
 
-        `may_send` is asked right before the request is written, see `ports.Dispatcher`.
+        `may_send` is asked right before the request is written, each time, see `ports.Dispatcher`.
 
         Raises:
             BlockedAddress: the policy refuses the target's host or its address.
             NotStarted: it may not be sent any more.
-            ConnectionLost, InvalidResponse, aiohttp.ClientError, OSError: as `failures.classify` has them.
+            ConnectionLost, InvalidResponse, AnswerTooLong, aiohttp.ClientError, OSError: as
+                `failures.classify` has them.
         """
+        wire = request.wire()
+        kept = None if answer.sent_again else self._take(request.target.origin)
+        if kept is not None:
+            try:
+                return await self._exchange(kept, request, wire, answer, may_send)
+            except ConnectionLost:
+                if kept.has_begun or self._closed:
+                    raise
+                answer.sent_again = True
         if self._closed:
             raise RuntimeError("the sender is closed")
-        wire = request.wire()
-        exchange = self._take(request.target.origin) or await self._connect(request.target)
+        return await self._exchange(await self._connect(request.target), request, wire, answer, may_send)
+
+    async def _exchange(
+        self, exchange: Exchange, request: Request, wire: bytes, answer: Answer, may_send: Callable[[], bool]
+    ) -> None:
         if not may_send():
             if exchange.is_usable():
                 self._keep(exchange)
             raise NotStarted
-        done = exchange.begin(wire, answer, bodiless=request.method == "HEAD")
+        done = exchange.begin(wire, answer, bodiless=request.method == "HEAD", keep=request.keeps_connection)
         try:
             await done
         except BaseException:
@@ -112,7 +136,7 @@ class GuardedTransport:
                 del self._idle[origin]
             if not exchange.is_usable():
                 continue
-            if self._loop.time() - exchange.idle_since < KEEPALIVE_S:
+            if self._loop.time() < exchange.idle_until and not exchange.has_ended():
                 return exchange
             exchange.close()
             self._origins.pop(exchange, None)
@@ -136,7 +160,9 @@ class GuardedTransport:
         try:
             if spoke_first:
                 raise InvalidResponse
-            exchange = Exchange(connection, self._max_body_bytes, on_idle=self._keep, on_gone=self._forget)
+            exchange = Exchange(
+                connection, self._max_answer_bytes, self._reads, on_idle=self._keep, on_gone=self._forget
+            )
         except (InvalidResponse, ConnectionLost):
             connection.close()
             raise
@@ -145,10 +171,14 @@ class GuardedTransport:
 
     def _keep(self, exchange: Exchange) -> None:
         """Keep a connection for the next request to its origin."""
-        exchange.idle_since = self._loop.time()
+        keep_s = KEEPALIVE_S
+        if exchange.keep_s is not None:
+            # The target counts from when it sent the answer, and closes for certain then.
+            keep_s = min(keep_s, max(exchange.keep_s - _KEEPALIVE_MARGIN_S, exchange.keep_s / 2))
+        exchange.idle_until = self._loop.time() + keep_s
         self._idle.setdefault(self._origins[exchange], []).append(exchange)
         if self._closing_idle is None:
-            self._closing_idle = self._loop.call_later(KEEPALIVE_S, self._close_idle)
+            self._closing_idle = self._loop.call_later(KEEPALIVE_S / _LOOKS, self._close_idle)
 
     def _forget(self, exchange: Exchange) -> None:
         origin = self._origins.pop(exchange, None)
@@ -160,19 +190,13 @@ class GuardedTransport:
     def _close_idle(self) -> None:
         """Close what has been idle for too long; look again while anything is idle."""
         self._closing_idle = None
-        too_long = self._loop.time() - KEEPALIVE_S
-        for origin, idle in list(self._idle.items()):
-            keep = [exchange for exchange in idle if exchange.idle_since > too_long]
-            for exchange in idle[: len(idle) - len(keep)]:  # they are in the order of their last use
+        now = self._loop.time()
+        for idle in list(self._idle.values()):
+            for exchange in [exchange for exchange in idle if exchange.idle_until <= now]:
                 exchange.close()
-                self._origins.pop(exchange, None)
-            if keep:
-                self._idle[origin] = keep
-            else:
-                del self._idle[origin]
+                self._forget(exchange)
         if self._idle:
-            oldest = min(idle[0].idle_since for idle in self._idle.values())
-            self._closing_idle = self._loop.call_at(oldest + KEEPALIVE_S, self._close_idle)
+            self._closing_idle = self._loop.call_later(KEEPALIVE_S / _LOOKS, self._close_idle)
 
 
 def _default_ssl_context() -> ssl.SSLContext:

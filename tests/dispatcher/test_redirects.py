@@ -151,7 +151,7 @@ async def test_answers_that_redirect_nowhere_are_taken_as_they_are(
 
 async def test_a_redirect_with_an_endless_body_is_followed_all_the_same() -> None:
     async with (
-        dispatching(LOOPBACK, max_body_bytes=1_000) as dispatcher,
+        dispatching(LOOPBACK, max_answer_bytes=1_000) as dispatcher,
         serving(answering(answer())) as other,
     ):
         redirect = answer("302 Found", body=b"x" * 100_000, location=other.url())
