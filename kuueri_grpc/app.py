@@ -186,7 +186,11 @@ async def _compose(
         key_registry = KeyRegistry(client, runner.observer)
         execution = RedisExecutionStore(runner, store_settings, clock, vault, key_registry)
         bus = RedisSignalBus(signals_client, partitions, instance, telemetry, runner.observer)
-        transport = GuardedTransport(_target_policy(settings), proxy=_egress_proxy(settings))
+        transport = GuardedTransport(
+            _target_policy(settings),
+            proxy=_egress_proxy(settings),
+            max_answer_bytes=settings.module.http.max_answer_length,
+        )
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
         reporter = Reporter(execution)

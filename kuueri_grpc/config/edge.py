@@ -36,10 +36,14 @@ class TlsSettings(Section):
 
 
 class HttpSettings(Section):
-    """Limits on what a task sends."""
+    """Limits on what a task sends, and on what comes back."""
 
     max_body_length: int = Field(1_048_576, ge=1)
     """Largest body of a task, in bytes."""
+    max_answer_length: int = Field(67_108_864, ge=1)
+    """Largest body of a success answer, in bytes as they come over the wire. It is read to its end and not
+    kept; with a longer one the attempt has failed (CONNECTION_LOST). Of an error answer at most 65,536 are
+    read."""
 
 
 class GrpcSettings(Section):

@@ -11,13 +11,14 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver
-from aiohttp.resolver import AsyncResolver
 
-from kuueri_grpc.dispatcher.connector import KEEPALIVE_S, dialled_name, guarded_connector
+from kuueri_grpc.dispatcher.connector import KEEPALIVE_S, Dial, current_dial, guarded_connector
 from kuueri_grpc.dispatcher.exchange import ConnectionLost, Exchange
 from kuueri_grpc.dispatcher.message import Answer, InvalidResponse, Request
 from kuueri_grpc.dispatcher.proxy import EgressProxy
 from kuueri_grpc.dispatcher.read_queue import ReadQueue
+from kuueri_grpc.dispatcher.resolver import AliasResolver
+from kuueri_grpc.dispatcher.shortage import LocalShortage, ShortageDetector, missing_now
 from kuueri_grpc.dispatcher.url import Origin, Target
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.ports import NotStarted
@@ -63,13 +64,14 @@ class GuardedTransport:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._policy = policy
-        self._resolver = resolver or AsyncResolver()
+        self._resolver = resolver or AliasResolver()
         context = ssl_context or _default_ssl_context()
         # A certificate is for the names in its extension, and none else (RFC 9525, 6.3).
         context.hostname_checks_common_name = False
         self._connector = guarded_connector(policy, self._resolver, context, proxy)
         self._max_answer_bytes = max_answer_bytes
         self._reads = ReadQueue()
+        self._shortages = ShortageDetector()
         self._loop = asyncio.get_running_loop()
         #: Connections that wait for a request, the one that was used last at the end.
         self._idle: dict[Origin, list[Exchange]] = {}
@@ -85,6 +87,7 @@ class GuardedTransport:
         Raises:
             BlockedAddress: the policy refuses the target's host or its address.
             NotStarted: it may not be sent any more.
+            LocalShortage: it was not sent, for the lack of a descriptor, a port or memory here.
             ConnectionLost, InvalidResponse, AnswerTooLong, aiohttp.ClientError, OSError: as
                 `failures.classify` has them.
         """
@@ -117,6 +120,17 @@ class GuardedTransport:
             await asyncio.sleep(0)  # aborted connections are closed in the next iteration of the event loop
             raise
 
+    def has_room(self, origin: Origin | None) -> bool:
+        """Return whether a request may find a connection after a `LocalShortage`: a kept one, or a new one.
+
+        `origin`: whose kept connections it may take; None: it takes a new one.
+        Where it does not, an idle connection to another origin is closed for the sake of its descriptor.
+        """
+        if origin in self._idle or missing_now() is None:
+            return True
+        self._close_longest_idle()
+        return False
+
     async def aclose(self) -> None:
         """Close every connection, also those in use."""
         self._closed = True
@@ -144,7 +158,8 @@ class GuardedTransport:
 
     async def _connect(self, target: Target) -> Exchange:
         self._policy.check_host(target.host)
-        dialled_name.set(target.host)
+        dial = Dial(target.host)
+        current_dial.set(dial)
         url = yarl.URL.build(
             scheme=target.origin[0], authority=target.authority.decode("ascii"), encoded=True
         )
@@ -152,7 +167,13 @@ class GuardedTransport:
             connection = await self._connector.connect(
                 aiohttp.ClientRequest("GET", url, loop=self._loop), [], aiohttp.ClientTimeout()
             )
-        except BaseException:
+        except Exception as error:
+            await asyncio.sleep(0)
+            lack = dial.lack or self._shortages.lack_behind(error)
+            if lack is None:
+                raise
+            raise LocalShortage(lack) from error
+        except asyncio.CancelledError:
             await asyncio.sleep(0)
             raise
         protocol = connection.protocol
@@ -186,6 +207,13 @@ class GuardedTransport:
             idle.remove(exchange)
             if not idle:
                 del self._idle[origin]
+
+    def _close_longest_idle(self) -> None:
+        """Close the connection that was idle for longest."""
+        if self._idle:
+            exchange = min((idle[0] for idle in self._idle.values()), key=lambda one: one.idle_until)
+            exchange.close()
+            self._forget(exchange)
 
     def _close_idle(self) -> None:
         """Close what has been idle for too long; look again while anything is idle."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from kuueri_grpc.domain.decision import Progress, decide
 from kuueri_grpc.domain.outcome import Outcome
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.lanes import Lanes
 from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.engine.suspects import Suspects
@@ -20,6 +21,7 @@ from kuueri_grpc.ports import (
     Lease,
     NotStarted,
     Report,
+    ResourcesLacking,
     Telemetry,
     Unfinished,
 )
@@ -190,6 +192,15 @@ class Attempts:
             _log.warning(
                 "an attempt was not sent: its lease had run out", extra=_fields(claim, "attempt_not_sent")
             )
+        except ResourcesLacking as error:
+            self._telemetry.attempt_unfinished(Unfinished.NOT_SENT)
+            _log.warning(
+                "an attempt was not sent for a lack of this process (%s): its task is given back",
+                error.lack,
+                extra=_fields(claim, "attempt_not_sent"),
+            )
+            if await self._reporter.give_back(claim.lease):
+                self._telemetry.attempts_recovered(1, Reason.HANDED_BACK)
         except Exception:  # noqa: BLE001 - whatever it was, the slot must be freed and the rest go on
             # The lease runs out and the task is taken again; nothing is lost.
             self._telemetry.attempt_unfinished(Unfinished.BROKE_DOWN)

@@ -5,7 +5,7 @@ import logging
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.backoff import Backoff
-from kuueri_grpc.ports import ExecutionStore, Report
+from kuueri_grpc.ports import ExecutionStore, Lease, Report
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,13 @@ class Reporter:
         self._pending.append((report, applied))
         self._arrived.set()
         return await applied
+
+    async def give_back(self, lease: Lease) -> bool:
+        """Give the lease of an attempt back that this process could not send. False: the lease runs out."""
+        try:
+            return await self._store.release([lease]) == [True]
+        except StoreUnavailable:
+            return False
 
     async def run(self) -> None:
         """Send until cancelled."""

@@ -7,7 +7,7 @@ Errors: every method of a store may raise `StoreUnavailable`; a call that raised
 taken effect, and can be repeated.
 """
 
-from kuueri_grpc.ports.dispatch import Clock, Delivery, Dispatcher, NotStarted
+from kuueri_grpc.ports.dispatch import Clock, Delivery, Dispatcher, NotStarted, ResourcesLacking
 from kuueri_grpc.ports.execution import (
     Claim,
     ClaimBatch,
@@ -83,6 +83,7 @@ __all__ = [
     "Reconnected",
     "Renewal",
     "Report",
+    "ResourcesLacking",
     "Revoke",
     "Revoked",
     "RevokedAttempt",
