@@ -55,6 +55,7 @@ class Exchange(AnswerReader, asyncio.Protocol):
         "_poll",
         "_reads",
         "_transport",
+        "fresh_until",
         "idle_until",
     )
 
@@ -80,8 +81,9 @@ class Exchange(AnswerReader, asyncio.Protocol):
         self._on_gone = on_gone
         self._poll: select.poll | None = None
         self._done: asyncio.Future[None] | None = None
-        #: When it is closed if nothing is sent before, on the event loop's clock; kept by the owner.
-        self.idle_until = 0.0
+        #: Of an idle connection, on the event loop's clock, kept by the owner: until when it was just used,
+        #: and when it is closed.
+        self.fresh_until = self.idle_until = 0.0
         transport.set_protocol(self)
 
     def begin(

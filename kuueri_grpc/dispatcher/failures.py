@@ -84,6 +84,8 @@ def _detail(reason: Reason, link: BaseException, links: list[BaseException]) -> 
 
 def notes(answer: Answer) -> str:
     """Return what else there is to know of an attempt, whether its answer is whole or not."""
+    if answer.is_whole and not answer.sent_again and not answer.cut_off_at:
+        return ""  # as nearly always
     parts = []
     if answer.sent_again:
         parts.append("sent twice: a kept connection had been closed by the target")

@@ -81,7 +81,7 @@ class HttpDispatcher:
         latency_ms = _since_ms(started + deadline.suspended_s)
         retry_after = None if answer.succeeded else answer.retry_after
         wait_ms = parse_retry_after(retry_after, self._clock.now_ms())
-        return answered(answer.status_code, latency_ms, wait_ms, notes(answer) if answer.is_notable else "")
+        return answered(answer.status_code, latency_ms, wait_ms, notes(answer))
 
     async def _exchange(
         self,
@@ -94,7 +94,10 @@ class HttpDispatcher:
         """Send the request and, if asked to, those that it is redirected to; fill in the last answer."""
         request = build_request(delivery, target, self._clock.now_ms())
         # `may_start` is asked again when there is a connection: making one may take longer than a lease.
-        await self._send(request, answer, may_start, deadline)
+        try:
+            await self._transport.send(request, answer, may_start)
+        except LocalShortage as error:
+            await self._send_later(request, answer, may_start, deadline, error)
         if not delivery.target.follow_redirects:
             return
         for _ in range(MAX_REDIRECTS):
@@ -103,29 +106,37 @@ class HttpDispatcher:
                 return
             request = following
             answer.forget()
-            await self._send(request, answer, may_start, deadline)
+            try:
+                await self._transport.send(request, answer, may_start)
+            except LocalShortage as error:
+                await self._send_later(request, answer, may_start, deadline, error)
         if next_request(request, answer) is not None:
             raise TooManyRedirects
 
-    async def _send(
-        self, request: Request, answer: Answer, may_start: Callable[[], bool], deadline: Deadline
+    async def _send_later(
+        self,
+        request: Request,
+        answer: Answer,
+        may_start: Callable[[], bool],
+        deadline: Deadline,
+        shortage: LocalShortage,
     ) -> None:
-        """Send one request. While this process lacks what it takes it waits, and its time does not run."""
-        wait: ShortageWait | None = None
+        """Send a request that could not be sent for a lack of this process. While it waits its time stops."""
+        origin = None if answer.sent_again else request.target.origin
+        wait = ShortageWait(partial(self._transport.has_room, origin))
         while True:
+            self._deadlines.suspend(deadline)
+            try:
+                if not await wait.again():
+                    raise ResourcesLacking(shortage.lack) from shortage
+            finally:
+                self._deadlines.resume(deadline)
+            if not may_start():
+                raise NotStarted
             try:
                 return await self._transport.send(request, answer, may_start)
             except LocalShortage as error:
-                origin = None if answer.sent_again else request.target.origin
-                wait = wait or ShortageWait(partial(self._transport.has_room, origin))
-                self._deadlines.suspend(deadline)
-                try:
-                    if not await wait.again():
-                        raise ResourcesLacking(error.lack) from error
-                finally:
-                    self._deadlines.resume(deadline)
-            if not may_start():
-                raise NotStarted
+                shortage = error
 
 
 def _failed(error: BaseException, latency_ms: int, answer: Answer) -> Outcome:

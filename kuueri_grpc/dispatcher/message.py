@@ -58,11 +58,6 @@ class Answer:
         self.retry_after = self.location = None
 
     @property
-    def is_notable(self) -> bool:
-        """Return whether there is more to know of a whole answer than its status."""
-        return self.sent_again or self.cut_off_at > 0
-
-    @property
     def succeeded(self) -> bool:
         """Return whether it is a 2xx."""
         return 200 <= self.status_code < 300

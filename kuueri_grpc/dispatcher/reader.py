@@ -21,6 +21,10 @@ _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL = 200
 BODILESS = frozenset({204, 304, _SWITCHING_PROTOCOLS})
 
+_READ_HEADERS = frozenset(
+    {b"retry-after", b"location", b"content-length", b"transfer-encoding", b"keep-alive"}
+    | {b"www-authenticate", b"proxy-authenticate"}
+)
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[\s,])timeout\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 _CONNECTION_SCHEMES = re.compile(rb"(?:^|[\s,])(?:ntlm|negotiate|kerberos)(?:$|[\s,])", re.IGNORECASE)
 
@@ -80,16 +84,10 @@ class AnswerReader:
         self._answer = answer
         self._bodiless = bodiless
         self._announces_body = False
-        self._received_bytes = 0
-        self._framing_bytes = 0
-        self._head_bytes = 0
-        self._body_bytes = 0
-        self._skip_bytes = 0
-        self._limit = 0
+        self._received_bytes = self._framing_bytes = self._head_bytes = self._body_bytes = 0
+        self._skip_bytes = self._limit = 0
         self._length: int | None = None
-        self._in_body = False
-        self._over = False
-        self._too_long = False
+        self._in_body = self._over = self._too_long = False
         self._keep = keep
         self._to_the_end = True
         self.keep_s = None
@@ -113,11 +111,12 @@ class AnswerReader:
             self._keep = False
             if not self._over:
                 raise InvalidResponse from error
+        if self._over:
+            return True
         self._framing_bytes = 0 if self._body_bytes > body_bytes else self._framing_bytes + len(data)
-        if not self._over:
-            self._check_framing()
-            if self._length is not None and self.is_long:
-                self._skip_bytes = self._length - self._body_bytes
+        self._check_framing()
+        if self._length is not None and self.is_long:
+            self._skip_bytes = self._length - self._body_bytes
         return self._over
 
     @property
@@ -130,7 +129,12 @@ class AnswerReader:
         if self._in_body:
             return
         self._head_bytes += len(name) + len(value)
-        match name.lower():
+        name = name.lower()
+        if name in _READ_HEADERS:
+            self._read_header(name, value)
+
+    def _read_header(self, name: bytes, value: bytes) -> None:
+        match name:
             case b"retry-after":
                 self._answer.retry_after = _text(value)
             case b"location":
@@ -146,8 +150,7 @@ class AnswerReader:
                 if told := _KEEP_ALIVE_TIMEOUT.search(value):
                     self.keep_s = int(told[1])
             case b"www-authenticate" | b"proxy-authenticate":
-                if authenticates_connection(value):
-                    self._keep = False
+                self._keep = self._keep and not authenticates_connection(value)
 
     def on_headers_complete(self) -> None:
         """The status is known.

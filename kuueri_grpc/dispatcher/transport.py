@@ -26,6 +26,8 @@ from kuueri_grpc.ports import NotStarted
 MAX_ANSWER_BYTES = 64 * 1_048_576
 #: By how much an idle connection is closed before the target closes it, where the target says when.
 _KEEPALIVE_MARGIN_S = 1.0
+#: For how long the event loop, which has just read from it, is all that is asked about an idle connection.
+_FRESH_S = 0.001
 #: How often idle connections are looked through, in parts of their time.
 _LOOKS = 8
 
@@ -91,34 +93,34 @@ class GuardedTransport:
             ConnectionLost, InvalidResponse, AnswerTooLong, aiohttp.ClientError, OSError: as
                 `failures.classify` has them.
         """
-        wire = request.wire()
-        kept = None if answer.sent_again else self._take(request.target.origin)
-        if kept is not None:
-            try:
-                return await self._exchange(kept, request, wire, answer, may_send)
-            except ConnectionLost:
-                if kept.has_begun or self._closed:
-                    raise
-                answer.sent_again = True
         if self._closed:
             raise RuntimeError("the sender is closed")
-        return await self._exchange(await self._connect(request.target), request, wire, answer, may_send)
-
-    async def _exchange(
-        self, exchange: Exchange, request: Request, wire: bytes, answer: Answer, may_send: Callable[[], bool]
-    ) -> None:
-        if not may_send():
-            if exchange.is_usable():
-                self._keep(exchange)
-            raise NotStarted
-        done = exchange.begin(wire, answer, bodiless=request.method == "HEAD", keep=request.keeps_connection)
-        try:
-            await done
-        except BaseException:
-            if exchange.is_busy_with(done):
-                exchange.abort()
-            await asyncio.sleep(0)  # aborted connections are closed in the next iteration of the event loop
-            raise
+        wire = request.wire()
+        exchange = None if answer.sent_again else self._take(request.target.origin)
+        is_kept = exchange is not None
+        if exchange is None:
+            exchange = await self._connect(request.target)
+        while True:
+            if not may_send():
+                if exchange.is_usable():
+                    self._keep(exchange)
+                raise NotStarted
+            done = exchange.begin(
+                wire, answer, bodiless=request.method == "HEAD", keep=request.keeps_connection
+            )
+            try:
+                return await done
+            except ConnectionLost:
+                if not is_kept or exchange.has_begun or self._closed:
+                    raise
+            except BaseException:
+                if exchange.is_busy_with(done):
+                    exchange.abort()
+                # Aborted connections are closed in the next iteration of the event loop.
+                await asyncio.sleep(0)
+                raise
+            answer.sent_again, is_kept = True, False
+            exchange = await self._connect(request.target)
 
     def has_room(self, origin: Origin | None) -> bool:
         """Return whether a request may find a connection after a `LocalShortage`: a kept one, or a new one.
@@ -150,7 +152,8 @@ class GuardedTransport:
                 del self._idle[origin]
             if not exchange.is_usable():
                 continue
-            if self._loop.time() < exchange.idle_until and not exchange.has_ended():
+            now = self._loop.time()
+            if now < exchange.idle_until and (now < exchange.fresh_until or not exchange.has_ended()):
                 return exchange
             exchange.close()
             self._origins.pop(exchange, None)
@@ -196,7 +199,9 @@ class GuardedTransport:
         if exchange.keep_s is not None:
             # The target counts from when it sent the answer, and closes for certain then.
             keep_s = min(keep_s, max(exchange.keep_s - _KEEPALIVE_MARGIN_S, exchange.keep_s / 2))
-        exchange.idle_until = self._loop.time() + keep_s
+        now = self._loop.time()
+        exchange.fresh_until = now + _FRESH_S
+        exchange.idle_until = now + keep_s
         self._idle.setdefault(self._origins[exchange], []).append(exchange)
         if self._closing_idle is None:
             self._closing_idle = self._loop.call_later(KEEPALIVE_S / _LOOKS, self._close_idle)

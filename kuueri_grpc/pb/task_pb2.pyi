@@ -424,7 +424,9 @@ class HttpTarget(_message.Message):
     """
     follow_redirects: _builtins.bool
     """Whether to follow redirects, up to 5 in a row; each target is checked like
-    `url`, and credentials are not carried over to another origin. More than 5
+    `url`, and credentials are not carried over to another origin, but for https of
+    the same host. A redirect from https to http is refused where it would send a
+    body (BLOCKED_ADDRESS). More than 5
     give an error answer with reason TOO_MANY_REDIRECTS. Unset: a redirect is an
     error answer.
     """
@@ -684,7 +686,7 @@ class Attempt(_message.Message):
     """
     status_code: _builtins.int
     """Output only. HTTP status code of the answer, 100 to 599. Unset when there was
-    none: `reason` then says why.
+    none, or it broke off: `reason` then says why.
     """
     reason: _timeline_pb2.Reason.ValueType
     """Output only. Why there was no success answer; REASON_UNSPECIFIED after a

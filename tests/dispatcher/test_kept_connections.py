@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kuueri_grpc.dispatcher import HttpDispatcher
+from kuueri_grpc.dispatcher import HttpDispatcher, transport
 from kuueri_grpc.dispatcher.connector import KEEPALIVE_S
 from kuueri_grpc.dispatcher.exchange import Exchange
 from kuueri_grpc.domain.task import HttpMethod
@@ -246,6 +246,7 @@ async def test_a_target_that_closes_a_little_after_each_answer_costs_no_attempt(
 async def test_a_connection_that_has_ended_is_not_used(
     dispatcher: HttpDispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(transport, "_FRESH_S", 0.0)
     monkeypatch.setattr(Exchange, "has_ended", lambda _: True)
     async with serving(answering(answer())) as target:
         assert await first_and_second(dispatcher, target.url()) == ("", None, 200)

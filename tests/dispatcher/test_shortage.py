@@ -149,7 +149,7 @@ async def test_a_lack_while_the_answer_is_awaited_is_no_outcome(
     async def lose(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(dispatcher._transport, "_exchange", lose)
+    monkeypatch.setattr(dispatcher._transport, "send", lose)
     async with serving(answering(answer())) as target:
         with pytest.raises(ResourcesLacking):
             await dispatcher.send(delivery(target.url()))
