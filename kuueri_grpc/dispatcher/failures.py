@@ -88,7 +88,7 @@ def notes(answer: Answer) -> str:
         return ""  # as nearly always
     parts = []
     if answer.sent_again:
-        parts.append("sent twice: a kept connection had been closed by the target")
+        parts.append("tried twice: a kept connection had been closed by the target")
     if answer.cut_off_at:
         parts.append(f"{answer.cut_off_at:,} bytes of the answer were read, and it has more")
     elif answer.status_code and not answer.is_whole:

@@ -21,7 +21,7 @@ from tests.dispatcher.proxies import proxying
 from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
 from tests.dispatcher.targets import Connection, Handler, Target, answer, answering, serving
 
-SENT_TWICE = "sent twice: a kept connection had been closed by the target"
+TRIED_TWICE = "tried twice: a kept connection had been closed by the target"
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ async def test_the_request_is_sent_again_on_a_new_connection(
     dispatcher: HttpDispatcher, method: HttpMethod, *, reset: bool
 ) -> None:
     async with serving(once(reset=reset)) as target:
-        assert await first_and_second(dispatcher, target.url(), method) == (SENT_TWICE, None, 200)
+        assert await first_and_second(dispatcher, target.url(), method) == (TRIED_TWICE, None, 200)
 
     first, second = target.received[1:]
     assert (first.method, first.headers, first.body) == (second.method, second.headers, second.body)
@@ -86,7 +86,7 @@ async def test_over_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) 
         serving(once(), tls=server_tls) as target,
     ):
         url = target.url(host="localhost", scheme="https")
-        assert await first_and_second(dispatcher, url) == (SENT_TWICE, None, 200)
+        assert await first_and_second(dispatcher, url) == (TRIED_TWICE, None, 200)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -98,7 +98,7 @@ async def test_through_a_proxy(scheme: str, server_tls: ssl.SSLContext, client_t
         serving(once(), tls=tls) as target,
     ):
         url = target.url(host="localhost", scheme=scheme)
-        assert await first_and_second(dispatcher, url) == (SENT_TWICE, None, 200)
+        assert await first_and_second(dispatcher, url) == (TRIED_TWICE, None, 200)
         ways = [asked for asked in proxy.asked if "127.0.0.1" in asked]
         assert len(ways) == 2
 
@@ -129,7 +129,7 @@ async def test_the_second_time_counts_also_where_it_is_an_error(dispatcher: Http
     async with serving(handle) as target:
         second = await first_and_second(dispatcher, target.url())
 
-    assert second == (SENT_TWICE, Reason.HTTP_STATUS, 503)
+    assert second == (TRIED_TWICE, Reason.HTTP_STATUS, 503)
 
 
 async def test_it_is_sent_twice_at_the_most(dispatcher: HttpDispatcher) -> None:
@@ -142,7 +142,7 @@ async def test_it_is_sent_twice_at_the_most(dispatcher: HttpDispatcher) -> None:
     async with serving(handle) as target:
         detail, reason, _ = await first_and_second(dispatcher, target.url())
 
-    assert (detail, reason) == (SENT_TWICE, Reason.CONNECTION_LOST)
+    assert (detail, reason) == (TRIED_TWICE, Reason.CONNECTION_LOST)
     assert len(target.received) == 3
     assert target.connections == 2
 
@@ -190,7 +190,7 @@ async def test_within_the_time_of_the_attempt(dispatcher: HttpDispatcher) -> Non
         assert (await dispatcher.send(delivery(target.url()))).succeeded
         outcome = await dispatcher.send(delivery(target.url(), timeout_ms=500))
 
-    assert (outcome.reason, outcome.detail) == (Reason.TIMEOUT, SENT_TWICE)
+    assert (outcome.reason, outcome.detail) == (Reason.TIMEOUT, TRIED_TWICE)
     assert outcome.latency_ms >= 499
 
 

@@ -204,4 +204,4 @@ async def test_a_target_that_closes_after_each_answer_costs_no_attempt(
             assert types(events) == ONE_ATTEMPT
             # A second request for it is on the timeline.
             requests = len(target.at(path))
-            assert requests == 1 or "(sent twice: " in events[2].description
+            assert requests == 1 or "(tried twice: " in events[2].description
