@@ -8,14 +8,15 @@ return, the process is to end by `leave`: the gRPC server is closed, but not tak
 
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401  Python would read it when it first looks up a name
+import functools
 import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from kuueri_grpc import __version__
 from kuueri_grpc.config import Settings
@@ -42,10 +43,11 @@ from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
 from kuueri_grpc.process.collector import settle_collector
+from kuueri_grpc.process.descriptors import fitted, raise_limit, target_connections
 from kuueri_grpc.process.edge import call_rate, open_edge
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
-from kuueri_grpc.process.loops import running
+from kuueri_grpc.process.loops import Loop, running
 from kuueri_grpc.process.observed import Unobserved, observed
 from kuueri_grpc.process.port import reserved_port
 from kuueri_grpc.process.ready import print_ready, shown
@@ -61,7 +63,7 @@ from kuueri_grpc.store.instances import RedisInstanceRegistry
 from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.probe import RedisStoreProbe, await_store
 from kuueri_grpc.store.projects import RedisProjectStore
-from kuueri_grpc.store.scripts import ScriptRunner
+from kuueri_grpc.store.scripts import ScriptRunner, read_all
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.signals import RedisSignalBus
 from kuueri_grpc.store.tasks import RedisTaskStore
@@ -104,6 +106,8 @@ async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: 
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
+    raise_limit()
+    settings = fitted(settings)
     # The port first: a store may take its time to load.
     with stop_signals() as stop, contextlib.suppress(StoppedEarly), reserved_port(settings) as port:
         async with open_store(settings, stop) as store:
@@ -172,6 +176,7 @@ async def _compose(
         call_timeout_ms=settings.database.redis.timeout_ms,
     )
     async with contextlib.AsyncExitStack() as stack:
+        read_all()
         client = await stack.enter_async_context(address.connect())
         signals_client = await stack.enter_async_context(address.connect_for_signals())
         checks_client = await stack.enter_async_context(address.connect_for_checks())
@@ -190,6 +195,7 @@ async def _compose(
             _target_policy(settings),
             proxy=_egress_proxy(settings),
             max_answer_bytes=settings.module.http.max_answer_length,
+            max_connections=target_connections(settings),
         )
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
@@ -272,19 +278,23 @@ async def _run(
     server = None
     if API_ROLE in settings.roles:
         server = await open_edge(settings, process.engine, _target_policy(settings))
-    loops: list[Coroutine[Any, Any, object]] = [
-        process.switchboard.run(),
-        process.reporter.run(),
-        process.leases.run(),
-        process.maintenance.run(),
-        process.monitor.run(),
-        process.membership.run(),
-        process.engine.throttle.run(),
+    loops: list[Loop] = [
+        process.switchboard.run,
+        process.reporter.run,
+        process.leases.run,
+        process.maintenance.run,
+        process.monitor.run,
+        process.membership.run,
+        process.engine.throttle.run,
     ]
     if server is not None:
-        loops += [_tell_health_checks(process.health, server), server.wait_closed()]
+        loops += [
+            functools.partial(_tell_health_checks, process.health, server),
+            server.connections.run,
+            server.wait_closed,
+        ]
     if SCHEDULER_ROLE in settings.roles:
-        loops.append(process.scheduler.run())
+        loops.append(process.scheduler.run)
     async with running(loops, stop) as failures:
         attempts = process.attempts if SCHEDULER_ROLE in settings.roles else None
         observation.attach(attempts, process.watches, process.backlog, process.health, failures)

@@ -55,6 +55,8 @@ class GrpcSettings(Section):
     """Largest metadata of a call, in bytes."""
     max_concurrent_streams: int = Field(2_000, ge=1)
     """Calls under way on one connection, watches among them; more wait at the client."""
+    max_connections: int = Field(4_096, ge=16)
+    """Connections of clients that one process has open; fewer where it may not have that many files open."""
     max_watches: int = Field(2_000, ge=1)
     """Watch streams of one project that one process has open."""
     max_connection_age: int = Field(3_600, ge=0)

@@ -24,6 +24,7 @@ from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.ports import NotStarted
 
 MAX_ANSWER_BYTES = 64 * 1_048_576
+_NO_LIMIT = 1 << 30
 #: By how much an idle connection is closed before the target closes it, where the target says when.
 _KEEPALIVE_MARGIN_S = 1.0
 #: For how long the event loop, which has just read from it, is all that is asked about an idle connection.
@@ -50,6 +51,8 @@ class GuardedTransport:
         resolver: resolves names; default: c-ares, which waits for slow name servers without a thread.
         proxy: what every connection goes through; default: none, also where the environment names one.
         ssl_context: default: the certificates of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
+        max_connections: open connections, from which on the one that is idle for longest is closed before
+            another one is made.
         max_answer_bytes: how much of the body of a success answer is read, as it comes over the wire. With a
             longer one it is no success. Of other answers less is read, and the status code counts.
 
@@ -63,6 +66,7 @@ class GuardedTransport:
         resolver: AbstractResolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: EgressProxy | None = None,
+        max_connections: int = _NO_LIMIT,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._policy = policy
@@ -71,6 +75,7 @@ class GuardedTransport:
         # A certificate is for the names in its extension, and none else (RFC 9525, 6.3).
         context.hostname_checks_common_name = False
         self._connector = guarded_connector(policy, self._resolver, context, proxy)
+        self._max_connections = max_connections
         self._max_answer_bytes = max_answer_bytes
         self._reads = ReadQueue()
         self._shortages = ShortageDetector()
@@ -78,6 +83,7 @@ class GuardedTransport:
         #: Connections that wait for a request, the one that was used last at the end.
         self._idle: dict[Origin, list[Exchange]] = {}
         self._origins: dict[Exchange, Origin] = {}
+        self._connecting = 0
         self._closing_idle: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -161,6 +167,14 @@ class GuardedTransport:
 
     async def _connect(self, target: Target) -> Exchange:
         self._policy.check_host(target.host)
+        self._make_room()
+        self._connecting += 1
+        try:
+            return await self._dial(target)
+        finally:
+            self._connecting -= 1
+
+    async def _dial(self, target: Target) -> Exchange:
         dial = Dial(target.host)
         current_dial.set(dial)
         url = yarl.URL.build(
@@ -192,6 +206,11 @@ class GuardedTransport:
             raise
         self._origins[exchange] = target.origin
         return exchange
+
+    def _make_room(self) -> None:
+        """Close idle connections until there may be another one: each takes a file descriptor."""
+        while self._idle and len(self._origins) + self._connecting >= self._max_connections:
+            self._close_longest_idle()
 
     def _keep(self, exchange: Exchange) -> None:
         """Keep a connection for the next request to its origin."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from kuueri_grpc.domain.access import Access
 from kuueri_grpc.domain.errors import StoreUnavailable, Unauthenticated
 from kuueri_grpc.engine import token_format
+from kuueri_grpc.engine.backoff import TRANSIENT
 from kuueri_grpc.engine.streams import Stream, Streams
 from kuueri_grpc.ports import Clock, Credential, ProjectStore
 
@@ -134,7 +135,7 @@ class Authenticator:
         while any(stream.open for stream in streams):
             try:
                 await self._read(*streams)
-            except StoreUnavailable as error:
+            except TRANSIENT as error:
                 _log.debug("a credential cannot be looked at, trying again: %s", error)
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except Exception:  # noqa: BLE001  no stream outlives what nobody can tell to be valid

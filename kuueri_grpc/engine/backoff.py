@@ -1,10 +1,16 @@
-"""How the engine's loops meet an outage of the store."""
+"""How the engine's loops meet an outage of the store, or a lack of their own process."""
 
 import asyncio
 import logging
 import random
 
+from kuueri_grpc.domain.errors import StoreUnavailable
+
 _log = logging.getLogger(__name__)
+
+#: What a loop outlives: an outage of the store, or a lack of this process (file descriptors, memory) in
+#: whatever the loop calls. Either may pass; neither is a reason to end.
+TRANSIENT = (StoreUnavailable, OSError)
 
 _FIRST_S = 0.05
 _LONGEST_MS = 2_000

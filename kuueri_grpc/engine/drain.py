@@ -5,9 +5,9 @@ import contextlib
 import logging
 import time
 
-from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.backoff import TRANSIENT
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import NO_TELEMETRY, ExecutionStore, Telemetry
@@ -77,7 +77,7 @@ class Drain:
                 await self._attempts.drained()
         unreported = await self._attempts.abort_all()
         answers: list[bool | None] = [None] * len(aborted)
-        with contextlib.suppress(StoreUnavailable, TimeoutError):
+        with contextlib.suppress(*TRANSIENT):
             async with asyncio.timeout(_HAND_BACK_S / 2):
                 answers = await self._store.release(aborted)
         if handed_back := answers.count(True):

@@ -6,7 +6,7 @@ import time
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.attempts import Attempts
-from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.backoff import TRANSIENT, Backoff
 from kuueri_grpc.ports import NO_TELEMETRY, ExecutionStore, Lease, Telemetry
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class LeaseKeeper:
                 try:
                     await self.run_once()
                     break
-                except StoreUnavailable as error:
+                except TRANSIENT as error:
                     # An attempt in flight goes on: with its lease still there afterwards, its outcome counts.
                     await backoff.wait("renewing leases", error)
             backoff.reset()

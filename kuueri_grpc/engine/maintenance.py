@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from kuueri_grpc.domain.errors import StoreUnavailable
+from kuueri_grpc.engine.backoff import TRANSIENT
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.ports import ExecutionStore
@@ -42,5 +42,5 @@ async def _done(step: Callable[[], Awaitable[object]]) -> None:
     """Do a step. One that fails does not keep the others from their turn."""
     try:
         await step()
-    except StoreUnavailable as error:
+    except TRANSIENT as error:
         _log.warning("maintenance failed, the next one comes by itself: %s", error)

@@ -4,8 +4,8 @@ import asyncio
 import dataclasses
 import logging
 
-from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.attempts import Attempts
+from kuueri_grpc.engine.backoff import TRANSIENT
 from kuueri_grpc.engine.ownership import Ownership, alone, ranked
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.ports import Instance, InstanceRegistry
@@ -49,7 +49,7 @@ class Membership:
             try:
                 await self.run_once()
                 silenced = False
-            except StoreUnavailable as error:
+            except TRANSIENT as error:
                 # Once for an outage: who watches the store has more to say of it.
                 level = logging.DEBUG if silenced else logging.WARNING
                 _log.log(level, "announcing this instance failed, trying again: %s", error)
@@ -86,7 +86,7 @@ class Membership:
         try:
             async with asyncio.timeout(min(patience_s, _WITHDRAWAL_S)), self._speaking:
                 await self._registry.withdraw(self._instance.instance_id)
-        except (StoreUnavailable, TimeoutError) as error:
+        except TRANSIENT as error:
             why = str(error) or "the store does not answer in time"
             _log.warning("withdrawing this instance failed, it will be forgotten: %s", why)
 

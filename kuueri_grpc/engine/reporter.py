@@ -3,8 +3,7 @@
 import asyncio
 import logging
 
-from kuueri_grpc.domain.errors import StoreUnavailable
-from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.backoff import TRANSIENT, Backoff
 from kuueri_grpc.ports import ExecutionStore, Lease, Report
 
 _log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class Reporter:
         """Give the lease of an attempt back that this process could not send. False: the lease runs out."""
         try:
             return await self._store.release([lease]) == [True]
-        except StoreUnavailable:
+        except TRANSIENT:
             return False
 
     async def run(self) -> None:
@@ -56,7 +55,7 @@ class Reporter:
                 continue
             try:
                 answers = await self._store.report([report for report, _ in batch])
-            except StoreUnavailable as error:
+            except TRANSIENT as error:
                 self._pending = batch + self._pending
                 self._arrived.set()
                 await backoff.wait(f"reporting {len(batch)} outcomes", error)

@@ -5,11 +5,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.agenda import Agenda
 from kuueri_grpc.engine.attempts import Attempts
-from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.backoff import TRANSIENT, Backoff
 from kuueri_grpc.engine.health import Health, Part
 from kuueri_grpc.engine.ownership import Ownership
 from kuueri_grpc.engine.revocation import Revocations
@@ -116,7 +115,7 @@ class Scheduler:
             try:
                 await self.run_once()
                 backoff.reset()
-            except StoreUnavailable as error:
+            except TRANSIENT as error:
                 self._health.doubt(Part.STORE)
                 await backoff.wait("claiming due tasks", error)
 

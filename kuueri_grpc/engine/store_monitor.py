@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import logging
 
-from kuueri_grpc.domain.errors import StoreUnavailable
-from kuueri_grpc.engine.backoff import Backoff
+from kuueri_grpc.engine.backoff import TRANSIENT, Backoff
 from kuueri_grpc.engine.health import Health, Part
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.watch import WatchHub
@@ -74,7 +73,7 @@ class StoreMonitor:
                 await self.run_once()
             except UnfitStore as error:
                 self._outage(str(error), logging.ERROR)
-            except StoreUnavailable as error:
+            except TRANSIENT as error:
                 why = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
                 self._outage(why, logging.WARNING)
             else:

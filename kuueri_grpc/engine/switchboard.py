@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
-from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.authentication import Authenticator
+from kuueri_grpc.engine.backoff import TRANSIENT
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.store_monitor import StoreMonitor
@@ -80,6 +80,6 @@ class Switchboard:
     async def _answer(self, revoke: Revoke) -> None:
         try:
             await self._revocations.answer(revoke)
-        except StoreUnavailable as error:
+        except TRANSIENT as error:
             # The asker waits for the lease to run out instead.
             _log.warning("telling another instance that an attempt was stopped failed: %s", error)

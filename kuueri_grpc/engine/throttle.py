@@ -8,7 +8,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from kuueri_grpc.domain.errors import RateLimited, StoreUnavailable
+from kuueri_grpc.domain.errors import RateLimited
+from kuueri_grpc.engine.backoff import TRANSIENT
 from kuueri_grpc.engine.buckets import Buckets, Rate
 from kuueri_grpc.ports import NO_TELEMETRY, SignalBus, Spent, Telemetry, Throttled
 
@@ -77,6 +78,6 @@ class CallThrottle:
         self._much.clear()
         try:
             await self._bus.send_spent(Spent(spent))
-        except StoreUnavailable as error:
+        except TRANSIENT as error:
             # Calls fail as well meanwhile; afterwards there is little to make up for.
             _log.debug("other instances were not told of calls: %s", error)

@@ -44,6 +44,7 @@ def _wire_limits(module: ModuleSettings) -> WireLimits:
     return WireLimits(
         max_message_bytes=grpc.max_message_length,
         max_metadata_bytes=grpc.max_metadata_length,
+        max_connections=grpc.max_connections,
         max_streams=grpc.max_concurrent_streams,
         max_watches=grpc.max_watches,
         max_age_s=grpc.max_connection_age or None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -50,7 +51,7 @@ async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]
     except (ValkeyStartError, OSError) as error:
         raise StartError(str(error)) from error
     try:
-        async with running([keep_running(embedded)], stop) as failures:
+        async with running([functools.partial(keep_running, embedded)], stop) as failures:
             address = StoreAddress(embedded.url, timeout_ms=timeout_ms)
             keyring = embedded_keys(settings, embedded.data_dir)
             yield OpenStore(address, f"embedded store in {settings.data_dir}", keyring)

@@ -4,6 +4,7 @@ gRPC asks for news before each handshake, so nothing polls, and the next connect
 Connections that are open, and the streams on them, go on with what they began with.
 """
 
+import errno
 import logging
 import threading
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
+#: Why a file cannot be read by a process that lacks something, whatever is in the file.
+_LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +70,16 @@ class Certificates:
         """Return what has changed since the last call, None for nothing."""
         with self._lock:
             # Looked at before it is read: what is written in between is another change.
-            versions = self._look()
-            if versions == self._versions:
+            versions, before = self._look(), self._versions
+            if versions == before:
                 return None
             self._versions = versions
             try:
                 configuration = _load(self._files)
             except CertificateError as error:
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno in _LACKS:
+                    self._versions = before  # the next handshake has them read again
+                    return None
                 self._telemetry.certificates_refused()
                 _log.warning(
                     "certificates have changed and cannot be used, those of before stay in force: %s",

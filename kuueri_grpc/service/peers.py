@@ -60,11 +60,15 @@ def network_of(peer: str) -> str:
         peer: `ipv4:192.0.2.1:50000`, `ipv6:%5B2001:db8::1%5D:50000`, `unix:...`.
     """
     family, _, rest = peer.partition(":")
-    host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
     try:
-        address = ip_address(host)
+        return network(unquote(rest).rpartition(":")[0].strip("[]"))
     except ValueError:
         return family
+
+
+def network(host: str) -> str:
+    """Return what counts as one peer by its numeric address. Raises `ValueError`."""
+    address = ip_address(host.partition("%")[0])
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return str(address.ipv4_mapped)

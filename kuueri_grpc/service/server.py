@@ -1,5 +1,7 @@
 """The gRPC server: its services, its options, its life."""
 
+import contextlib
+import socket
 import time
 from dataclasses import dataclass
 from typing import Self
@@ -20,6 +22,7 @@ from kuueri_grpc.ports import NO_TELEMETRY, Clock, Telemetry
 from kuueri_grpc.service.admission import Admission
 from kuueri_grpc.service.aio_server import aio_server
 from kuueri_grpc.service.certificates import CertificateFiles, Certificates
+from kuueri_grpc.service.connections import ClientConnections
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.guard import CallGuard
 from kuueri_grpc.service.health import NOT_SERVING, SERVING, HealthService
@@ -62,10 +65,18 @@ class GrpcServer:
     Health: NOT_SERVING until `start`, and again from `drain` on.
     """
 
-    def __init__(self, server: grpc.aio.Server, gate: CallGate, health: HealthService, port: int) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        gate: CallGate,
+        health: HealthService,
+        connections: ClientConnections,
+        port: int,
+    ) -> None:
         self._server = server
         self._gate = gate
         self._health = health
+        self.connections = connections
         self._stopping = False
         self.port = port
 
@@ -96,10 +107,15 @@ class GrpcServer:
         await self._gate.close(grace_s)
 
     async def stop(self, grace_s: float) -> None:
-        """Close it, wait until no more calls come if there is time, then cancel all that is open."""
+        """Close it, wait until no more calls come if there is time, then close all connections.
+
+        They are closed below gRPC, which would cancel what is open or has just arrived: see `close`.
+        """
         deadline = time.monotonic() + grace_s
         await self.close(grace_s)
+        self.connections.stop_listening()
         await self._gate.silence(deadline - time.monotonic())
+        self.connections.close_all()
         await self._server.stop(0)
         _closed.discard(self)
 
@@ -113,6 +129,13 @@ class GrpcServer:
         await self._server.wait_for_termination(_FOREVER_S)
         if not self._stopping:
             raise RuntimeError("the gRPC server has ended by itself")
+
+
+def _listeners(host: str) -> int:
+    """Return how many addresses a host has, each of which gRPC listens on."""
+    with contextlib.suppress(OSError):
+        return len(set(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)))
+    return 1  # binding it says what is wrong
 
 
 async def build_server(
@@ -144,7 +167,10 @@ async def build_server(
         StreamLimits(wire.max_watches, wire.longest_stream_s),
         engine.telemetry,
     )
-    server = aio_server(guard.guarded, [("grpc.so_reuseport", int(reuse_port)), *wire.options()])
+    server = aio_server(
+        guard.guarded,
+        [("grpc.so_reuseport", int(reuse_port)), *wire.options(_listeners(host))],
+    )
     add_TaskServiceServicer_to_server(
         TaskService(
             engine.commands,
@@ -169,4 +195,4 @@ async def build_server(
             bound = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}; is another server using it? ({error})") from error
-    return GrpcServer(server, gate, health, bound)
+    return GrpcServer(server, gate, health, ClientConnections(bound, wire.max_connections), bound)

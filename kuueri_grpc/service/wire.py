@@ -13,6 +13,7 @@ class WireLimits:
     """What a connection may do. Sizes in bytes, times in seconds.
 
     `max_message_bytes` bounds a whole request, for a batch far below what its tasks may have in all.
+    `max_connections`: those that the process has open; more are closed as they come, see `connections`.
     `max_streams`: calls under way on one connection; others wait at the client. `max_watches`: streams of
     one project in this process. A connection that is older than `max_age_s` (give or take 10 %) is closed
     for new calls, and `age_grace_s` later for those under way; None: never. One without calls is closed
@@ -25,6 +26,7 @@ class WireLimits:
 
     max_message_bytes: int = 33_554_432
     max_metadata_bytes: int = 16_384
+    max_connections: int = 4_096
     max_streams: int = 2_000
     max_watches: int = 2_000
     max_age_s: float | None = 3_600
@@ -42,8 +44,8 @@ class WireLimits:
         """How long a stream may last so that gRPC never cuts it; None: for ever."""
         return None if self.max_age_s is None else self.age_grace_s
 
-    def options(self) -> list[tuple[str, int]]:
-        """Return them as gRPC's arguments of a server."""
+    def options(self, listeners: int = 1) -> list[tuple[str, int]]:
+        """Return them as gRPC's arguments of a server that listens on so many addresses."""
         options = [
             ("grpc.max_receive_message_length", self.max_message_bytes),
             # What a client takes is for it to say.
@@ -51,6 +53,8 @@ class WireLimits:
             # Beyond the first, gRPC refuses some calls at random, beyond the second all.
             ("grpc.max_metadata_size", self.max_metadata_bytes),
             ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
+            # Each listener counts by itself.
+            ("grpc.max_allowed_incoming_connections", max(1, self.max_connections // listeners)),
             ("grpc.max_concurrent_streams", self.max_streams),
             ("grpc.keepalive_time_ms", _ms(self.keepalive_s)),
             ("grpc.keepalive_timeout_ms", _ms(self.keepalive_timeout_s)),

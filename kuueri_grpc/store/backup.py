@@ -20,6 +20,7 @@ from pathlib import Path
 from kuueri_grpc.store.data_dir import owned, sync_names
 from kuueri_grpc.store.embedded import server_binary
 from kuueri_grpc.store.key_file import KEY_FILE_NAME
+from kuueri_grpc.store.valkey_command import environment
 
 FILES = "appendonlydir"
 _MANIFEST = "appendonly.aof.manifest"
@@ -219,5 +220,10 @@ class _Checker:
 
     def _run(self, checker: str, file: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603  the server of the wheel, with a file of its own
-            [self._scratch / checker, file], capture_output=True, text=True, errors="replace", check=False
+            [self._scratch / checker, file],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env=environment(os.environ),
         )

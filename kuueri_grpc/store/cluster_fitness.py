@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import re
+from collections.abc import Mapping
+from typing import Any
 
 from redis.exceptions import ClusterDownError, RedisError
 
@@ -10,11 +13,18 @@ from kuueri_grpc.store import keys
 from kuueri_grpc.store.cluster import ClusterClient, Command, slot_of
 from kuueri_grpc.store.cluster_nodes import ClusterNodes
 from kuueri_grpc.store.errors import OUTAGES
-from kuueri_grpc.store.fitness import check_fitness
+from kuueri_grpc.store.fitness import check_fitness, hidden_as_nothing
 from kuueri_grpc.store.topology import NodeAddress
 
+#: What to do about a cluster that an earlier version has filled.
+FORMER_LAYOUT = (
+    "an earlier version kept records in databases 1 to 3 of a cluster; let that version finish all tasks, "
+    "and give this one an empty cluster"
+)
 #: What a server says that is in no cluster.
 _NO_CLUSTER = "cluster support disabled"
+#: What INFO says of each database that has keys.
+_DATABASE = re.compile(r"db(\d+)")
 
 
 async def check_cluster(nodes: ClusterNodes) -> None:
@@ -55,6 +65,7 @@ async def _state(nodes: ClusterNodes, address: NodeAddress) -> str | None:
     client = nodes.client(address)
     try:
         await check_fitness(client, clustered=True)
+        check_keyspace(await hidden_as_nothing(client.info("keyspace")))
         answer = await client.execute_command("CLUSTER", "INFO")
     except UnfitStore as error:
         raise UnfitStore(f"node {address} of the cluster: {error}") from None
@@ -62,3 +73,25 @@ async def _state(nodes: ClusterNodes, address: NodeAddress) -> str | None:
         return None
     facts = dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
     return facts.get("cluster_state")
+
+
+def check_keyspace(keyspace: Mapping[str, Any]) -> None:
+    """Check what `INFO keyspace` of a node says: all keys of a cluster are in database 0.
+
+    Keys in others can make a slot that moves arrive damaged (docs/adr/0025-one-database.md), and
+    a version before kept its records there, which this one would not see.
+
+    Raises:
+        UnfitStore: there are keys in other databases.
+    """
+    found = [
+        f"{facts['keys']} in database {match[1]}"
+        for name, facts in keyspace.items()
+        if (match := _DATABASE.fullmatch(name)) and match[1] != "0"
+    ]
+    if found:
+        raise UnfitStore(
+            f"it has keys outside database 0 ({', '.join(found)}), which is the only one that may be used on "
+            f"a cluster. If they are ours: {FORMER_LAYOUT}. If they are another program's: remove them, and "
+            "set cluster-databases to 1"
+        )

@@ -28,7 +28,8 @@ class Commands(AsyncCoreCommands):
     """
 
     _is_async_client: Literal[True] = True
-    #: Whether all keys are on one server: it serves or does not, and there is one clock.
+    #: Whether all keys are on one server: it serves or does not, there is one clock, and the keys are in
+    #: four databases. On a cluster all are in database 0.
     one_server: ClassVar[bool]
 
     async def __aenter__(self) -> Self:

@@ -2,11 +2,13 @@
 
 import secrets
 from dataclasses import dataclass, field
+from functools import cache
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 
 from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.domain.errors import StoreUnavailable
@@ -14,7 +16,7 @@ from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.client import StoreClient, quick_retry
 from kuueri_grpc.store.cluster import ClusterClient
-from kuueri_grpc.store.cluster_fitness import check_cluster
+from kuueri_grpc.store.cluster_fitness import FORMER_LAYOUT, check_cluster
 from kuueri_grpc.store.cluster_nodes import ClusterNodes
 from kuueri_grpc.store.cluster_signals import ClusterSignals, SignalClient
 from kuueri_grpc.store.commands import Commands
@@ -23,9 +25,12 @@ from kuueri_grpc.store.fitness import check_fitness, text
 from kuueri_grpc.store.key_registry import KeyRegistry, check_keys, noted
 from kuueri_grpc.store.topology import ClusterUrl
 
-__all__ = ["SCHEMA", "StoreAddress", "UnfitStore", "initialise"]
+__all__ = ["CLUSTER_SCHEMA", "SCHEMA", "StoreAddress", "UnfitStore", "initialise"]
 
 SCHEMA = "2"
+#: All keys are in database 0. It has a name of its own, so that neither this version nor one that keeps
+#: records in databases 1 to 3 of a cluster uses what the other has written.
+CLUSTER_SCHEMA = f"{SCHEMA}-one-database"
 _REDIS_PORT = 6379
 #: How long the store may take to answer. Longer than its slowest script by far, and short enough for a
 #: caller to be told, and to try again, before its own deadline.
@@ -93,12 +98,19 @@ class StoreAddress:
             # Whole commands are bounded, see `StoreClient`, and silence of signals by `RedisSignalBus`.
             socket_timeout=None,
             socket_connect_timeout=self.timeout_ms / 1_000,
+            driver_info=_driver_info(),
             **self._credentials(),
         )
 
     def _credentials(self) -> dict[str, str]:
         given = {"username": self.username, "password": self.password}
         return {name: value for name, value in given.items() if value is not None}
+
+
+@cache
+def _driver_info() -> DriverInfo:
+    """Return what the client library reads from the file of its version anew for each connection."""
+    return DriverInfo()
 
 
 def _no_retry() -> Retry:
@@ -116,6 +128,7 @@ async def initialise(client: Commands, partitions: int, keyring: Keyring) -> str
             schema, or has records that no key here opens.
         StoreUnavailable: it does not answer, or does not take the write that makes an empty one ours.
     """
+    schema_here = SCHEMA if client.one_server else CLUSTER_SCHEMA
     with outages_mapped():
         if isinstance(client, ClusterClient):
             await check_cluster(client.nodes)
@@ -126,7 +139,7 @@ async def initialise(client: Commands, partitions: int, keyring: Keyring) -> str
             # One field at a time: of several instances that start at once, one decides each.
             await client.hsetnx(keys.STORE, "epoch", secrets.token_urlsafe(9))
             await client.hsetnx(keys.STORE, "partitions", str(partitions))
-            await client.hsetnx(keys.STORE, "schema", SCHEMA)
+            await client.hsetnx(keys.STORE, "schema", schema_here)
             kept = await _identity(client)
     try:
         epoch, partitions_kept, schema = kept["epoch"], int(kept["partitions"]), kept["schema"]
@@ -137,15 +150,18 @@ async def initialise(client: Commands, partitions: int, keyring: Keyring) -> str
             f"the store was initialised with {partitions_kept} partitions, this server is set to "
             f"{partitions}; set DATABASE.PARTITIONS to {partitions_kept}"
         )
-    if schema != SCHEMA:
-        raise UnfitStore(
-            f"the store's schema is {schema!r}; this version reads {SCHEMA!r}; give it an empty store"
-        )
+    if schema != schema_here:
+        raise UnfitStore(_other_schema(schema, schema_here))
     in_use = noted(kept)
     check_keys(in_use, keyring)
     if keyring.newest.key_id not in in_use:
         await KeyRegistry(client).note_newest(keyring)
     return epoch
+
+
+def _other_schema(found: str, here: str) -> str:
+    remedy = FORMER_LAYOUT if (found, here) == (SCHEMA, CLUSTER_SCHEMA) else "give it an empty store"
+    return f"the store's schema is {found!r}; this version reads {here!r}; {remedy}"
 
 
 async def _identity(client: Commands) -> dict[str, str]:

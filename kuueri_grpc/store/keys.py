@@ -1,8 +1,9 @@
 """Every key and channel of the store, as functions. No key is spelled anywhere else.
 
-Four databases: 0 authorisation, 1 execution, 2 execution configuration, 3 timeline. Every key of a
-project carries the hash tag of its partition, `{p}`, so that all four databases of one project are in
-one slot and one script can change them together, on one server and on a cluster alike.
+Four databases on a single server: 0 authorisation, 1 execution, 2 execution configuration, 3 timeline.
+On a cluster all keys are in database 0; no name occurs in two databases. Every key of a project carries
+the hash tag of its partition, `{p}`, so that all keys of one project are in one slot and one script can
+change them together, on one server and on a cluster alike.
 
 | db | key                              | type   | what                                               |
 |----|----------------------------------|--------|----------------------------------------------------|

@@ -4,6 +4,7 @@ Nothing is remembered between two runs: a record says itself under which key it 
 cut short is taken up by the next. A record is replaced only if it is still the one that was read.
 """
 
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,8 @@ class Rotation:
     async def _projects(self) -> list[str]:
         """Return the ids of all projects."""
         stem = keys.project(0, "").partition("}")[2]
+        # A pattern of SCAN finds it anywhere in a name: in what a caller has chosen, too.
+        name_of_project = re.compile(rf"\{{\d+\}}{stem}([^:/]+)")
         nodes: list[Commands] = [self._client]
         if isinstance(self._client, ClusterClient):
             with outages_mapped():
@@ -81,7 +84,7 @@ class Rotation:
             while True:
                 with outages_mapped():
                     cursor, names = await node.scan(cursor, match=f"*{stem}*", count=_SCAN_CHUNK)
-                found.update(text(name).partition(stem)[2] for name in names)
+                found.update(match[1] for name in names if (match := name_of_project.fullmatch(text(name))))
                 if cursor == 0:
                     break
         return sorted(found)

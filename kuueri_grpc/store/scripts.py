@@ -25,8 +25,8 @@ Argument = str | int | bytes
 _QUIET_S = 2.0
 
 _PRELUDE = ("prelude", "lib_task")
-#: What is put between the first line of a script and the rest: the prelude, if it is not here. A script
-#: without it is on no partition, see `run_alone`.
+#: What is put between the first line of a script and the rest, behind the part that says where the keys are:
+#: the prelude, if it is not here. A script without it is on no partition, see `run_alone`.
 _SHARED: Mapping[str, Sequence[str]] = {
     "announce": (),
     "note_key": (),
@@ -51,21 +51,37 @@ class Script:
 
     The first line tells the server what the script may do: `no-writes`, or `allow-oom` where it must
     work when the store's memory is full (everything but accepting what is new).
+
+    Args:
+        name: of the file.
+        one_database: all keys are in database 0, as on a cluster, see docs/adr/0025-one-database.md.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, one_database: bool) -> None:
         folder = resources.files("kuueri_grpc.store") / "lua"
         flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
-        shared = "".join((folder / f"{part}.lua").read_text() for part in _SHARED.get(name, _PRELUDE))
+        parts = list(_SHARED.get(name, _PRELUDE))
+        if parts:
+            parts.insert(0, "lib_one_database" if one_database else "lib_four_databases")
+        shared = "".join((folder / f"{part}.lua").read_text() for part in parts)
         self.name = name
         self.source = f"{flags}\n{shared}{body}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
 @cache
-def script(name: str) -> Script:
-    """Return the script in `lua/<name>.lua`."""
-    return Script(name)
+def script(name: str, *, one_database: bool = False) -> Script:
+    """Return the script in `lua/<name>.lua`, see `Script`."""
+    return Script(name, one_database=one_database)
+
+
+def read_all() -> None:
+    """Read every script from its file, so that no file has to be opened later. Raises `OSError`."""
+    shared = {part for parts in (_PRELUDE, *_SHARED.values()) for part in parts}
+    for file in (resources.files("kuueri_grpc.store") / "lua").iterdir():
+        name, _, kind = file.name.rpartition(".")
+        if kind == "lua" and name not in shared:
+            _ = script(name)
 
 
 async def run_alone(client: Commands, name: str, script_keys: Sequence[str], *arguments: Argument) -> Any:
@@ -90,6 +106,7 @@ class ScriptRunner:
         self._client = client
         self.observer = StoreObserver(telemetry, 0.0 if client.one_server else _QUIET_S)
         self._keys = [keys.script_keys(p) for p in range(settings.partitions)]
+        self._one_database = not client.one_server
         # What every script is told first, see `lua/prelude.lua`.
         self._common = (settings.history_ms, settings.timeline_cap, settings.feed_cap)
         self._loaded: set[str] = set()
@@ -100,7 +117,7 @@ class ScriptRunner:
         `run` loads it, too, when the server turns out not to have it, and then calls again: one that comes a
         moment later overtakes. Who sends several calls that are to keep their order asks for this first.
         """
-        wanted = script(name)
+        wanted = self._script(name)
         if wanted.sha not in self._loaded:
             with self.observer.call(name):
                 await self._client.script_load(wanted.source)
@@ -108,7 +125,7 @@ class ScriptRunner:
 
     async def run(self, name: str, partition: int, arguments: Sequence[Argument]) -> Any:
         """Run one script and return its answer. Raises `StoreUnavailable`."""
-        wanted = script(name)
+        wanted = self._script(name)
         partition_keys = self._keys[partition]
         with self.observer.call(name):
             try:
@@ -116,6 +133,9 @@ class ScriptRunner:
             except NoScriptError:
                 await self._client.script_load(wanted.source)
                 return await self._evalsha(wanted.sha, partition_keys, arguments)
+
+    def _script(self, name: str) -> Script:
+        return script(name, one_database=self._one_database)
 
     async def _evalsha(self, sha: str, partition_keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         return await self._client.evalsha(
@@ -170,7 +190,7 @@ class ScriptRunner:
         return [unavailable(answer) if isinstance(answer, OUTAGES) else answer for answer in answers]
 
     async def _run_all(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:
-        wanted = script(name)
+        wanted = self._script(name)
         answers = await self._pipeline(wanted.sha, calls)
         missing = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missing:

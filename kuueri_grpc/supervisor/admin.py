@@ -78,7 +78,7 @@ async def administered(address: AdminAddress | None, stop: Stop) -> AsyncIterato
         except OSError as error:
             raise StartError(str(error)) from error
         _log.info("metrics and health are on %s", bound, extra={"event": "admin_serves", "address": bound})
-        failures = await stack.enter_async_context(running([fleet.run()], stop))
+        failures = await stack.enter_async_context(running([fleet.run], stop))
         yield Roster(Path(directory), fleet.join, fleet.leave, fleet.hung)
         if failures:
             raise StartError(f"the admin endpoint broke down: {failures[0]}")

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 from kuueri_grpc.config import Settings
+from kuueri_grpc.process.descriptors import fitted, raise_limit
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure
 from kuueri_grpc.process.port import reserved_port
@@ -23,6 +24,8 @@ async def supervise(settings: Settings, on_ready: Callable[[str], None] = lambda
     """
     configure_logging(settings.log_level, settings.log_format)
     check_exposure(settings)
+    raise_limit()
+    settings = fitted(settings)
     # The port first: a store may take its time to load, which workers use to import.
     with stop_signals() as stop, contextlib.suppress(StoppedEarly), reserved_port(settings) as port:
         async with contextlib.AsyncExitStack() as stack:

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 
+from kuueri_grpc.process.environment import without_settings
 from kuueri_grpc.process.handover import LINE_LIMIT
 
 _WORKER = ("-m", "kuueri_grpc.worker")
@@ -22,6 +24,8 @@ async def start_worker() -> asyncio.subprocess.Process:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         limit=LINE_LIMIT,
+        # It is told its settings on standard input.
+        env=without_settings(os.environ),
         # Ctrl-C at the terminal comes to the supervisor alone, which then stops the workers in order.
         start_new_session=True,
     )

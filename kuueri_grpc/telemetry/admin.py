@@ -5,7 +5,7 @@ shows neither tasks nor secrets (queues and project ids, yes).
 """
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,10 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from kuueri_grpc.telemetry.admin_server import BoundedServer
 from kuueri_grpc.telemetry.endpoint import AdminAddress, Readiness
+
+_Page = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 
 class Monitored(Protocol):
@@ -40,7 +43,7 @@ async def serve_admin(address: AdminAddress, monitored: Monitored) -> AsyncItera
     Raises:
         OSError: it cannot be listened on; the text is for the operator.
     """
-    runner = web.AppRunner(_application(monitored), access_log=None, shutdown_timeout=1)
+    runner = web.ServerRunner(BoundedServer(_answering(monitored)), shutdown_timeout=1)
     await runner.setup()
     try:
         try:
@@ -57,7 +60,7 @@ async def serve_admin(address: AdminAddress, monitored: Monitored) -> AsyncItera
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, address: AdminAddress) -> str:
+async def _listen(runner: web.ServerRunner, address: AdminAddress) -> str:
     if isinstance(address, Path):
         await web.UnixSite(runner, str(address)).start()
         return _shown(address)
@@ -73,25 +76,37 @@ def _shown(address: AdminAddress) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _application(monitored: Monitored) -> web.Application:
-    async def healthz(_: web.Request) -> web.Response:
+def _answering(monitored: Monitored) -> _Page:
+    """Return what answers the requests. Each connection is closed after its answer."""
+
+    async def healthz(_: web.BaseRequest) -> web.Response:
         faults = list(monitored.faults())
         return _json({"alive": not faults, "reasons": faults}, ok=not faults)
 
-    async def readyz(_: web.Request) -> web.Response:
+    async def readyz(_: web.BaseRequest) -> web.Response:
         readiness = await monitored.readiness()
         return _json({"ready": readiness.ready, "reasons": list(readiness.reasons)}, ok=readiness.ready)
 
-    async def metrics(request: web.Request) -> web.Response:
+    async def metrics(request: web.BaseRequest) -> web.Response:
         encode, content_type = choose_encoder(",".join(request.headers.getall("Accept", [])))
         collector = await monitored.metrics(of_store=request.query.get("store") != "no")
         return web.Response(body=encode(collector), headers={"Content-Type": content_type})
 
-    application = web.Application()
-    application.router.add_get("/healthz", healthz)
-    application.router.add_get("/readyz", readyz)
-    application.router.add_get("/metrics", metrics)
-    return application
+    pages: dict[str, _Page] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        page = pages.get(request.path)
+        if page is None:
+            response = web.Response(status=404, text="404: Not Found")
+        elif request.method not in ("GET", "HEAD"):
+            allowed = {"Allow": "GET, HEAD"}
+            response = web.Response(status=405, text="405: Method Not Allowed", headers=allowed)
+        else:
+            response = await page(request)
+        response.force_close()
+        return response
+
+    return answer
 
 
 def _json(body: object, *, ok: bool) -> web.Response:

@@ -6,13 +6,13 @@ Each worker serves an admin endpoint of its own on a unix socket, and is asked w
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.registry import Collector
 
 from kuueri_grpc.telemetry.endpoint import Readiness
@@ -20,10 +20,14 @@ from kuueri_grpc.telemetry.merge import Merged, parse
 from kuueri_grpc.telemetry.queues import QueueLabels
 from kuueri_grpc.telemetry.state import gauge
 
+_log = logging.getLogger(__name__)
+
 #: How long a worker may take to answer. Longer than it waits for the store itself.
 _ANSWER_S = 2.0
 #: How often workers are asked although nobody wants to know: what one counted since is lost if it is killed.
 _REFRESH_S = 5.0
+#: Bytes of the largest answer of a worker that is read; one with all its series has some 100 KB.
+_LARGEST_ANSWER = 4 * 1_048_576
 _SUPERVISOR = "supervisor"
 
 
@@ -32,8 +36,10 @@ class _Worker:
     name: str
     socket: Path
     #: What it last answered to `/metrics`.
-    latest: str = ""
+    latest: list[Metric] = field(default_factory=list)
     answering: bool = True
+    #: Its last answer could not be read, which was logged.
+    unreadable: bool = False
 
 
 class Fleet:
@@ -67,7 +73,7 @@ class Fleet:
         """A worker has ended. What it had counted when it last answered stays in the sums."""
         gone = self._workers.pop(worker, None)
         if gone is not None:
-            self._departed.add(parse(gone.latest), worker, alive=False)
+            self._departed.add(gone.latest, worker, alive=False)
 
     def hung(self) -> None:
         """A worker stands still and is killed."""
@@ -103,7 +109,7 @@ class Fleet:
         workers = [worker for worker in workers if self._workers.get(worker.name) is worker]
         merged = self._departed.copy().add(self._registry.collect(), _SUPERVISOR, alive=True)
         for worker in workers:
-            merged.add(parse(worker.latest), worker.name, alive=worker.answering)
+            merged.add(worker.latest, worker.name, alive=worker.answering)
         answering = sum(worker.answering for worker in workers)
         return merged.add(
             [gauge("kuueri_workers", "Workers that answer.", answering)], _SUPERVISOR, alive=True
@@ -111,21 +117,43 @@ class Fleet:
 
     async def _pull(self, worker: _Worker, *, of_store: bool = False) -> None:
         answer = await _get(worker.socket, "/metrics" if of_store else "/metrics?store=no")
-        worker.answering = answer is not None
+        metrics = None
         if answer is not None:
-            worker.latest = answer
+            try:
+                metrics = parse(answer)
+            except ValueError as error:
+                self._note_unreadable(worker, error)
+        worker.answering = metrics is not None
+        if metrics is not None:
+            worker.latest, worker.unreadable = metrics, False
+
+    @staticmethod
+    def _note_unreadable(worker: _Worker, error: ValueError) -> None:
+        if not worker.unreadable:
+            worker.unreadable = True
+            _log.warning(
+                "the metrics of worker %s cannot be read, and stay as they were: %s",
+                worker.name,
+                error,
+                extra={"event": "worker_metrics_unreadable"},
+            )
 
     async def _ask_readiness(self, worker: _Worker) -> Sequence[str]:
         """Return the reasons why a worker is not ready; none if it is."""
         answer = await _get(worker.socket, "/readyz")
         if answer is None:
             return ("it does not answer",)
-        reasons: dict[str, Any] = json.loads(answer)
-        return [str(reason) for reason in reasons["reasons"]]
+        try:
+            match json.loads(answer):
+                case {"reasons": [*reasons]}:
+                    return [str(reason) for reason in reasons]
+        except (ValueError, RecursionError):
+            pass
+        return ("its answer cannot be read",)
 
 
 async def _get(socket: Path, path: str) -> str | None:
-    """Return what is answered, whatever the status; None if nothing is."""
+    """Return what is answered, whatever the status; None if nothing is, or nothing that can be text."""
     timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
     connector = aiohttp.UnixConnector(str(socket))
     try:
@@ -133,6 +161,11 @@ async def _get(socket: Path, path: str) -> str | None:
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
             session.get(f"http://worker{path}") as response,
         ):
-            return await response.text()
-    except (aiohttp.ClientError, OSError, TimeoutError):
+            answer = bytearray()
+            async for part in response.content.iter_any():
+                answer += part
+                if len(answer) > _LARGEST_ANSWER:
+                    return None
+            return answer.decode()
+    except (aiohttp.ClientError, OSError, ValueError):
         return None

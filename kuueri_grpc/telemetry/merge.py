@@ -68,5 +68,17 @@ class Merged:
 
 
 def parse(text: str) -> list[Metric]:
-    """Return the metrics in an answer of `/metrics` in Prometheus's text format."""
-    return list(text_string_to_metric_families(text))
+    """Return the metrics in an answer of `/metrics` in Prometheus's text format.
+
+    Raises:
+        ValueError: it is not in that format, or has series that `Merged` cannot take.
+    """
+    try:
+        metrics = list(text_string_to_metric_families(text))
+    except Exception as error:  # noqa: BLE001  the parser has no error of its own
+        raise ValueError(f"not in the text format of metrics ({type(error).__name__})") from None
+    for metric in metrics:
+        for sample in metric.samples:
+            if "queue" in sample.labels and "project" not in sample.labels:
+                raise ValueError(f"{sample.name} has a queue and no project")
+    return metrics

@@ -7,7 +7,7 @@ import random
 
 from redis.asyncio import Redis
 
-from tests.cluster.nodes import ELECTED, Cluster, Node, ask, slot_of
+from tests.cluster.nodes import Cluster, Node, ask, slot_of
 
 
 class ClusterStore:
@@ -51,11 +51,7 @@ class ClusterStore:
     async def fail_over_in_order(self) -> None:
         """A replica takes over when it has all that its primary has: nothing is lost."""
         replicas = [node for node in self.made.nodes if not await self._is_primary(node)]
-        successor = self._draw.choice(replicas)
-        seen = len(successor.lines)
-        async with successor.client() as client:
-            await ask(client, "CLUSTER", "FAILOVER")
-        await successor.said(ELECTED, after=seen)
+        await self.made.hand_over(self._draw.choice(replicas))
 
     async def move_a_slot(self, partitions: int) -> None:
         """All keys of a partition go over to another primary."""

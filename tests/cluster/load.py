@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import grpc
@@ -19,6 +20,8 @@ from tests.cluster.nodes import Node
 class Load:
     """Subscribes tasks of one project until it is stopped, each as often as it takes to be accepted.
 
+    It can be run again when it was stopped.
+
     `accepted`: task id by the instant of the answer (monotonic s). `refused`: instants of UNAVAILABLE.
     `paths`: where each task is sent.
     """
@@ -29,14 +32,14 @@ class Load:
     accepted: dict[str, float] = field(default_factory=dict)
     refused: list[float] = field(default_factory=list)
     paths: dict[str, str] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
     _stopped: bool = False
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        for number in itertools.count():
-            if self._stopped:
-                return
-            await self._subscribe(f"{self.node.port}-{number}")
+        self._stopped = False
+        while not self._stopped:
+            await self._subscribe(f"{self.node.port}-{next(self._numbers)}")
 
     async def _subscribe(self, name: str) -> None:
         path = f"/{name}"

@@ -91,7 +91,7 @@ class Node:
     def _arguments(self) -> Iterable[str]:
         return (
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
-            *("--cluster-enabled", "yes", "--cluster-databases", "16"),
+            *("--cluster-enabled", "yes"),
             *("--cluster-node-timeout", str(PATIENT_MS)),
             # Not every second: with a slow disk a node that is killed would lose what it acknowledged.
             *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
@@ -194,6 +194,55 @@ class Cluster:
             to = await target.id()
             await ask(client, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to)
         await source.said(MOVED, after=seen)
+
+    async def move_keys(self, slot: int, source: Node, target: Node) -> int:
+        """Let a slot go over to another primary key by key; return how many there were."""
+        moved = 0
+        async with source.client() as old, target.client() as new:
+            await ask(new, "CLUSTER", "SETSLOT", slot, "IMPORTING", await source.id())
+            await ask(old, "CLUSTER", "SETSLOT", slot, "MIGRATING", await target.id())
+            while names := await ask(old, "CLUSTER", "GETKEYSINSLOT", slot, 10):
+                await ask(old, "MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *names)
+                moved += len(names)
+            for client in (new, old):
+                await ask(client, "CLUSTER", "SETSLOT", slot, "NODE", await target.id())
+        return moved
+
+    async def caught_up(self, primary: Node, replica: Node | None = None) -> None:
+        """Return when a replica, by default its own, has all that a primary has written before this."""
+        replica = replica or self.successor(primary)
+        async with primary.client() as source, replica.client() as copy, asyncio.timeout(PATIENCE_S):
+            written = (await source.info("replication"))["master_repl_offset"]
+            # Nobody tells when.
+            while (await copy.info("replication")).get("slave_repl_offset", -1) < written:
+                pass
+
+    async def hand_over(self, successor: Node) -> None:
+        """Let a replica take over in order, when it has all that its primary has."""
+        seen = len(successor.lines)
+        async with successor.client() as client:
+            await ask(client, "CLUSTER", "FAILOVER")
+        await successor.said(ELECTED, after=seen)
+
+    @contextlib.asynccontextmanager
+    async def another_node(self, directory: Path) -> AsyncIterator[Node]:
+        """Run a node that the others get to know, and that serves nothing; it is gone afterwards."""
+        (port,) = _free_ports(1)
+        node = Node(directory, port)
+        try:
+            await node.start()
+            async with node.client() as client:
+                await ask(client, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+            yield node
+        finally:
+            await node.kill()
+
+    async def follow(self, node: Node, primary: Node) -> None:
+        """Make a node the replica of a primary; return when it has copied it."""
+        seen = len(node.lines)
+        async with node.client() as client:
+            await _follow(client, await primary.id())
+        await node.said(SYNCED, after=seen)
 
     async def be_impatient(self) -> None:
         """Let a dead primary be replaced soon."""

@@ -6,8 +6,9 @@ import pytest
 
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.ports import UnfitStore
-from kuueri_grpc.store.connection import StoreAddress, initialise
-from tests.cluster.nodes import Cluster, cluster
+from kuueri_grpc.store import keys
+from kuueri_grpc.store.connection import CLUSTER_SCHEMA, SCHEMA, StoreAddress, initialise
+from tests.cluster.nodes import Cluster, ask, cluster
 from tests.keys import KEYRING
 
 PARTITIONS = 256
@@ -36,11 +37,42 @@ async def test_a_node_of_a_cluster_is_no_server(valkey_cluster: Cluster) -> None
         await initialised(f"redis://{valkey_cluster.nodes[0].address}")
 
 
-async def test_a_cluster_with_one_database_is_refused(tmp_path: Path) -> None:
-    """As every Redis cluster is."""
-    async with cluster(tmp_path, "--cluster-databases", "1", primaries=1, replicas=0) as one:
-        with pytest.raises(UnfitStore, match=r"node .* is set to 1 of 4 databases: a Redis cluster has"):
+async def test_keys_outside_database_0_are_refused(tmp_path: Path) -> None:
+    """Be they the records of a version that kept them there, or another program's."""
+    async with cluster(tmp_path, "--cluster-databases", "16", primaries=1, replicas=1) as one:
+        epoch = await initialised(one.url)
+        async with one.primaries[0].client() as direct:
+            await ask(direct, "EVAL", "redis.call('SELECT', 1) redis.call('SET', KEYS[1], '')", 1, "{1}:due")
+            await ask(direct, "EVAL", "redis.call('SELECT', 9) redis.call('SET', KEYS[1], '')", 1, "other")
+        with pytest.raises(
+            UnfitStore,
+            match=r"node .* has keys outside database 0 \(1 in database 1, 1 in database 9\).* an earlier "
+            r"version kept records in databases 1 to 3 .* an empty cluster.* set cluster-databases to 1",
+        ):
             await initialised(one.url)
+
+        async with one.primaries[0].client() as direct:
+            await direct.flushall()
+        await one.caught_up(one.primaries[0])
+        assert await initialised(one.url) != epoch
+
+
+async def test_a_cluster_of_the_former_layout_is_refused(cluster_url: str, valkey_cluster: Cluster) -> None:
+    """Also where the version that filled it has left nothing in databases 1 to 3."""
+    async with valkey_cluster.owner(keys.STORE).client() as direct:
+        await direct.hset(keys.STORE, mapping={"epoch": "e", "partitions": str(PARTITIONS), "schema": SCHEMA})
+
+    with pytest.raises(
+        UnfitStore, match=r"schema is '2'.* kept records in databases 1 to 3 .* empty cluster"
+    ):
+        await initialised(cluster_url)
+
+    async with valkey_cluster.owner(keys.STORE).client() as direct:
+        await direct.delete(keys.STORE)
+    await initialised(cluster_url)
+    async with valkey_cluster.owner(keys.STORE).client() as direct:
+        # What the version before compares with its own: it refuses this one in turn.
+        assert await direct.hget(keys.STORE, "schema") == CLUSTER_SCHEMA.encode() != SCHEMA.encode()
 
 
 async def test_a_replica_that_would_drop_tasks_is_refused(valkey_cluster: Cluster, cluster_url: str) -> None:

@@ -1,4 +1,4 @@
-"""What is written while a slot moves to another node is there afterwards, in the database that it is for."""
+"""What is written while a slot moves to another node is there afterwards, and its replica has it too."""
 
 import asyncio
 import itertools
@@ -12,6 +12,7 @@ from kuueri_grpc.ports import Credential, Rotation
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.settings import StoreSettings
 from tests.cluster.nodes import Cluster, cluster, slot_of
+from tests.cluster.replicas import assert_equal
 from tests.store import invariants
 from tests.store.ports import HOUR_MS, PROJECT, Ports, connected, report, spec
 
@@ -32,7 +33,7 @@ DOOMED = list(itertools.islice(NEIGHBOURS, 500))
 @pytest.fixture
 async def own(tmp_path: Path) -> AsyncIterator[Cluster]:
     """Two primaries, between which a slot can go to and fro."""
-    async with cluster(tmp_path, primaries=2, replicas=0) as made:
+    async with cluster(tmp_path, primaries=2, replicas=2) as made:
         yield made
 
 
@@ -41,7 +42,6 @@ async def ports(own: Cluster) -> AsyncIterator[Ports]:
     async with connected(own.url, SETTINGS) as ports:
         await ports.create_project()
         await asyncio.gather(*(ports.create_project(name) for name in DOOMED))
-        # In all four databases there is something to be copied.
         await ports.subscribe(spec("first"))
         yield ports
 
@@ -95,9 +95,9 @@ CALLS: tuple[Callable[[Ports, str], Awaitable[None]], ...] = (
 )
 
 
-async def test_what_is_written_while_a_slot_moves_is_in_its_database(ports: Ports, own: Cluster) -> None:
+async def test_what_is_written_while_a_slot_moves_is_kept(ports: Ports, own: Cluster) -> None:
     source = own.owner(f"{{{PARTITION}}}")
-    (target,) = set(own.nodes) - {source}
+    (target,) = set(own.primaries) - {source}
     for call in CALLS:
         moving = asyncio.create_task(own.move_slot(slot_of(f"{{{PARTITION}}}"), source, target))
         made = 0
@@ -106,4 +106,6 @@ async def test_what_is_written_while_a_slot_moves_is_in_its_database(ports: Port
             made += 1
         await moving
         await asyncio.to_thread(invariants.check, own.url, SETTINGS.partitions, SETTINGS.timeline_cap)
+        for node in own.primaries:
+            await assert_equal(own, node, own.successor(node))
         source, target = target, source

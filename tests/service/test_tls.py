@@ -1,6 +1,7 @@
 """TLS on the port: who gets in with which certificate, and what happens when the files change."""
 
 import asyncio
+import errno
 import logging
 import ssl
 from collections.abc import AsyncIterator
@@ -230,6 +231,25 @@ class TestReload:
         shown = await shown_certificate(edge)
         assert shown.split() == files.cert.read_text().split(), broken
         assert counted.reloads == ["refused", "renewed"]
+
+    async def test_a_lack_of_descriptors_puts_a_renewal_off(
+        self,
+        edge: Edge,
+        files: CertificateFiles,
+        authority: Authority,
+        counted: Counted,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def lacking(_: Path) -> bytes:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        replace(files, authority.issue())
+        with monkeypatch.context() as short:
+            short.setattr(Path, "read_bytes", lacking)
+            assert await answers(edge, authority.credentials())
+        shown = await shown_certificate(edge)
+        assert shown.split() == files.cert.read_text().split()
+        assert counted.reloads == ["renewed"]
 
     async def test_a_link_that_is_turned_is_a_change(
         self, edge: Edge, files: CertificateFiles, authority: Authority, tmp_path: Path

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from kuueri_grpc.store import data_dir as directory
-from kuueri_grpc.store import embedded
+from kuueri_grpc.store import embedded, valkey_command
 from kuueri_grpc.store.embedded import EmbeddedValkey
 
 HOLDER = Path(__file__).with_name("embedded_holder.py")
@@ -90,7 +90,9 @@ async def orphan(data_dir: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
         await write(store, "key", "value")
     lock = directory.WriterLock(data_dir)
     assert lock.acquire()
-    arguments = embedded._arguments(data_dir, data_dir / "valkey.sock", data_dir / "valkey.log", "always")
+    arguments = valkey_command.arguments(
+        data_dir, data_dir / "valkey.sock", data_dir / "valkey.log", "always"
+    )
     server = subprocess.Popen([embedded.server_binary(), *arguments], pass_fds=(lock.fd,))  # noqa: ASYNC220
     lock.close()
     try:

@@ -4,7 +4,6 @@ Task hashes, indexes, counters, timelines and times to live are checked against 
 code under test. The fixtures of the store's and the engine's tests call `check` when a test is over.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from kuueri_grpc.domain.state import TERMINAL_STATES, WAITING_STATES, TaskState
 from kuueri_grpc.store.keys import partition_of
 from tests.store import feeds, timelines
-from tests.store.raw import Entry, RawStore, read
+from tests.store.raw import DATABASE_OF, KEY, Entry, RawStore, read
 
 #: Keys that live as long as the store, the project, or what they point at.
 WITHOUT_TTL = frozenset(
@@ -22,16 +21,6 @@ WITHOUT_TTL = frozenset(
 WITH_TTL = frozenset({"request", "claim", "feed", "instances"})
 #: Keys of a task: without a time to live while it is live, with one when it has ended.
 OF_TASK = frozenset({"task", "config", "timeline"})
-DATABASE_OF = {
-    **dict.fromkeys(("store", "instances", "email", "project", "credentials", "closed"), 0),
-    **dict.fromkeys(("due", "leases", "ended", "queue", "task", "index", "request", "claim"), 1),
-    "config": 2,
-    "timeline": 3,
-    "feed": 3,
-}
-
-_KEY = re.compile(r"(?:\{?kuueri\}?|\{(?P<partition>\d+)\}):(?P<family>[a-z]+)(?::(?P<name>.+))?")
-
 #: The last event of a task that waits.
 _BEFORE_WAITING = {"SUBSCRIBED", "RETRY_SCHEDULED", "REPEAT_SCHEDULED", "RESUMED", "RECOVERED"}
 
@@ -58,7 +47,7 @@ class _View:
         self.unknown: list[str] = []
         self.by_family: defaultdict[str, dict[_Key, Entry]] = defaultdict(dict)
         for db, text in sorted(raw.names()):
-            match = _KEY.fullmatch(text)
+            match = KEY.fullmatch(text)
             if match is None or DATABASE_OF.get(match["family"]) != db:
                 self.unknown.append(f"database {db}: a key that nobody answers for, {text}")
                 continue

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kuueri_grpc.domain.decision import Decision
 from kuueri_grpc.domain.errors import KuueriError
@@ -152,6 +153,11 @@ class Ports:
     async def everywhere(self, *command: str) -> None:
         """Run a command that has no key on every server of the store."""
         await everywhere(self.client, *command)
+
+    async def run_in(self, database: int, script: str, names: Sequence[str], *arguments: Any) -> None:
+        """Run a script behind the server's back, in a database; on a cluster in the only one."""
+        select = f"redis.call('SELECT', {database}) " if self.client.one_server else ""
+        await self.client.eval(select + script, len(names), *names, *arguments)
 
     def raw(self) -> raw.RawStore:
         return raw.read(self.url)

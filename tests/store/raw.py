@@ -1,6 +1,10 @@
-"""The store's raw contents: all four databases as they are in one instant, without the code under test."""
+"""The store's raw contents: all four databases as they are in one instant, without the code under test.
 
-from collections import ChainMap
+On a cluster all keys are in database 0. They are shown in the databases that they have on a single server, by
+their names, so that a test is the same for both.
+"""
+
+import re
 from dataclasses import dataclass
 
 from redis import Redis
@@ -9,9 +13,19 @@ from redis.cluster import RedisCluster
 from kuueri_grpc.store.topology import ClusterUrl
 
 DATABASES = 4
+#: The database of each kind of key on a single server.
+DATABASE_OF = {
+    **dict.fromkeys(("store", "instances", "email", "project", "credentials", "closed"), 0),
+    **dict.fromkeys(("due", "leases", "ended", "queue", "task", "index", "request", "claim"), 1),
+    "config": 2,
+    "timeline": 3,
+    "feed": 3,
+}
+KEY = re.compile(r"(?:\{?kuueri\}?|\{(?P<partition>\d+)\}):(?P<family>[a-z]+)(?::(?P<name>.+))?")
 
-#: One script, so that nothing changes or expires between the first key and the last.
-_DUMP = """#!lua flags=allow-cross-slot-keys
+#: ARGV: how many databases to read. One script, so that nothing changes or expires between the first key and
+#: the last.
+_DUMP = """#!lua flags=allow-cross-slot-keys,no-writes
 local read = {
   string = function(key) return { redis.call('GET', key) } end,
   hash = function(key) return redis.call('HGETALL', key) end,
@@ -30,7 +44,7 @@ local read = {
   zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
 }
 local databases = {}
-for db = 0, 3 do
+for db = 0, tonumber(ARGV[1]) - 1 do
   redis.call('SELECT', db)
   local rows = {}
   for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -40,7 +54,7 @@ for db = 0, 3 do
   databases[db + 1] = rows
 end
 local time = redis.call('TIME')
-return { math.floor((time[1] * 1000000 + time[2]) / 1000), databases }
+return { math.floor((time[1] * 1000000 + time[2]) / 1000), databases, redis.call('INFO', 'keyspace') }
 """
 
 
@@ -72,20 +86,39 @@ class RawStore:
 
 
 def read(url: str) -> RawStore:
-    """Read everything; of a cluster each primary in one instant."""
+    """Read everything; of a cluster each primary in one instant, and nothing may be outside database 0."""
     cluster = ClusterUrl.parse(url)
     if cluster is None:
         with Redis.from_url(url) as client:
-            return _store(*client.eval(_DUMP, 0))
+            now_ms, databases, _ = client.eval(_DUMP, 0, DATABASES)
+            return RawStore(now_ms, tuple(_database(rows) for rows in databases))
     with RedisCluster.from_url(cluster.of(cluster.seeds[0])) as client:
-        dumps = client.execute_command("EVAL", _DUMP, 0, target_nodes=RedisCluster.PRIMARIES).values()
-    shards = [_store(*dump) for dump in dumps]
-    merged = (dict(ChainMap(*parts)) for parts in zip(*(shard.databases for shard in shards), strict=True))
-    return RawStore(max(shard.now_ms for shard in shards), tuple(merged))
+        dumps = client.execute_command("EVAL", _DUMP, 0, 1, target_nodes=RedisCluster.PRIMARIES).values()
+    merged: tuple[dict[str, Entry], ...] = tuple({} for _ in range(DATABASES))
+    for _, (rows,), keyspace in dumps:
+        _assert_one_database(keyspace)
+        for key, entry in _database(rows).items():
+            merged[_database_of(key)][key] = entry
+    return RawStore(max(now_ms for now_ms, *_ in dumps), merged)
 
 
-def _store(now_ms: int, databases: list[list[tuple[bytes, bytes, int, list[bytes]]]]) -> RawStore:
-    return RawStore(now_ms, tuple(_database(rows) for rows in databases))
+def read_node(client: Redis) -> dict[str, Entry]:
+    """Read what one node of a cluster has, be it a replica; nothing may be outside database 0."""
+    client.execute_command("READONLY")  # type: ignore[no-untyped-call]
+    _, (rows,), keyspace = client.eval(_DUMP, 0, 1)
+    _assert_one_database(keyspace)
+    return _database(rows)
+
+
+def _assert_one_database(keyspace: bytes) -> None:
+    found = re.findall(rb"^db[1-9].*", keyspace, re.MULTILINE)
+    assert not found, f"a cluster has keys outside database 0: {found}"
+
+
+def _database_of(key: str) -> int:
+    """Return where a key is on a single server; 0 if it is none of ours."""
+    match = KEY.fullmatch(key)
+    return DATABASE_OF.get(match["family"], 0) if match else 0
 
 
 def _database(rows: list[tuple[bytes, bytes, int, list[bytes]]]) -> dict[str, Entry]:
@@ -99,8 +132,10 @@ def _entry(kind: bytes, expires_ms: int, value: list[bytes]) -> Entry:
             return Entry("hash", ttl, fields=_pairs(value))
         case b"zset":
             return Entry("zset", ttl, scores={name: int(score) for name, score in _pairs(value).items()})
-        case b"list" | b"stream" | b"set":
+        case b"list" | b"stream":
             return Entry(kind.decode(), ttl, items=tuple(value))
+        case b"set":
+            return Entry("set", ttl, items=tuple(sorted(value)))
         case _:
             return Entry("string", ttl, text=value[0])
 

@@ -88,11 +88,11 @@ async def test_a_fault_of_ours_is_not_taken_for_an_outage(
 async def test_a_record_that_breaks_the_script_costs_the_others_nothing(ports: Ports) -> None:
     partition = keys.partition_of(PROJECT, ports.settings.partitions)
     key = f"{{{partition}}}:task:{PROJECT}/t150"
-    await ports.client.eval("redis.call('SELECT', 1) return redis.call('SET', KEYS[1], 'x')", 1, key)
+    await ports.run_in(keys.EXECUTION, "redis.call('SET', KEYS[1], 'x')", [key])
 
     results = await ports.try_subscribe(*batch())
 
     assert [i for i, result in enumerate(results) if isinstance(result, StoreUnavailable)] == [150]
     assert await ports.task_in_queue() == COUNT - 1
-    await ports.client.eval("redis.call('SELECT', 1) return redis.call('DEL', KEYS[1])", 1, key)
+    await ports.run_in(keys.EXECUTION, "redis.call('DEL', KEYS[1])", [key])
     are_whole(await ports.try_subscribe(*batch()), results)

@@ -8,7 +8,7 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.domain.timeline import EventType, Reason
-from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.store.keys import EXECUTION, partition_of
 from tests.store.ports import PROJECT, Ports, report, spec
 
 LEASE_MS = 20
@@ -23,12 +23,11 @@ async def damage(ports: Ports, field: str | None, value: str = "oops") -> None:
     """Set a field of the task "damaged" behind the server's back; None: let its key be no hash."""
     key = f"{{{partition_of(PROJECT, 4)}}}:task:{PROJECT}/damaged"
     script = (
-        "redis.call('SELECT', 1) return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])"
+        "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])"
         if field
-        else "redis.call('SELECT', 1) redis.call('HSET', KEYS[1], 'op', '') "
-        "return redis.call('SET', KEYS[1], ARGV[2])"
+        else "redis.call('HSET', KEYS[1], 'op', '') redis.call('SET', KEYS[1], ARGV[2])"
     )
-    await ports.client.eval(script, 1, key, field or "", value)
+    await ports.run_in(EXECUTION, script, [key], field or "", value)
 
 
 async def assert_ended(ports: Ports, *before: EventType) -> None:
@@ -118,15 +117,11 @@ async def test_a_lease_that_is_handed_back(ports: Ports, field: str) -> None:
 async def test_what_is_gone_is_no_damage(ports: Ports) -> None:
     """A member of the due index whose task was deleted."""
     await ports.subscribe(spec("damaged"), spec("whole"))
-    key = f"{{{partition_of(PROJECT, 4)}}}:%s:{PROJECT}/damaged"
-    wipe = (
-        "for db = 1, 3 do redis.call('SELECT', db) redis.call('DEL', KEYS[db]) end "
-        "redis.call('SELECT', 1) redis.call('ZREM', KEYS[4], 'damaged')"
-        "redis.call('SELECT', 0) redis.call('HINCRBY', KEYS[5], 'taskInQueue', -1)"
-    )
-    names = [key % family for family in ("task", "config", "timeline")]
     stem = f"{{{partition_of(PROJECT, 4)}}}"
-    await ports.client.eval(wipe, 5, *names, f"{stem}:index:{PROJECT}", f"{stem}:project:{PROJECT}")
+    for database, family in enumerate(("task", "config", "timeline"), start=1):
+        await ports.run_in(database, "redis.call('DEL', KEYS[1])", [f"{stem}:{family}:{PROJECT}/damaged"])
+    await ports.run_in(1, "redis.call('ZREM', KEYS[1], 'damaged')", [f"{stem}:index:{PROJECT}"])
+    await ports.run_in(0, "redis.call('HINCRBY', KEYS[1], 'taskInQueue', -1)", [f"{stem}:project:{PROJECT}"])
 
     batch = await ports.look()
 
@@ -140,10 +135,10 @@ async def test_what_the_store_says_to_a_script_that_fails_is_logged(
 ) -> None:
     """An index that is none stops its partition: nobody could tell why otherwise."""
     due = f"{{{partition_of(PROJECT, 4)}}}:due"
-    await ports.client.eval("redis.call('SELECT', 1) redis.call('SET', KEYS[1], 'none')", 1, due)
+    await ports.run_in(EXECUTION, "redis.call('SET', KEYS[1], 'none')", [due])
     with caplog.at_level(logging.WARNING, "kuueri_grpc"), pytest.raises(StoreUnavailable):
         await ports.claim()
-    await ports.client.eval("redis.call('SELECT', 1) redis.call('DEL', KEYS[1])", 1, due)
+    await ports.run_in(EXECUTION, "redis.call('DEL', KEYS[1])", [due])
 
     (line,) = [line for line in caplog.records if line.__dict__["event"] == "store_outage_began"]
     assert line.__dict__["kind"] == "other"

@@ -15,7 +15,7 @@ from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from kuueri_grpc.store import embedded
+from kuueri_grpc.store import embedded, valkey_command
 from kuueri_grpc.store.embedded import EmbeddedValkey, ValkeyStartError
 from tests.store.embedded_tools import (
     PATIENCE_S,
@@ -107,8 +107,10 @@ async def test_its_allocator_is_tuned(data_dir: Path, monkeypatch: pytest.Monkey
         # The C library splits the setting where it stands.
         environment = (process / "environ").read_bytes().replace(b"\0", b":").decode()
         maps = (process / "maps").read_text()
-    assert f"GLIBC_TUNABLES={embedded._GLIBC_TUNABLES}:" in environment
-    assert {setting.split("=")[0] for setting in embedded._GLIBC_TUNABLES.split(":")} <= known_tunables(maps)
+    assert f"GLIBC_TUNABLES={valkey_command._GLIBC_TUNABLES}:" in environment
+    assert {setting.split("=")[0] for setting in valkey_command._GLIBC_TUNABLES.split(":")} <= known_tunables(
+        maps
+    )
 
 
 async def test_no_process_and_no_socket_is_left(data_dir: Path) -> None:

@@ -52,12 +52,9 @@ def _events_kept(ports: Ports) -> list[timelines.Event] | None:
 async def _unfold_as_the_version_before(ports: Ports) -> None:
     """Put the first event where the version before puts it at once."""
     kept = raw.read(ports.url).databases[1][_key("task")].fields or {}
-    script = (
-        "redis.call('SELECT', 3) redis.call('RPUSH', KEYS[1], ARGV[1]) "
-        "redis.call('SELECT', 1) redis.call('HSET', KEYS[2], 'seq', 1)"
-    )
     line = timelines.subscribed(kept["create"], kept["due"])
-    await ports.client.eval(script, 2, _key("timeline"), _key("task"), line)
+    await ports.run_in(3, "redis.call('RPUSH', KEYS[1], ARGV[1])", [_key("timeline")], line)
+    await ports.run_in(1, "redis.call('HSET', KEYS[1], 'seq', 1)", [_key("task")])
 
 
 async def test_it_is_on_no_timeline_while_the_task_waits(ports: Ports) -> None:

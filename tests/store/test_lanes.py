@@ -103,7 +103,7 @@ async def test_a_task_of_before_there_were_lanes_is_in_none(ports: Ports) -> Non
     await ports.subscribe(to(SLOW, "a"))
     partition = keys.partition_of(PROJECT, ports.settings.partitions)
     key = f"{{{partition}}}:task:{PROJECT}/a"
-    await ports.client.eval("redis.call('SELECT', 1) return redis.call('HDEL', KEYS[1], 'lane')", 1, key)
+    await ports.run_in(keys.EXECUTION, "redis.call('HDEL', KEYS[1], 'lane')", [key])
 
     (claim,) = (await ports.look(full=FULL)).claims
 

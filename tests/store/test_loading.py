@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from kuueri_grpc.config import Settings
 from kuueri_grpc.process.stop import Stop, StoppedEarly
 from kuueri_grpc.process.store import open_store
-from kuueri_grpc.store import embedded, loading
+from kuueri_grpc.store import loading, valkey_command
 from kuueri_grpc.store.embedded import EmbeddedValkey
 from tests.store.embedded_tools import PATIENCE_S, assert_gone, log_of, read
 
@@ -33,13 +33,13 @@ async def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             # The file with a snapshot at its beginning is loaded key by key.
             while not list(directory.glob("appendonlydir/*.2.base.rdb")):  # noqa: ASYNC110  nobody signals it
                 await asyncio.sleep(0.02)
-    usual = embedded._arguments
+    usual = valkey_command.arguments
 
     def slow(data_dir: Path, socket: Path, log: Path, fsync: str) -> list[str]:
         delay = ("--key-load-delay", str(_KEY_US), "--loading-process-events-interval-bytes", "1024")
         return [*usual(data_dir, socket, log, fsync), *delay]
 
-    monkeypatch.setattr(embedded, "_arguments", slow)
+    monkeypatch.setattr(valkey_command, "arguments", slow)
     monkeypatch.setattr(loading, "_FIRST_S", 0)
     return directory
 

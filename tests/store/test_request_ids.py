@@ -270,8 +270,8 @@ class TestEarlierVersion:
         partition = keys.partition_of(PROJECT, ports.settings.partitions)
         key = f"{{{partition}}}:request:{PROJECT}/r"
         kept = f"{task_id} {VAULT.fingerprints(PROJECT, 'of-the-wire').split()[0]}"
-        script = "redis.call('SELECT', 1) return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)"
-        await ports.client.eval(script, 1, key, kept)
+        script = "redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)"
+        await ports.run_in(keys.EXECUTION, script, [key], kept)
 
     async def test_the_task_is_answered_where_its_content_is_the_same(self, ports: Ports) -> None:
         (task,) = await ports.try_subscribe(later("a"))
@@ -296,6 +296,5 @@ async def test_a_record_of_a_later_version_is_understood(ports: Ports) -> None:
     """It may have more in it than this one knows."""
     (task,) = await ports.try_subscribe(asked())
     key = f"{{{keys.partition_of(PROJECT, ports.settings.partitions)}}}:request:{PROJECT}/r"
-    script = "redis.call('SELECT', 1) return redis.call('APPEND', KEYS[1], ' more')"
-    await ports.client.eval(script, 1, key)
+    await ports.run_in(keys.EXECUTION, "redis.call('APPEND', KEYS[1], ' more')", [key])
     assert await ports.try_subscribe(asked("generated-anew")) == [task]

@@ -68,15 +68,21 @@ async def test_all_projects_and_tasks_are_sealed_anew_once(ports: Ports) -> None
     assert (await whole(rotation(ports))).resealed == 0
 
 
+async def test_a_request_id_that_reads_like_a_project_is_none(ports: Ports) -> None:
+    """On a cluster the keys of both are in one database."""
+    await ports.try_subscribe(NewTask(spec("a"), "{0}:project:ghost", "digest"))
+
+    assert (await whole(rotation(ports))).of_projects == 1
+
+
 @pytest.mark.parametrize("batch", [1, 2, 7, 100])
 async def test_tasks_of_one_instant_are_all_found(ports: Ports, batch: int) -> None:
     """Their places in the index may have the same score."""
     names = [f"task-{i}" for i in range(9)]
     await ports.subscribe(*(spec(name) for name in names))
     index = f"{{{keys.partition_of(PROJECT, 4)}}}:index:{PROJECT}"
-    script = "redis.call('SELECT', 1) return redis.call('ZADD', KEYS[1], unpack(ARGV))"
     same = [part for name in names[2:6] for part in ("1700000000000000", name)]
-    await ports.client.eval(script, 1, index, *same)
+    await ports.run_in(keys.EXECUTION, "redis.call('ZADD', KEYS[1], unpack(ARGV))", [index], *same)
 
     assert (await whole(rotation(ports, batch))).records == 9
     assert stale(ports) == []
@@ -122,8 +128,7 @@ async def test_what_was_written_between_reading_and_replacing_stays(ports: Ports
 async def test_a_record_that_does_not_open_is_counted_and_stays(ports: Ports) -> None:
     await ports.subscribe(spec("damaged"), spec("whole"))
     config = f"{{{keys.partition_of(PROJECT, 4)}}}:config:{PROJECT}/damaged"
-    script = "redis.call('SELECT', 2) return redis.call('HSET', KEYS[1], 'request', 'damaged')"
-    await ports.client.eval(script, 1, config)
+    await ports.run_in(keys.CONFIGURATION, "redis.call('HSET', KEYS[1], 'request', 'damaged')", [config])
     await ports.client.hset(
         keys.project(keys.partition_of(PROJECT, 4), PROJECT), "signing", codec.pack_signing([("x", None)])
     )

@@ -46,8 +46,8 @@ async def kept(ports: Ports, task_id: str) -> bytes:
 async def tamper(ports: Ports, task_id: str, **fields: bytes) -> None:
     """Change what is kept of a task behind the server's back."""
     arguments = [part for pair in fields.items() for part in pair]
-    script = "redis.call('SELECT', 2) return redis.call('HSET', KEYS[1], unpack(ARGV))"
-    await ports.client.eval(script, 1, f"{{{partition()}}}:config:{PROJECT}/{task_id}", *arguments)
+    key = f"{{{partition()}}}:config:{PROJECT}/{task_id}"
+    await ports.run_in(keys.CONFIGURATION, "redis.call('HSET', KEYS[1], unpack(ARGV))", [key], *arguments)
 
 
 async def tamper_signing(ports: Ports, signing: str) -> None:
@@ -120,8 +120,8 @@ async def test_what_is_missing_ends_its_task_and_no_other(ports: Ports, fields: 
     await ports.subscribe(spec("damaged", labels={"a": "b"}), spec("whole"))
     whole = ports.raw().databases[keys.CONFIGURATION][f"{{{partition()}}}:config:{PROJECT}/damaged"].fields
     assert whole is not None
-    script = "redis.call('SELECT', 2) return redis.call('HDEL', KEYS[1], unpack(ARGV))"
-    await ports.client.eval(script, 1, f"{{{partition()}}}:config:{PROJECT}/damaged", *fields)
+    key = f"{{{partition()}}}:config:{PROJECT}/damaged"
+    await ports.run_in(keys.CONFIGURATION, "redis.call('HDEL', KEYS[1], unpack(ARGV))", [key], *fields)
 
     batch = await ports.look()
 

@@ -14,7 +14,7 @@ from kuueri_grpc.domain.errors import (
 )
 from kuueri_grpc.domain.task import Task
 from kuueri_grpc.ports import NewTask
-from kuueri_grpc.store.keys import partition_of
+from kuueri_grpc.store.keys import EXECUTION, partition_of
 from tests.store.ports import PROJECT, QUEUE_LIMIT, Ports, spec
 
 MANY = 60
@@ -75,7 +75,7 @@ async def test_of_one_request_all_get_the_same_task(ports: Ports) -> None:
 
 async def test_a_record_that_breaks_the_script_costs_the_others_nothing(ports: Ports) -> None:
     key = f"{{{partition_of(PROJECT, 4)}}}:task:{PROJECT}/damaged"
-    await ports.client.eval("redis.call('SELECT', 1) return redis.call('SET', KEYS[1], 'x')", 1, key)
+    await ports.run_in(EXECUTION, "redis.call('SET', KEYS[1], 'x')", [key])
     a, damaged, b = await each(ports, *(NewTask(spec(task_id)) for task_id in ("a", "damaged", "b")))
 
     assert isinstance(a, Task)
@@ -83,7 +83,7 @@ async def test_a_record_that_breaks_the_script_costs_the_others_nothing(ports: P
     assert isinstance(b, Task)
     assert (a.spec.task_id, b.spec.task_id) == ("a", "b")
     assert await ports.task_in_queue() == 2
-    await ports.client.eval("redis.call('SELECT', 1) return redis.call('DEL', KEYS[1])", 1, key)
+    await ports.run_in(EXECUTION, "redis.call('DEL', KEYS[1])", [key])
 
 
 async def test_projects_are_not_mixed(ports: Ports) -> None:

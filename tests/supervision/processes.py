@@ -116,13 +116,21 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    directory: Path, *options: str, env: dict[str, str] | None = None, name: str = "data"
+    directory: Path,
+    *options: str,
+    env: dict[str, str] | None = None,
+    name: str = "data",
+    descriptors: str = "",
 ) -> AsyncIterator[Served]:
-    """Start `kuueri serve` on a free port; leave nothing of it behind, whatever becomes of the test."""
+    """Start `kuueri serve` on a free port; leave nothing of it behind, whatever becomes of the test.
+
+    `descriptors`: arguments of `ulimit` that bound how many it, and each of its processes, may have open.
+    """
     data_dir = directory / name
     external = ENVIRONMENT if "--redis-url" in options else {}
+    limited = ("/bin/sh", "-c", f'ulimit {descriptors} && exec "$@"', "sh") if descriptors else ()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kuueri_grpc.cli", "serve", "--data-dir", str(data_dir)),
+        *(*limited, sys.executable, "-m", "kuueri_grpc.cli", "serve", "--data-dir", str(data_dir)),
         *(() if "--port" in options else ("--port", "0")),
         *("--allow-target", "127.0.0.0/8"),
         *options,

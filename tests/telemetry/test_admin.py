@@ -1,11 +1,14 @@
 """The admin endpoint of one process, over real HTTP and on a real store."""
 
 import asyncio
+import logging
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from kuueri_grpc.domain.outcome import answered
+from kuueri_grpc.telemetry import admin_server
 from kuueri_grpc.telemetry.admin import serve_admin
 from kuueri_grpc.telemetry.metrics import new_registry
 from kuueri_grpc.telemetry.monitor import ProcessMonitor
@@ -107,3 +110,70 @@ async def test_a_process_that_is_not_wired_yet_is_starting() -> None:
         assert seen.sum("kuueri_build_info", version="1.2.3") == 1
         assert seen.sum("kuueri_ready") == 0
         assert not seen.has("kuueri_tasks_waiting")
+
+
+async def talk(address: str, sent: bytes) -> bytes:
+    """Send bytes on a connection of their own; return all that comes back."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+GARBAGE = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03garbage\r\n\r\n",
+    b"GET / HTTP/9.9.9\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nhost: a\r\nx: " + 20_000 * b"y" + b"\r\n\r\n",
+    b"POST /metrics HTTP/1.1\r\nhost: a\r\ncontent-length: -5\r\n\r\n",
+    b"POST /metrics HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+]
+
+
+async def test_garbage_is_one_line_in_the_log_and_no_traceback(
+    process: Process, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("kuueri_grpc.telemetry.admin_server.requests"), "filters", [])
+    async with process.served() as address:
+        for _ in range(5):
+            for garbage in GARBAGE:
+                answer = await talk(address, garbage)
+                assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), (garbage, answer)
+        assert (await get(address, "/healthz")).status == 200
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.exc_info is None
+    assert record.event == "admin_request_broken"  # type: ignore[attr-defined]
+
+
+async def test_a_connection_is_for_one_request(process: Process) -> None:
+    async with process.served() as address:
+        request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
+        assert (await talk(address, 3 * request)).count(b"HTTP/1.1 200") == 1
+
+
+async def test_clients_that_send_nothing_keep_nobody_out(process: Process) -> None:
+    async with process.served() as address, AsyncExitStack() as stack:
+        host, _, port = address.rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(200)]
+        for _, writer in silent:
+            stack.callback(writer.close)
+        assert (await get(address, "/metrics")).status == 200
+        ended = 0
+        async with asyncio.timeout(60):
+            for reader, _ in silent[: -admin_server._MOST_CONNECTIONS]:
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                ended += 1
+        assert ended == 200 - admin_server._MOST_CONNECTIONS
+
+
+async def test_a_client_that_takes_its_time_is_let_go(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_server, "_LONGEST_S", 0.05)
+    async with process.served() as address, asyncio.timeout(60):
+        with suppress(ConnectionResetError):
+            assert await talk(address, b"GET /metrics HTTP/1.1\r\nhost:") == b""

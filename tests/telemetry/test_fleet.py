@@ -191,3 +191,60 @@ async def test_lives_whatever_its_workers_do(crew: Crew) -> None:
     process = await crew.start("1")
     process.faults.append("broken")
     assert (await get(crew.address, "/healthz")).status == 200
+
+
+BROKEN_PAGES = [
+    b"this is no page of metrics at all {\n",
+    b'kuueri_attempts_total{outcome="SUCCEEDED} 1\n',
+    b"# TYPE kuueri_attempts_total nonsense\nkuueri_attempts_total 1\n",
+    b"kuueri_attempts_total one\n",
+    b'kuueri_queue_attempts_total{queue="q"} 1\n',
+    b"kuueri_attempts_total \xff\xfe\n",
+    b"[" * 100_000,
+    b"kuueri_attempts_total 1\n" * 300_000,
+]
+
+
+@asynccontextmanager
+async def answering(socket: Path, body: bytes) -> AsyncIterator[Path]:
+    """A worker that answers this to whatever it is asked."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=nonsense\r\n")
+        writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
+        writer.write(body)
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, socket)
+    async with server:
+        yield socket
+
+
+@pytest.mark.parametrize("page", BROKEN_PAGES, ids=range(len(BROKEN_PAGES)))
+async def test_what_a_worker_says_of_itself_harms_nobody(
+    crew: Crew, tmp_path: Path, page: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fleet_module, "_REFRESH_S", 0)
+    process = await crew.start("1")
+    attempts(process, 4)
+    async with answering(tmp_path / "broken.sock", page) as socket:
+        crew.fleet.join("2", socket)
+        refreshing = asyncio.create_task(crew.fleet.run())
+        for _ in range(3):
+            await process.questions.acquire()
+        seen = await scrape(crew.address)
+        assert seen.sum("kuueri_attempts_total") == 4
+        assert seen.sum("kuueri_workers") == 1
+        readiness = await get(crew.address, "/readyz")
+        assert readiness.status == 200
+        process.obstacles.append("store: gone")
+        reasons = (await get(crew.address, "/readyz")).json()["reasons"]
+        assert [reason for reason in reasons if reason.startswith("worker 2: its answer cannot be read")] or [
+            reason for reason in reasons if reason == "worker 2: it does not answer"
+        ]
+        crew.fleet.leave("2")
+        assert not refreshing.done()
+        refreshing.cancel()
+    assert (await scrape(crew.address)).sum("kuueri_attempts_total") == 4
+    assert len([r for r in caplog.records if r.levelname in ("WARNING", "ERROR")]) <= 1

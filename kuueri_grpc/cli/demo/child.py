@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kuueri_grpc.cli.errors import CliError
+from kuueri_grpc.process.environment import without_settings
 
 #: Until a child has said that it is ready, or what it was waited for.
 LINE_TIMEOUT_S = 30.0
@@ -40,7 +41,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=directory,
-                env=_without_ours(os.environ) | environment,
+                env=without_settings(os.environ) | environment,
                 text=True,
                 # A Ctrl-C at the terminal comes to the demonstration alone, which then ends its children.
                 start_new_session=True,
@@ -97,7 +98,3 @@ class Child:
 
     def _log_tail(self) -> list[str]:
         return self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:]
-
-
-def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith(("TASKS_", "KUUERI_"))}

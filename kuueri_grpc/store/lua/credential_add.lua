@@ -19,7 +19,6 @@ if there then
   end
   return { 'OK', there.c, there.x or '' }
 end
-mark()
 drop_expired_credentials(project)
 if call('HLEN', credentials) >= most then
   return { 'FULL' }

@@ -9,7 +9,6 @@ local credentials = CREDENTIALS .. project
 if not project_open(project) then
   return { 'MISSING' }
 end
-mark()
 drop_expired_credentials(project)
 local removed, stays = nil, false
 for id, kept in pairs(credentials_of(project)) do

@@ -1,5 +1,6 @@
 -- prelude.lua: what every script shares: what it is given, gathered writes, the due index. Put in front of each of
--- them, behind its first line (which says what the script may do), when they are loaded; lib_task.lua follows.
+-- them, behind its first line (which says what the script may do), when they are loaded. lib_four_databases.lua or
+-- lib_one_database.lua precedes it, lib_task.lua follows.
 --
 -- KEYS are the same for every script, in the order of keys.SCRIPT_KEY_NAMES; all carry one hash tag.
 -- Stems (QUEUE, TASK, ...) are completed with `<project>/<name>`.
@@ -21,8 +22,6 @@ for i = 4, #ARGV do
   ARGS[i - 3] = ARGV[i]
 end
 
-local AUTHORISATION_DB, EXECUTION_DB, CONFIGURATION_DB, TIMELINE_DB = 0, 1, 2, 3
-
 local call = redis.call
 
 local clock = call('TIME')
@@ -37,7 +36,7 @@ end
 
 local NOW = int(now)
 
-local selected = nil
+local selected = 0 -- every connection is in database 0
 local function use(db)
   if selected ~= db then
     call('SELECT', db)
@@ -57,19 +56,6 @@ end
 -- A field that was emptied reads as absent: writing '' is one command less than HDEL beside HSET.
 local function present(value)
   return value and value ~= '' and value or nil
-end
-
--- The first write --------------------------------------------------------------------------------
-
--- A slot that moves to another node of a cluster (Valkey 9) is followed by the writes that it gets meanwhile,
--- and by a SELECT where one of them is in another database than the one before; the first of them counts as
--- one after database 0. But the copy ended with the last database that has any key, so a first write to
--- database 0 is made there. So no script's first write may be: `commit` begins with the others, and a script
--- that writes to database 0 alone makes a mark first, and takes it away.
-local function mark()
-  use(EXECUTION_DB)
-  call('SET', CLAIM .. '~', '') -- a claim of no instance
-  call('DEL', CLAIM .. '~')
 end
 
 -- Gathered writes --------------------------------------------------------------------------------
@@ -233,9 +219,6 @@ end
 
 local unfolded = {} -- project/task -> the line that its timeline is to begin with, see `unfold`
 
--- Database 0 is the last: see `mark`.
-local COMMIT_ORDER = { EXECUTION_DB, CONFIGURATION_DB, TIMELINE_DB, AUTHORISATION_DB }
-
 -- Make the gathered writes. Every script that writes ends with it.
 local function commit()
   publish_feeds()
@@ -247,7 +230,7 @@ local function commit()
     write(AUTHORISATION_DB, 'HINCRBY', PROJECT .. project, 'taskInQueue', change)
   end
   live = {}
-  for _, db in ipairs(COMMIT_ORDER) do
+  for db = AUTHORISATION_DB, TIMELINE_DB do
     if #writes[db] > 0 or next(members[db]) or (db == EXECUTION_DB and next(touched)) then
       use(db)
       local head_before = db == EXECUTION_DB and next(touched) and head(DUE)

@@ -8,7 +8,6 @@ local project, channel = ARGS[1], ARGS[2]
 if not project_exists(project) then
   return { 'MISSING' }
 end
-mark()
 use(AUTHORISATION_DB)
 call('DEL', CREDENTIALS .. project)
 call('HSETNX', PROJECT .. project, 'closed', NOW)

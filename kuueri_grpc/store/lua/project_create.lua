@@ -6,8 +6,6 @@
 local project = ARGS[1]
 use(AUTHORISATION_DB)
 if call('EXISTS', PROJECT .. project) == 0 then
-  mark()
-  use(AUTHORISATION_DB)
   call('HSET', PROJECT .. project, 'id', project, 'email', ARGS[2], 'create', NOW,
     'taskInQueue', 0, 'signing', ARGS[5])
   local first = cjson.decode(ARGS[4])

@@ -5,7 +5,6 @@
 -- Idempotent: what is gone is gone.
 local project = ARGS[1]
 
-mark()
 use(TIMELINE_DB)
 call('UNLINK', FEED .. project)
 use(AUTHORISATION_DB)

@@ -8,7 +8,6 @@ local project, limit = ARGS[1], ARGS[2]
 if not project_open(project) then
   return { 'MISSING' }
 end
-mark()
 use(AUTHORISATION_DB)
 if limit == '' then
   call('HDEL', PROJECT .. project, 'taskInQueueLimit')

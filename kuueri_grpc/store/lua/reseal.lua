@@ -10,8 +10,6 @@ local replaced = 0
 if was ~= '' then
   use(AUTHORISATION_DB)
   if call('HGET', PROJECT .. project, 'signing') == was then
-    mark()
-    use(AUTHORISATION_DB)
     call('HSET', PROJECT .. project, 'signing', becomes)
     replaced = replaced + 1
   end

@@ -27,7 +27,6 @@ end
 if #rotated > most then
   return { 'SECRETS_FULL' } -- each signs every request: there is no end to what that costs
 end
-mark()
 use(AUTHORISATION_DB)
 call('HSET', PROJECT .. project, 'signing', cjson.encode(rotated))
 return { 'OK' }

@@ -15,7 +15,6 @@ local credentials = CREDENTIALS .. project
 if not project_open(project) then
   return { 'MISSING' }
 end
-mark()
 drop_expired_credentials(project)
 local kept = credentials_of(project)
 

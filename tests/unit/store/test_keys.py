@@ -66,6 +66,37 @@ def test_all_keys_of_a_partition_are_in_one_slot(partition: int) -> None:
     assert tags == {str(partition)}
 
 
+#: The kinds of key by database, as the table at the top of keys.py has them.
+TABLE = re.findall(r"^\| (\d)  \| `([^`]+)`", keys.__doc__ or "", re.MULTILINE)
+#: What is no key but a channel: it is in no database.
+CHANNELS = {"WAKE", "WATCH", "NEWS"}
+
+
+def stem_of(name: str) -> str:
+    """Return the part of a key that says what it is: all before the first part that varies."""
+    return name.replace("{p}", "{7}").partition("<")[0]
+
+
+def test_no_name_occurs_in_two_databases() -> None:
+    """On a cluster all keys are in one: no two kinds have a name in common, whatever callers choose."""
+    by_stem = {stem_of(name): int(database) for database, name in TABLE}
+    made = {
+        stem
+        for name, stem in zip(keys.SCRIPT_KEY_NAMES, keys.script_keys(7), strict=True)
+        if name not in CHANNELS
+    }
+    outside_scripts = {keys.STORE, keys.INSTANCES, keys.INSTANCE_DETAILS, "kuueri:email:"}
+    assert set(by_stem) == made | outside_scripts
+    assert keys.email("a").startswith("kuueri:email:")
+    assert set(by_stem.values()) == {keys.AUTHORISATION, keys.EXECUTION, keys.CONFIGURATION, keys.TIMELINE}
+
+    # What follows a stem is chosen by callers: so no stem may begin another one, across databases.
+    for stem, database in by_stem.items():
+        for other, other_database in by_stem.items():
+            if database != other_database:
+                assert not other.startswith(stem), f"{stem} and {other}"
+
+
 def test_an_address_is_one_in_whatever_case_and_not_readable_in_its_key() -> None:
     assert keys.email("Me@Example.com") == keys.email("me@example.COM")
     assert keys.email("me@example.com") != keys.email("you@example.com")

@@ -25,5 +25,23 @@ def test_a_project_called_other_takes_nobodys_place() -> None:
 
 def test_the_bound_by_default() -> None:
     labels = QueueLabels()
-    kept = {labels.of("p", f"queue-{n}") for n in range(10 * MAX_QUEUES)}
-    assert len(kept) == MAX_QUEUES + 1 == 51
+    kept = {labels.of(f"p{p}", f"queue-{n}") for n in range(100) for p in range(10 * MAX_QUEUES)}
+    assert len(kept) == MAX_QUEUES + 1 == 101
+
+
+def test_one_project_does_not_take_all_places() -> None:
+    labels = QueueLabels()
+    mine = {labels.of("greedy", f"queue-{n}") for n in range(10 * MAX_QUEUES)} - {OTHER}
+    assert len(mine) == 10
+    for n in range(MAX_QUEUES - 10):
+        assert labels.of(f"late-{n}", "default") == (f"late-{n}", "default")
+    assert labels.of("too-late", "default") == OTHER
+
+
+def test_the_last_places_are_for_those_who_have_none() -> None:
+    labels = QueueLabels()
+    kept = [{labels.of(f"p{p}", f"queue-{n}") for n in range(10)} - {OTHER} for p in range(MAX_QUEUES)]
+    counts = [len(queues) for queues in kept]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == 10
+    assert counts.count(1) >= 10
