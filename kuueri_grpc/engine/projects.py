@@ -1,6 +1,5 @@
 """Projects and their credentials: made, changed and ended."""
 
-import asyncio
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.engine import token_format
 from kuueri_grpc.engine.authentication import Authenticator
+from kuueri_grpc.engine.deletion import Deletions
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.ports import Credential, KeyIdTaken, Project, ProjectStore, Rotation
 
@@ -43,7 +43,7 @@ class Projects:
     def __init__(self, store: ProjectStore, authenticator: Authenticator, revocations: Revocations) -> None:
         self._store = store
         self._authenticator = authenticator
-        self._revocations = revocations
+        self._deletions = Deletions(store, revocations)
 
     async def register(self, email: str) -> Registered:
         """Make a project with a full token. Raises `EmailExists`."""
@@ -117,25 +117,11 @@ class Projects:
         """
         await self._store.close(project_id)
         self._authenticator.forget(project_id)
-        await self._finish_deletion(project_id)
+        await self._deletions.finish(project_id)
 
     async def finish_deletions(self) -> None:
         """Go on with what others began, and maybe did not finish."""
-        for project_id in await self._store.closed():
-            await self._finish_deletion(project_id)
-
-    async def _finish_deletion(self, project_id: str) -> None:
-        """In steps that are short for the store. Any number of processes can be at it."""
-        cursor = None
-        while True:
-            step = await self._store.end_tasks(project_id, cursor)
-            await asyncio.gather(*(self._revocations.stop_attempt(attempt) for attempt in step.revoked))
-            cursor = step.cursor
-            if cursor is None:
-                break
-        while not await self._store.erase_tasks(project_id):
-            pass
-        await self._store.drop(project_id)
+        await self._deletions.finish_all()
 
     async def epoch(self) -> str:
         """Return the identity of the store's data."""

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from kuueri_grpc.domain.errors import CursorInvalid
 from kuueri_grpc.ports import TaskFilter
 from kuueri_grpc.store import codec, keys
-from kuueri_grpc.store.scripts import ScriptRunner
+from kuueri_grpc.store.scripts import Argument, ScriptRunner
 
 #: Index entries that one page looks at.
 _PAGE_LOOKS = 2_000
@@ -74,7 +74,7 @@ class TaskListing:
         for _ in range(_PAGE_CALLS):
             left = page_size - len(found)
             most = min(looks, _CALL_LOOKS if filtered else min(left, _CALL_LOOKS))
-            arguments = [project_id, left, most, _CALL_WORK, score, after, *filters]
+            arguments: list[Argument] = [project_id, left, most, _CALL_WORK, score, after, *filters]
             async with self._limiter.slot(project_id):
                 answer: list[Any] = await self._runner.run("list", partition, arguments)
             snapshots, next_score, next_id, looked = answer
