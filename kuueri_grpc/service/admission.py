@@ -84,12 +84,15 @@ class Admission:
 
     async def _authenticate(self, name: str, token: str, peer: str) -> Access:
         wait_s = self._peers.wait_s(peer)
-        # Who shares the address, and has a token that works, is not to suffer for it.
-        if wait_s and not self._authenticator.remembers(token):
-            raise self._peers.refuse_failing(peer, wait_s)
-        access = await self._authenticator.authenticate(token)
-        if access.ended and name != _ROTATE:
-            raise Unauthenticated("the token is not valid any more: it was rotated")
+        try:
+            access = await self._authenticator.authenticate(token, delayed=wait_s > 0)
+            if access.ended and name != _ROTATE:
+                raise Unauthenticated("the token is not valid any more: it was rotated")
+        except Unauthenticated:
+            # A token that is valid goes through, whatever else comes from its address.
+            if wait_s:
+                raise self._peers.refuse_failing(peer, wait_s) from None
+            raise
         return access
 
     def _admit_operator(self, name: str, metadata: Metadata, peer: str) -> None:
