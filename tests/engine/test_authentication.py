@@ -9,12 +9,13 @@ import pytest
 
 from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.domain.errors import StoreUnavailable, Unauthenticated
-from kuueri_grpc.engine import authentication, delayed_lookups, token_format
+from kuueri_grpc.engine import authentication, token_format
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.projects import Projects, Registered
 from kuueri_grpc.ports import Credential, Disconnected, Reconnected
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.projects import RedisProjectStore
+from tests.engine.credentials import Counting, with_another_secret
 from tests.engine.parts import Instance, process, soon
 from tests.store.ports import Ports
 
@@ -23,11 +24,6 @@ async def refused(authenticator: Authenticator, token: str) -> str:
     with pytest.raises(Unauthenticated) as refusal:
         await authenticator.authenticate(token)
     return str(refusal.value)
-
-
-def with_another_secret(token: str) -> str:
-    body = f"kq_{token.split('_')[1]}_{'b' * 43}"
-    return f"{body}_{token_format.checksum(body)}"
 
 
 class TestAuthenticate:
@@ -90,21 +86,6 @@ class TestAuthenticate:
         key_id = other.project.project_id + registered.token.split("_")[1][-4:]
         body = f"kq_{key_id}_{registered.token.split('_')[2]}"
         assert "not valid" in await refused(authenticator, f"{body}_{token_format.checksum(body)}")
-
-
-class Counting(RedisProjectStore):
-    """The real store; counts how often a credential is read."""
-
-    reads = 0
-
-    async def credential(self, project_id: str, key_id: str) -> Credential | None:
-        self.reads += 1
-        return await super().credential(project_id, key_id)
-
-
-@pytest.fixture
-def counting(ports: Ports) -> Counting:
-    return Counting(*ports.project_parts)
 
 
 class TestOnePath:
@@ -226,81 +207,6 @@ class TestRemembering:
         assert (await authenticator.authenticate(registered.token)).project_id == project_id
 
         assert "not valid" in await refused(authenticator, registered.token)
-
-
-class TestDelayed:
-    """Tokens from where many are not valid: looked up in rounds, unless they were valid lately."""
-
-    async def test_a_valid_one_behind_a_crowd_goes_through(
-        self, ports: Ports, counting: Counting, registered: Registered, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """In its turn, however many come with it; the store is asked for a bounded number at a time."""
-        monkeypatch.setattr(delayed_lookups, "_ROUND", 10)
-        authenticator = Authenticator(counting, ports.clock)
-        rounds: list[int] = []
-        sleep = asyncio.sleep
-
-        async def waiting(seconds: float) -> None:
-            if seconds == delayed_lookups._ROUND_S:
-                rounds.append(counting.reads)
-            await sleep(0)
-
-        monkeypatch.setattr(delayed_lookups.asyncio, "sleep", waiting)
-        crowd = [token_format.new_token(registered.project.project_id)[1] for _ in range(95)]
-        refusals = [asyncio.create_task(authenticator.authenticate(token, delayed=True)) for token in crowd]
-        await sleep(0)  # they come first
-
-        access = await soon(authenticator.authenticate(registered.token, delayed=True))
-
-        assert access.project_id == registered.project.project_id
-        assert rounds == list(range(0, 100, 10))
-        results = await asyncio.gather(*refusals, return_exceptions=True)
-        assert all(isinstance(result, Unauthenticated) for result in results)
-
-    async def test_the_same_one_is_looked_up_once(
-        self, ports: Ports, counting: Counting, registered: Registered
-    ) -> None:
-        authenticator = Authenticator(counting, ports.clock)
-        token = with_another_secret(registered.token)
-
-        await asyncio.gather(
-            *(authenticator.authenticate(token, delayed=True) for _ in range(20)), return_exceptions=True
-        )
-
-        assert counting.reads == 1
-
-    async def test_what_cannot_be_a_token_is_not(self, ports: Ports, counting: Counting) -> None:
-        authenticator = Authenticator(counting, ports.clock)
-        for token in ("kq", token_format.new_token("abcdefgh12345678")[1][:-1] + "!"):
-            with pytest.raises(Unauthenticated):
-                await authenticator.authenticate(token, delayed=True)
-
-        assert counting.reads == 0
-
-    async def test_one_that_was_valid_lately_does_not_wait(
-        self, ports: Ports, counting: Counting, registered: Registered, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(authentication, "_REMEMBERED_S", -1.0)
-        authenticator = Authenticator(counting, ports.clock)
-        await authenticator.authenticate(registered.token)
-
-        async def none(*_: object) -> None:
-            raise AssertionError("it waits")
-
-        monkeypatch.setattr(authenticator._delayed, "credential", none)
-        await authenticator.authenticate(registered.token, delayed=True)
-
-        assert counting.reads == 2
-
-    async def test_a_store_that_does_not_serve_is_told(self, ports: Ports, registered: Registered) -> None:
-        class Away(RedisProjectStore):
-            async def credential(self, project_id: str, key_id: str) -> Credential | None:
-                raise StoreUnavailable("away")
-
-        authenticator = Authenticator(Away(*ports.project_parts), ports.clock)
-        for _ in range(2):  # the rounds go on
-            with pytest.raises(StoreUnavailable, match="away"):
-                await authenticator.authenticate(registered.token, delayed=True)
 
 
 @pytest.fixture
