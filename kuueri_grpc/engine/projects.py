@@ -37,6 +37,14 @@ class RotatedToken:
     old_expire_time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class RotatedSecret:
+    """A new signing secret, which is shown this once, and when the former one ends (ms)."""
+
+    signing_secret: str = field(repr=False)
+    old_expire_time_ms: int
+
+
 class Projects:
     """What can be done to projects. What ends a token is in force here when it returns, elsewhere soon."""
 
@@ -93,14 +101,14 @@ class Projects:
                 self._authenticator.forget(caller.project_id)
                 return RotatedToken(token, old_expire_ms)
 
-    async def rotate_signing_secret(self, project_id: str, grace_ms: int) -> str:
+    async def rotate_signing_secret(self, project_id: str, grace_ms: int) -> RotatedSecret:
         """Return a new signing secret; the former one signs beside it for `grace_ms`.
 
         Raises `ProjectNotFound`; `TooManySigningSecrets`.
         """
         secret = token_format.new_signing_secret()
-        await self._store.rotate_signing_secret(project_id, secret, grace_ms)
-        return secret
+        old_expire_ms = await self._store.rotate_signing_secret(project_id, secret, grace_ms)
+        return RotatedSecret(secret, old_expire_ms)
 
     async def set_task_limit(self, project_id: str, limit: int | None) -> Project:
         """Set how many live tasks the project may have; None: as many as any other.

@@ -132,8 +132,10 @@ class ProjectStore(Protocol):
         """
         ...
 
-    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
+    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> int:
         """Sign with `secret` from now on, with the former one beside it for `grace_ms`.
+
+        Returns the instant at which that ends, by the store's clock (ms).
 
         Raises `ProjectNotFound`; `TooManySigningSecrets`.
         """

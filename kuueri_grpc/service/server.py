@@ -183,7 +183,7 @@ async def build_server(
         ),
         server,
     )
-    add_ProjectServiceServicer_to_server(ProjectService(engine.projects, engine.clock), server)
+    add_ProjectServiceServicer_to_server(ProjectService(engine.projects), server)
     health = HealthService(SERVICES)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     add_reflection(server, [*SERVICES, HEALTH])

@@ -136,10 +136,13 @@ class RedisProjectStore:
         )
         return int(old_expire_ms)
 
-    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
+    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> int:
         """See `ports.ProjectStore`."""
         sealed = self._vault.seal_signing(project_id, secret)
-        await self._run("rotate_signing", project_id, sealed, grace_ms, MOST_SIGNING_SECRETS)
+        (old_expire_ms,) = await self._run(
+            "rotate_signing", project_id, sealed, grace_ms, MOST_SIGNING_SECRETS
+        )
+        return int(old_expire_ms)
 
     async def set_task_limit(self, project_id: str, limit: int | None) -> None:
         """See `ports.ProjectStore`."""

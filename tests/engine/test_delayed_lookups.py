@@ -1,4 +1,4 @@
-"""Tokens from an address that sends many that are not valid: read in rounds, unless they were valid before."""
+"""Tokens from where many are not valid: read in rounds, unless they were valid lately."""
 
 import asyncio
 
