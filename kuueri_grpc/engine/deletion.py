@@ -92,7 +92,7 @@ class _Deletion:
         while await self._claimed():
             if await self._paced(self._store.forget_requests(self._project_id)):
                 await self._store.drop(self._project_id)
-                self._log("a project was deleted: %d tasks removed by this process", self._removed)
+                self._log("a project was deleted")
                 return True
         return False
 
@@ -116,7 +116,10 @@ class _Deletion:
         self._removed += removed
         if time.monotonic() - self._logged_at > _LOG_S:
             self._logged_at = time.monotonic()
-            self._log("a project is being deleted: %d tasks removed, %d left", self._removed, left)
+            self._log("a project is being deleted", left=left)
 
-    def _log(self, message: str, *numbers: int) -> None:
-        _log.info(message, *numbers, extra={"event": "project_deletion", "project": self._project_id})
+    def _log(self, message: str, **numbers: int) -> None:
+        numbers = {"removed": self._removed, **numbers}
+        shown = ", ".join(f"{number} tasks {name}" for name, number in numbers.items())
+        extra = {"event": "project_deletion", "project": self._project_id, **numbers}
+        _log.info("%s: %s", message, shown, extra=extra)

@@ -11,8 +11,7 @@ from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.scripts import Argument, ScriptRunner, run_alone
 
 #: Tasks in one script call: long calls hold up every other client of the store.
-_END_CHUNK = 50
-_ERASE_CHUNK = 100
+_TASK_CHUNK = 50
 #: Request ids in one script call.
 _FORGET_CHUNK = 500
 
@@ -46,7 +45,7 @@ class ProjectDeletion:
     async def end_tasks(self, project_id: str, cursor: str | None) -> EndStep:
         """Cancel or remove some tasks, the oldest first."""
         after, attempts, removed, left = await self._run(
-            "project_end", project_id, cursor or "-inf", _END_CHUNK
+            "project_end", project_id, cursor or "-inf", _TASK_CHUNK
         )
         revoked = [
             RevokedAttempt(Lease(project_id, text(task_id), text(token)), text(holder), lease_left_ms)
@@ -56,7 +55,7 @@ class ProjectDeletion:
 
     async def erase_tasks(self, project_id: str) -> EraseStep:
         """Remove some tasks."""
-        removed, left = await self._run("project_erase", project_id, _ERASE_CHUNK)
+        removed, left = await self._run("project_erase", project_id, _TASK_CHUNK)
         return EraseStep(removed, left)
 
     async def forget_requests(self, project_id: str) -> bool:

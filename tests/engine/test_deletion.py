@@ -208,6 +208,23 @@ async def test_what_others_have_costs_nothing(ports: Ports, projects: Projects) 
     assert "cmdstat_scan" not in counts[0]
 
 
+async def test_the_log_says_how_far_it_is(
+    ports: Ports, projects: Projects, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deletion, "_LOG_S", -1.0)
+    caplog.set_level("INFO")
+    await ports.subscribe(*(spec(f"t{n}", schedule=LATER) for n in range(120)))
+
+    await projects.delete(PROJECT)
+
+    told = [vars(record) for record in caplog.records if vars(record).get("event") == "project_deletion"]
+    # The last step of the first phase, and that of the second, find nothing.
+    assert [(one["removed"], one.get("left")) for one in told] == [
+        (50, 70), (100, 20), (120, 0), (120, 0), (120, None)
+    ]  # fmt: skip
+    assert {one["project"] for one in told} == {PROJECT}
+
+
 class TestRequestIds:
     """How those of a project are found: by lists of their names, one for each span of time."""
 

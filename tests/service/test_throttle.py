@@ -196,28 +196,51 @@ class TestPeer:
         async with serving(store_url, wire=wire, telemetry=counted) as edge:
             yield edge
 
-    async def test_that_sends_wrong_tokens_is_refused_and_a_valid_one_is_not(
-        self, edge: Edge, owner: Caller, stranger: Caller, counted: Counted, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        await get_project(edge, owner.metadata)  # its token is remembered
+    @staticmethod
+    async def refused(edge: Edge, stranger: Caller) -> Metadata:
+        """Let the address send so many wrong tokens that it is refused; return one of them."""
         wrong: Metadata = (("authorization", f"Bearer {stranger.token[:-1]}"),)
         for _ in range(3):
             assert (await refusal(get_project(edge, wrong))).reason == "TOKEN_INVALID"
+        return wrong
+
+    async def test_that_sends_wrong_tokens_is_not_looked_up_any_more(
+        self, edge: Edge, owner: Caller, stranger: Caller, counted: Counted
+    ) -> None:
+        await get_project(edge, owner.metadata)  # its token is remembered
+        wrong = await self.refused(edge, stranger)
+
         assert_told(await refusal(get_project(edge, wrong)), "peer:127.0.0.1", 1_000 * HOUR_S // 3 + 1)
-        # One that this process has never seen, behind the same address, and well-formed ones beside it.
+        # Who is known, behind the same address, does not notice.
+        await get_project(edge, owner.metadata)
+        assert counted.by == [Throttled.FAILED_AUTHENTICATION]
+
+    async def test_that_is_refused_has_its_valid_tokens_looked_up(
+        self, edge: Edge, owner: Caller, stranger: Caller, counted: Counted
+    ) -> None:
+        """One that this process has never seen, behind others that are well formed, and none."""
+        await self.refused(edge, stranger)
         unknown = [token_format.new_token(owner.project_id)[1] for _ in range(50)]
+
         *refused, _ = await asyncio.gather(
             *(refusal(get_project(edge, Caller("", token).metadata)) for token in unknown),
             get_project(edge, stranger.metadata),
         )
+
         assert {one.reason for one in refused if one} == {"RATE_LIMITED"}
-        # One that has been seen, whether or not it has to be read anew.
-        await get_project(edge, owner.metadata)
+        assert counted.by == [Throttled.FAILED_AUTHENTICATION] * 50
+
+    async def test_that_is_refused_has_its_valid_tokens_read_anew(
+        self, edge: Edge, owner: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As each is every few seconds, and when one of its project has ended."""
         monkeypatch.setattr(authentication, "_REMEMBERED_S", -1.0)
+        await get_project(edge, owner.metadata)
+        await self.refused(edge, stranger)
+
+        await get_project(edge, owner.metadata)
         edge.engine.authenticator.forget(owner.project_id)
-        for _ in range(3):
-            await get_project(edge, owner.metadata)
-        assert counted.by == [Throttled.FAILED_AUTHENTICATION] * 51
+        await get_project(edge, owner.metadata)
 
     async def test_what_headers_say_of_another_address_does_not_count(self, edge: Edge) -> None:
         forwarded: list[Metadata] = [
