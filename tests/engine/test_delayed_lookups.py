@@ -29,7 +29,7 @@ async def test_a_valid_one_behind_a_crowd_goes_through(
             rounds.append(counting.reads)
         await sleep(0)
 
-    monkeypatch.setattr(delayed_lookups.asyncio, "sleep", waiting)
+    monkeypatch.setattr(asyncio, "sleep", waiting)
     crowd = [token_format.new_token(registered.project.project_id)[1] for _ in range(95)]
     refusals = [asyncio.create_task(authenticator.authenticate(token, delayed=True)) for token in crowd]
     await sleep(0)  # they come first
