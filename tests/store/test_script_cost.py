@@ -1,7 +1,8 @@
 """No script holds the store for long: each is measured at the largest input that limits allow.
 
 By the store's own clock, which has nothing of this process in it: the least of many runs, as other processes
-of a busy machine only add to what a script takes. It is measured for all at a time by
+of a busy machine only add to what a script takes, and at the pace of a machine that runs 1,000 commands of a
+script in a millisecond, where this one is slower. It is measured for all at a time by
 `python -m benchmarks.micro --only largest`.
 """
 
@@ -10,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.micro.largest import Case, bench, worst_us
+from benchmarks.micro.largest import Case, bench, worst
 from benchmarks.micro.largest_cases import CASES
 
 BOUND_US = 5_000
-_MOST_RUNS = 50
+_MOST_RUNS = 30
 
 #: Cases whose script is not bounded by bytes yet, and what they take.
 _UNBOUNDED = {
@@ -33,7 +34,7 @@ def _cases() -> list[Any]:
 @pytest.mark.one_server("reads the slow log of one server")
 async def test_a_script_is_short(store_url: str, case: Case) -> None:
     async with bench(store_url) as ready:
-        assert await worst_us(ready, case, BOUND_US, _MOST_RUNS) <= BOUND_US
+        assert (await worst(ready, case, BOUND_US, _MOST_RUNS)).reference_us <= BOUND_US
 
 
 def test_every_script_has_a_case() -> None:
