@@ -56,6 +56,19 @@ async def _(bench: Bench, run: int) -> Call:
     return lambda: bench.stores.tasks.subscribe(PROJECT, new, 10_000_000)
 
 
+def _recall(what: str, *, large: bool) -> None:
+    @_case("recall", what)
+    async def _(bench: Bench, run: int) -> Call:
+        new = [NewTask(spec(name, large=large), name, "f" * 64) for name in names(0)]
+        if run == 0:
+            await bench.subscribe([one.spec for one in new], requests=True)
+        return lambda: bench.stores.tasks.recall(PROJECT, new)
+
+
+_recall("a repeated chunk of small tasks", large=False)
+_recall("a repeated chunk of the largest tasks", large=True)
+
+
 @_case("claim", "a full claim of small tasks")
 async def _(bench: Bench, run: int) -> Call:
     await bench.subscribe([spec(name, due=True) for name in names(run)])
