@@ -119,7 +119,7 @@ class TestProject:
     async def test_a_batch_that_is_too_large_is_charged_as_the_largest(
         self, edge: Edge, owner: Caller
     ) -> None:
-        assert (await refusal(batch(edge, owner, 20_000))).code == grpc.StatusCode.INVALID_ARGUMENT
+        assert (await refusal(batch(edge, owner, 1_001))).code == grpc.StatusCode.INVALID_ARGUMENT
         refused = await refusal(get_project(edge, owner.metadata))
         assert calls_to_come_back(refused) <= 1_000 - LIMIT + 2
 
