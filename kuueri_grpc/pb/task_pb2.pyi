@@ -434,7 +434,8 @@ class HttpTarget(_message.Message):
     """Output only. Size of `body` in bytes, also where the view leaves the body out."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Request headers, at most 80 KiB (81,920 bytes) of names and values in all.
+        """Request headers, at most 3,000, and 80 KiB (81,920 bytes) of names and values
+        in all.
         Unset: `content-type: application/json` and `accept: application/json`, each
         sent unless it is set here. Refused: names that are no HTTP token; values with
         control characters (CR, LF, NUL ...), or with a space or tab at either end; names

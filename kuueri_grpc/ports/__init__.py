@@ -21,6 +21,7 @@ from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
 from kuueri_grpc.ports.projects import (
     Credential,
     EndStep,
+    EraseStep,
     KeyIdTaken,
     Project,
     ProjectStore,
@@ -68,6 +69,7 @@ __all__ = [
     "Dispatcher",
     "Due",
     "EndStep",
+    "EraseStep",
     "ExecutionStore",
     "FeedEvent",
     "FeedSlice",

@@ -30,6 +30,8 @@ _Unreadable = tuple[Sequence[Any], codec.CorruptRecord]
 
 #: Reports, or leases given back, in one script call: long calls hold up every other client of the store.
 _LEASE_CHUNK = 100
+#: Leases that one script call renews.
+_RENEW_CHUNK = 200
 #: Expired histories that one sweep of a partition takes out of the indexes.
 _SWEEP_CHUNK = 200
 #: Said of a lease whose task has FAILED, as its record is damaged; see `lua/lib_unreadable.lua`.
@@ -226,12 +228,17 @@ class RedisExecutionStore:
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> Renewal:
         """See `ports.ExecutionStore`."""
         by_partition = self._by_partition(leases, lambda lease: lease.project_id)
+        chunks = [
+            (p, held[start : start + _RENEW_CHUNK])
+            for p, held in by_partition.items()
+            for start in range(0, len(held), _RENEW_CHUNK)
+        ]
         calls = [
             (p, (lease_ms, len(held), *itertools.chain.from_iterable(map(_lease_arguments, held))))
-            for p, held in by_partition.items()
+            for p, held in chunks
         ]
         renewal = Renewal([], [])
-        for asked, answer in zip(by_partition.values(), await self._each("renew", calls), strict=True):
+        for (_, asked), answer in zip(chunks, await self._each("renew", calls), strict=True):
             if not isinstance(answer, StoreUnavailable):
                 lost = {asked[place - 1] for place in answer}
                 renewal.lost.extend(lost)

@@ -23,6 +23,8 @@ change them together, on one server and on a cluster alike.
 | 1  | `{p}:task:<project>/<task>`      | Hash   | state, counters; the first event of one that waits |
 | 1  | `{p}:index:<project>`            | ZSet   | task ids by creation (us), for ListTasks           |
 | 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id (`<id>~<place>`) made   |
+| 1  | `{p}:request:<project>/~~<n>`    | List   | request ids of a span of 4 h, for a deletion       |
+| 1  | `{p}:claim:~<project>`           | String | the process that deletes a closed project          |
 | 1  | `{p}:claim:<instance>`           | String | id of an instance's latest claim                   |
 | 2  | `{p}:config:<project>/<task>`    | Hash   | request (sealed), policies, labels                 |
 | 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first, once there are two           |

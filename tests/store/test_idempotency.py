@@ -335,6 +335,7 @@ class TestProjects:
         await ports.projects.end_tasks(PROJECT, None)
 
         await assert_same(twice, lambda: ports.projects.erase_tasks(PROJECT))
+        await assert_same(twice, lambda: ports.projects.forget_requests(PROJECT))
         await assert_same(twice, lambda: ports.projects.drop(PROJECT))
 
     async def test_rotate_the_signing_secret(self, twice: Twice) -> None:

@@ -94,6 +94,35 @@ local function retire(project, name)
   write_member(EXECUTION_DB, 'ZADD', ENDED, FORGOTTEN, name)
 end
 
+-- What calls were answered -----------------------------------------------------------------------
+
+-- What repeats a call is known by expires by itself. So that what a project has of it can be found, as
+-- project_forget.lua does, its names are listed by the span in which they were made; a list lives as long as the
+-- last of its names may, which is a day. No request id has a '~', so none of them is such a list.
+local SPAN, SPANS, DAY = 4 * 3600 * 1000, 7, 24 * 3600 * 1000
+local listed = {} -- lists that this script gives their time to live
+
+-- Of the current span, and of those before it whose names may still be there.
+local function remembered_lists(project)
+  local lists = {}
+  for back = 0, SPANS do
+    lists[back + 1] = REQUEST .. project .. '/~~' .. int(math.floor(now / SPAN) - back)
+  end
+  return lists
+end
+
+-- Keep `text` under a name of a project: a request id, or what begins with one '~'. `lasts`: a day at the most (ms).
+local function remember(project, name, text, lasts)
+  write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. name, text, 'PX', lasts)
+  local span = math.floor(now / SPAN)
+  local list = REQUEST .. project .. '/~~' .. int(span)
+  write(EXECUTION_DB, 'RPUSH', list, name)
+  if not listed[list] then
+    write(EXECUTION_DB, 'PEXPIREAT', list, int((span + 1) * SPAN + DAY))
+    listed[list] = true
+  end
+end
+
 -- Leases -----------------------------------------------------------------------------------------
 
 -- What `give_back` has to know of a task: the fields to read.

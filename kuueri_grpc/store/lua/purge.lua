@@ -4,13 +4,13 @@
 -- ARGS: project, task, operation, how long a repeated call is recognised (ms)
 -- Returns: {'OK'} | {'MISSING'} | {'RUNNING', state}
 -- Idempotent: the operation is kept for a while; the same one again answers OK.
-local project, id, operation, remember = ARGS[1], ARGS[2], ARGS[3], ARGS[4]
+local project, id, operation, lasts = ARGS[1], ARGS[2], ARGS[3], ARGS[4]
 local name = project .. '/' .. id
 -- No request_id has a '~', so this cannot be one.
-local trace = REQUEST .. project .. '/~' .. operation
+local trace = '~' .. operation
 
 use(EXECUTION_DB)
-if call('EXISTS', trace) == 1 then
+if call('EXISTS', REQUEST .. project .. '/' .. trace) == 1 then
   return { 'OK' } -- and if there is such a task again, it is another one
 end
 local state = call('HGET', TASK .. name, 'state')
@@ -24,7 +24,7 @@ end
 if state == 'PAUSED' then
   count_live(project, -1)
 end
-write(EXECUTION_DB, 'SET', trace, id, 'PX', remember)
+remember(project, trace, id, lasts)
 write(EXECUTION_DB, 'DEL', TASK .. name)
 write(EXECUTION_DB, 'ZREM', INDEX .. project, id)
 write(EXECUTION_DB, 'ZREM', ENDED, name)

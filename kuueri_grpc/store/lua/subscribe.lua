@@ -93,7 +93,7 @@ local function accept(i, at)
   if request_id ~= '' then
     requests[request_id] = { fingerprints, id, i }
     local made = id .. ' ' .. string.match(fingerprints, '%S+') .. ' ' .. operation
-    write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. request_id, made, 'PX', request_ttl)
+    remember(project, request_id, made, request_ttl)
   end
   return { 'OK', now, due }
 end
