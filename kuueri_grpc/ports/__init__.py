@@ -9,13 +9,16 @@ taken effect, and can be repeated.
 
 from kuueri_grpc.ports.dispatch import Clock, Delivery, Dispatcher, NotStarted, ResourcesLacking
 from kuueri_grpc.ports.execution import (
+    ANY_ROOM,
     Claim,
     ClaimBatch,
     ExecutionStore,
     Lease,
     LostAttempt,
+    ProjectLane,
     Renewal,
     Report,
+    Room,
 )
 from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
 from kuueri_grpc.ports.projects import (
@@ -54,6 +57,7 @@ from kuueri_grpc.ports.tasks import (
 from kuueri_grpc.ports.telemetry import NO_TELEMETRY, Backlog, BacklogReader, Telemetry, Throttled, Unfinished
 
 __all__ = [
+    "ANY_ROOM",
     "NO_TELEMETRY",
     "Backlog",
     "BacklogReader",
@@ -81,6 +85,7 @@ __all__ = [
     "NewTask",
     "NotStarted",
     "Project",
+    "ProjectLane",
     "ProjectStore",
     "Reconnected",
     "Renewal",
@@ -89,6 +94,7 @@ __all__ = [
     "Revoke",
     "Revoked",
     "RevokedAttempt",
+    "Room",
     "Rotation",
     "Sighting",
     "Signal",

@@ -33,7 +33,7 @@ _SHARED: Mapping[str, Sequence[str]] = {
     "free_email": (),
     "subscribe": (*_PRELUDE, "lib_request"),
     "recall": (*_PRELUDE, "lib_request"),
-    "claim": (*_PRELUDE, "lib_unreadable"),
+    "claim": (*_PRELUDE, "lib_unreadable", "lib_room"),
     "report": (*_PRELUDE, "lib_unreadable"),
     "release": (*_PRELUDE, "lib_unreadable"),
     "cancel": (*_PRELUDE, "lib_cancel"),

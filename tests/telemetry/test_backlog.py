@@ -54,11 +54,10 @@ async def made_before(ports: Ports, *task_ids: str) -> AsyncIterator[None]:
     """Let tasks have been made an hour ago, until the end of the block."""
     tag = partition_of(PROJECT, ports.settings.partitions)
     keys = [f"{{{tag}}}:task:{PROJECT}/{task_id}" for task_id in task_ids]
-    script = """redis.call('SELECT', 1)
-    for _, key in ipairs(KEYS) do redis.call('HINCRBY', key, 'create', ARGV[1]) end"""
-    await ports.client.eval(script, len(keys), *keys, -HOUR_MS)
+    script = "for _, key in ipairs(KEYS) do redis.call('HINCRBY', key, 'create', ARGV[1]) end"
+    await ports.run_in(1, script, keys, -HOUR_MS)
     yield
-    await ports.client.eval(script, len(keys), *keys, HOUR_MS)
+    await ports.run_in(1, script, keys, HOUR_MS)
 
 
 async def test_one_that_was_due_before_it_was_made_waits_since_then(ports: Ports) -> None:

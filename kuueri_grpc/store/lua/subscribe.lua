@@ -77,6 +77,7 @@ local function accept(i, at)
     'seq', '0', 'op', operation, 'lane', ARGS[at + 10] }
   if ARGS[at + 4] ~= '' then
     task[17], task[18] = 'deadline', ARGS[at + 4]
+    await_start(name, due, ARGS[at + 4])
   end
   gather(EXECUTION_DB, task)
   -- Microseconds, plus the place in the call: tasks of one call keep their order.

@@ -45,6 +45,7 @@ def test_the_keys_of_a_partition() -> None:
         "WATCH": "{7}:watch:",
         "NEWS": "{7}:news:",
         "CLOSED": "{7}:closed",
+        "DEADLINES": "{7}:deadlines",
     }
 
 
