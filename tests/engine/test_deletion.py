@@ -17,7 +17,8 @@ from kuueri_grpc.store.settings import StoreSettings
 from tests.engine.parts import Instance, instance, process, soon
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
-LATER = Schedule(delay_ms=HOUR_MS)
+#: With a deadline: such tasks are in one more index.
+LATER = Schedule(delay_ms=HOUR_MS, start_deadline_ms=HOUR_MS)
 BYSTANDER = "project1111111111"
 #: Of `filled`.
 TASKS = 260
@@ -138,10 +139,10 @@ class TestNothingIsLeft:
         in_flight = await filled.claim(2)
         damaged = [f"{{0}}:task:{PROJECT}/{claim.task_id}" for claim in in_flight]
         script = (
-            "redis.call('SELECT', 1) redis.call('HDEL', KEYS[1], 'seq', 'queue') "
+            "redis.call('HDEL', KEYS[1], 'seq', 'queue') "
             "redis.call('DEL', KEYS[2]) redis.call('SET', KEYS[2], 'no hash')"
         )
-        await filled.client.eval(script, 2, *damaged)
+        await filled.run_in(keys.EXECUTION, script, damaged)
         await filled.subscribe(*(spec(f"more{n}") for n in range(3)))
 
         await soon(projects.delete(PROJECT))

@@ -6,6 +6,7 @@ local function erase(project, id)
   write(EXECUTION_DB, 'UNLINK', TASK .. name)
   write_member(EXECUTION_DB, 'ZREM', INDEX .. project, id)
   write_member(EXECUTION_DB, 'ZREM', ENDED, name)
+  write_member(EXECUTION_DB, 'ZREM', DEADLINES, name)
   write_member(EXECUTION_DB, 'ZREM', LEASES, name) -- if its record does not say that it is in flight
   write(CONFIGURATION_DB, 'UNLINK', CONFIG .. name)
   write(TIMELINE_DB, 'UNLINK', TIMELINE .. name)
