@@ -167,7 +167,9 @@ async def _compose(
     set_instance(instance)
     queue_limit = settings.service.queue.limit
     engine_settings = EngineSettings(
-        max_in_flight=settings.service.max_in_flight, lease_ms=settings.service.lease_ms
+        max_in_flight=settings.service.max_in_flight,
+        max_bytes=settings.service.max_bytes_in_flight,
+        lease_ms=settings.service.lease_ms,
     )
     store_settings = StoreSettings(
         partitions=partitions,
@@ -194,13 +196,19 @@ async def _compose(
         transport = GuardedTransport(
             _target_policy(settings),
             proxy=_egress_proxy(settings),
+            max_answer_bytes=settings.module.http.max_answer_length,
             max_connections=target_connections(settings),
         )
         dispatcher = HttpDispatcher(transport, clock, max_per_host=settings.service.max_per_host)
         stack.push_async_callback(dispatcher.aclose)
         reporter = Reporter(execution)
         attempts = Attempts(
-            dispatcher, reporter, clock, max_in_flight=engine_settings.max_in_flight, telemetry=telemetry
+            dispatcher,
+            reporter,
+            clock,
+            max_in_flight=engine_settings.max_in_flight,
+            max_bytes=engine_settings.max_bytes,
+            telemetry=telemetry,
         )
         revocations = Revocations(bus, attempts, instance)
         scheduler = Scheduler(

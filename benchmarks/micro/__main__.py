@@ -9,6 +9,8 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.micro.authentication import AuthenticationCost, measure_authentication
+from benchmarks.micro.largest import all_cases
+from benchmarks.micro.largest_cases import CASES
 from benchmarks.micro.scripts import ScriptCost, measure
 from benchmarks.micro.steps import steps, time_us
 
@@ -24,8 +26,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--only",
-        choices=["steps", "scripts", "authentication"],
-        help="time steps in Python, scripts, or what authentication adds to a Subscribe, alone",
+        choices=["steps", "scripts", "largest", "authentication"],
+        help="time steps in Python, scripts, scripts at the largest inputs that limits allow, or what "
+        "authentication adds to a Subscribe, alone",
     )
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="measurements of each step")
     parser.add_argument("--tasks", type=int, default=3_000, metavar="N", help="tasks for each script")
@@ -45,10 +48,15 @@ def main() -> None:
     if parsed.only in (None, "scripts"):
         with tempfile.TemporaryDirectory(prefix="kuueri-bench-") as directory:
             costs = uvloop.run(measure(Path(directory), parsed.tasks, _SIZES))
+    largest: dict[str, int] = {}
+    if parsed.only in (None, "largest"):
+        with tempfile.TemporaryDirectory(prefix="kuueri-bench-") as directory:
+            largest = uvloop.run(all_cases(Path(directory), CASES, parsed.repeat))
     if parsed.json:
         document = {
             "steps": timed,
             "scripts": [dataclasses.asdict(cost) for cost in costs],
+            "largest": largest,
             "authentication": None if authentication is None else dataclasses.asdict(authentication),
         }
         print(json.dumps(document, indent=2))
@@ -57,6 +65,8 @@ def main() -> None:
         _print_steps(timed)
     for cost in costs:
         _print_script(cost)
+    for name, us in largest.items():
+        print(f"{us / 1_000:8.2f} ms  {name}")
     if authentication is not None:
         _print_authentication(authentication)
 

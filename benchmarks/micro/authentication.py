@@ -35,6 +35,8 @@ from kuueri_grpc.service.aio_server import aio_server
 from kuueri_grpc.service.auth import Metadata, admit
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.guard import CallGuard
+from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.open_methods import OpenMethods
 from kuueri_grpc.service.peers import Peers
 from kuueri_grpc.service.streams import StreamLimits
 from kuueri_grpc.service.tasks import TaskService
@@ -91,7 +93,15 @@ class _Bench:
     async def serve(self, stack: contextlib.AsyncExitStack, admission: Admission) -> int:
         wire = WireLimits()
         streams = StreamLimits(wire.max_watches, wire.longest_stream_s)
-        server = aio_server(CallGuard(admission, CallGate(), streams).guarded, wire.options())
+        guard = CallGuard(
+            admission,
+            CallGate(),
+            streams,
+            OpenMethods(wire.max_open_streams),
+            wire.max_message_bytes,
+            Limits().max_batch,
+        )
+        server = aio_server(guard.guarded, wire.options())
         add_TaskServiceServicer_to_server(self.tasks, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -82,15 +82,22 @@ class Stores:
 @contextlib.asynccontextmanager
 async def stores(directory: Path) -> AsyncIterator[Stores]:
     """Start a store in a directory."""
+    async with EmbeddedValkey(directory) as embedded, opened(embedded.url, embedded.pid) as ports:
+        yield ports
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, pid: int = 0) -> AsyncIterator[Stores]:
+    """Open an empty store; `pid` is needed to measure its CPU."""
     settings = StoreSettings()
     partitions = settings.partitions
-    async with EmbeddedValkey(directory) as embedded, StoreAddress(embedded.url).connect() as client:
+    async with StoreAddress(url, timeout_ms=60_000).connect() as client:
         await initialise(client, partitions, samples.KEYRING)
         runner, vault = ScriptRunner(client, settings), Vault(samples.KEYRING)
         projects = RedisProjectStore(client, runner, partitions, _QUEUE_LIMIT, vault)
         await projects.create("bench@example.com", "key", b"digest", samples.SIGNING_SECRET, PROJECT)
         yield Stores(
-            embedded.pid,
+            pid,
             client,
             RedisTaskStore(runner, settings, vault),
             RedisExecutionStore(runner, settings, StoreClock(), vault, KeyRegistry(client)),

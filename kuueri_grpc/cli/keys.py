@@ -100,16 +100,14 @@ def rotate(
 
 
 async def _rotate(settings: Settings, batch: int, output: Output) -> None:
-    resealed, unreadable, told = 0, 0, time.monotonic()
+    unreadable, told = 0, time.monotonic()
     async with key_rotation(settings, batch) as rotation:
-        before = 0
         async for tally in rotation.run():
-            resealed += tally.resealed - before if tally.resealed >= before else tally.resealed
-            before, unreadable = tally.resealed, tally.unreadable
+            unreadable = tally.unreadable
             if time.monotonic() - told > _PROGRESS_S:
                 told = time.monotonic()
-                _tell(output, tally, resealed)
-        retired = rotation.retired
+                _tell(output, tally, rotation.resealed)
+        resealed, retired = rotation.resealed, rotation.retired
     if output.as_json:
         output.document({"done": True, "resealed": resealed, "unreadable": unreadable, "retired": retired})
         return
@@ -127,7 +125,7 @@ async def _rotate(settings: Settings, batch: int, output: Output) -> None:
 
 def _tell(output: Output, tally: Tally, resealed: int) -> None:
     if output.as_json:
-        output.document({"done": False, **dataclasses.asdict(tally)})
+        output.document({"done": False, **dataclasses.asdict(tally), "resealed": resealed})
     else:
         output.notice(
             f"project {tally.projects + 1:,} of {tally.of_projects:,}: {tally.records:,} records looked at, "

@@ -36,16 +36,20 @@ class TlsSettings(Section):
 
 
 class HttpSettings(Section):
-    """Limits on what a task sends."""
+    """Limits on what a task sends, and on what comes back."""
 
     max_body_length: int = Field(1_048_576, ge=1)
     """Largest body of a task, in bytes."""
+    max_answer_length: int = Field(67_108_864, ge=1)
+    """Largest body of a success answer, in bytes as they come over the wire. It is read to its end and not
+    kept; with a longer one the attempt has failed (CONNECTION_LOST). Of an error answer at most 65,536 are
+    read."""
 
 
 class GrpcSettings(Section):
     """What one connection, and one message, may come to."""
 
-    max_message_length: int = Field(33_554_432, ge=65_536)
+    max_message_length: int = Field(8_388_608, ge=65_536)
     """Largest request, a whole BatchSubscribe included, in bytes."""
     max_metadata_length: int = Field(16_384, ge=1_024)
     """Largest metadata of a call, in bytes."""
@@ -55,6 +59,8 @@ class GrpcSettings(Section):
     """Connections of clients that one process has open; fewer where it may not have that many files open."""
     max_watches: int = Field(2_000, ge=1)
     """Watch streams of one project that one process has open."""
+    max_open_streams: int = Field(100, ge=1)
+    """Streams of one address that need no token (health, reflection) that one process has open."""
     max_connection_age: int = Field(3_600, ge=0)
     """Seconds after which a connection takes no new calls, so that clients connect anew; 0: never."""
     max_connection_age_grace: int = Field(3_600, ge=1)

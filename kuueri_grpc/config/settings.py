@@ -82,7 +82,10 @@ class ServiceSettings(Section):
     """Losses of an attempt with its process after which its task is given up (FAILED, POISON). After two it
     is watched, in a process without another such attempt, and only what happens then counts."""
     max_in_flight: int = Field(1000, ge=1)
-    """Attempts that one process runs at a time."""
+    """Attempts that one process runs at a time. One project has 4/5 of them at the most."""
+    max_bytes_in_flight: int = Field(256 << 20, ge=1 << 20)
+    """Bytes of requests that the attempts of one process hold at a time; more wait in the store. One project
+    has 4/5 of them at the most."""
     max_per_host: int = Field(256, ge=1)
     """Attempts that one process runs at a time against one host."""
 

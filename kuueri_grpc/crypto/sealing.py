@@ -79,6 +79,10 @@ class Sealer:
         """Return a keyed digest of a text under each key, the newest first: equal texts can be told by it."""
         return [hmac.digest(m, b"digest\0" + text, "sha256").hex()[:32] for m in self._materials.values()]
 
+    def number(self, text: bytes, numbers: int) -> int:
+        """Return the number below `numbers` of a text; it takes the newest key to compute it."""
+        return int.from_bytes(hmac.digest(self._newest, b"number\0" + text, "sha256")[:8]) % numbers
+
 
 def _head(key: EncryptionKey) -> bytes:
     key_id = key.key_id.encode()

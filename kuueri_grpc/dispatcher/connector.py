@@ -7,17 +7,21 @@ for every hop of a redirect, whatever led there.
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import AddrInfoType, ClientConnectorError, ClientRequest, ClientTimeout, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 
 from kuueri_grpc.dispatcher.proxy import EgressProxy, ProxyFailed, tunnel
+from kuueri_grpc.dispatcher.resolver import GuardedResolver
+from kuueri_grpc.dispatcher.shortage import LocalShortage, is_out_of_ports, lack_in
 from kuueri_grpc.domain.target_policy import BlockedAddress, TargetPolicy
 
 #: Idle connections are closed by us after this time. It must be less than the target's own limit, or a
@@ -25,35 +29,17 @@ from kuueri_grpc.domain.target_policy import BlockedAddress, TargetPolicy
 #: closes after 5 s, as do Apache and uvicorn; most others wait longer.
 KEEPALIVE_S = 4.0
 
-#: The name that led to what is dialled: it decides too. Each attempt is an asyncio task of its own.
-dialled_name: ContextVar[str] = ContextVar("dialled_name", default="")
+
+@dataclass(slots=True)
+class Dial:
+    """A connection as it is made: the name that leads there, which decides too; what was lacking for it."""
+
+    name: str
+    lack: str | None = None
 
 
-class GuardedResolver(AbstractResolver):
-    """Resolves names through another resolver and refuses those with any address that the policy refuses."""
-
-    def __init__(self, policy: TargetPolicy, resolver: AbstractResolver) -> None:
-        self._policy = policy
-        self._resolver = resolver
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Return the addresses of a name.
-
-        Raises:
-            BlockedAddress: one of them is refused. A name with a public and a private address is no
-                better than the private one alone.
-            OSError: the name does not resolve.
-        """
-        results = await self._resolver.resolve(host, port, family)
-        for result in results:
-            self._policy.check_address(result["host"], host)
-        return results
-
-    async def close(self) -> None:
-        """Close the resolver behind it."""
-        await self._resolver.close()
+#: Each attempt is an asyncio task of its own, and those that try its addresses see the same object.
+current_dial: ContextVar[Dial] = ContextVar("current_dial")
 
 
 def guarded_connector(
@@ -72,12 +58,17 @@ def guarded_connector(
     """
 
     def check(peer: tuple[object, ...]) -> None:
-        policy.check_address(_numeric_host(peer), dialled_name.get())
+        policy.check_address(_numeric_host(peer), current_dial.get().name)
 
     def open_socket(address: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, peer = address
         check(peer)
-        return socket.socket(family, kind, protocol)
+        try:
+            return socket.socket(family, kind, protocol)
+        except OSError as error:
+            # What the other addresses come to hides it.
+            current_dial.get().lack = lack_in(error)
+            raise
 
     common: dict[str, Any] = {
         "ssl": ssl_context,
@@ -86,8 +77,24 @@ def guarded_connector(
         "limit": 0,
     }
     if proxy is None:
-        return TCPConnector(socket_factory=open_socket, **common)
+        return _DirectConnector(socket_factory=open_socket, **common)
     return _TunnellingConnector(proxy, resolver, check, **common)
+
+
+class _DirectConnector(TCPConnector):
+    """A pool of connections of our own."""
+
+    async def _wrap_create_connection(
+        self, *args: Any, addr_infos: list[AddrInfoType], **kwargs: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Connect to one of the addresses; the lack of a port for that is not the target's failure."""
+        try:
+            return await super()._wrap_create_connection(*args, addr_infos=addr_infos, **kwargs)
+        except ClientConnectorError as error:
+            family, *_, peer = addr_infos[0]
+            if error.errno == errno.EADDRNOTAVAIL and is_out_of_ports(family, peer):
+                raise LocalShortage("EADDRNOTAVAIL") from error
+            raise
 
 
 class _TunnellingConnector(TCPConnector):

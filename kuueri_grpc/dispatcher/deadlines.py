@@ -11,13 +11,16 @@ import math
 class Deadline:
     """A limit of time on the asyncio task that asked for it: when it is over, the task is cancelled."""
 
-    __slots__ = ("_cancelling", "_task", "at", "expired")
+    __slots__ = ("_cancelling", "_task", "at", "expired", "suspended_at", "suspended_s")
 
     def __init__(self, task: asyncio.Task[object], at: float) -> None:
         self._task = task
         self._cancelling = task.cancelling()
         self.at = at
         self.expired = False
+        self.suspended_at = 0.0
+        #: For how long it did not run.
+        self.suspended_s = 0.0
 
     def expire(self) -> None:
         """Cancel the task."""
@@ -44,19 +47,35 @@ class Deadlines:
         if task is None:
             raise RuntimeError("a deadline is for an asyncio task")
         deadline = Deadline(task, self._loop.time() + seconds)
-        self._running.add(deadline)
-        if deadline.at < self._next_look:
-            self._look_at(deadline.at)
+        self._run(deadline)
         return deadline
 
     def stop(self, deadline: Deadline) -> None:
         """It does not count any more. The timer stays: the next deadline would only need it again."""
         self._running.discard(deadline)
 
+    def suspend(self, deadline: Deadline) -> None:
+        """Stop it for a while."""
+        deadline.suspended_at = self._loop.time()
+        self._running.discard(deadline)
+
+    def resume(self, deadline: Deadline) -> None:
+        """Let it run on with the time that was left, if it had not expired."""
+        pause_s = self._loop.time() - deadline.suspended_at
+        deadline.suspended_s += pause_s
+        deadline.at += pause_s
+        if not deadline.expired:
+            self._run(deadline)
+
     def close(self) -> None:
         """Take the timer back."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _run(self, deadline: Deadline) -> None:
+        self._running.add(deadline)
+        if deadline.at < self._next_look:
+            self._look_at(deadline.at)
 
     def _look_at(self, at: float) -> None:
         if self._timer is not None:

@@ -5,72 +5,70 @@ one write, one future, and a call for each packet that arrives.
 """
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Callable
 from typing import Any
 
-import httptools
 from aiohttp.connector import Connection
 
 from kuueri_grpc.dispatcher.message import Answer, InvalidResponse
+from kuueri_grpc.dispatcher.read_queue import ReadQueue
+from kuueri_grpc.dispatcher.reader import BODILESS, AnswerReader
 
-#: All of an answer but its body: its head, interim answers before it, what frames its chunks, its trailers.
-#: More is no answer that anybody meant.
-_MAX_FRAMING_BYTES = 1 << 17
 _DISCARD_UNSENT = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
-
-_SWITCHING_PROTOCOLS = 101
-_FIRST_FINAL = 200
-_BODILESS = frozenset({204, 304, _SWITCHING_PROTOCOLS})
+_READABLE_OR_CLOSED = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class ConnectionLost(Exception):
     """The connection broke after the request was, or may have been, sent."""
 
 
-class Exchange(asyncio.Protocol):
+class AnswerTooLong(Exception):
+    """A success answer has a longer body than is read. `detail` says so, fit for a tenant's eyes."""
+
+    def __init__(self, limit: int) -> None:
+        self.detail = f"closed here: the answer has more than {limit:,} bytes"
+        super().__init__(self.detail)
+
+
+class Exchange(AnswerReader, asyncio.Protocol):
     """A connection and what is under way on it.
 
-    The methods named `on_...` and `..._received` are called by the parser and by the event loop.
+    The methods named `..._received` are called by the event loop.
 
     Args:
         connection: an open connection; it is closed with this.
-        max_body_bytes: how much of a body is read. A longer one is cut off by closing the connection.
+        max_body_bytes: see `AnswerReader`. The connection is closed where a body is longer.
+        reads: where it waits for its turn to read a long answer.
         on_idle: called with this when an answer is complete and another request may be sent.
         on_gone: called with this when none may be sent any more; perhaps more than once.
     """
 
     __slots__ = (
-        "_announces_body",
-        "_answer",
-        "_bodiless",
-        "_body_bytes",
         "_connection",
         "_done",
         "_former",
-        "_framing_bytes",
-        "_head_bytes",
-        "_in_body",
-        "_keep",
-        "_max_body_bytes",
         "_on_gone",
         "_on_idle",
-        "_over",
-        "_parser",
-        "_to_the_end",
+        "_poll",
+        "_reads",
         "_transport",
-        "idle_since",
+        "fresh_until",
+        "idle_until",
     )
 
     def __init__(
         self,
         connection: Connection,
         max_body_bytes: int,
+        reads: ReadQueue,
         *,
         on_idle: "Callable[[Exchange], None]",
         on_gone: "Callable[[Exchange], None]",
     ) -> None:
+        super().__init__(max_body_bytes)
         transport = connection.transport
         if transport is None or transport.is_closing():
             raise ConnectionLost
@@ -78,32 +76,25 @@ class Exchange(asyncio.Protocol):
         #: What aiohttp had on the connection: its pool waits to hear of the end from it.
         self._former = connection.protocol
         self._transport: asyncio.Transport = transport
-        self._max_body_bytes = max_body_bytes
+        self._reads = reads
         self._on_idle = on_idle
         self._on_gone = on_gone
-        self._parser: Any = None
+        self._poll: select.poll | None = None
         self._done: asyncio.Future[None] | None = None
-        self._answer = Answer()
-        self.idle_since = 0.0
+        #: Of an idle connection, on the event loop's clock, kept by the owner: until when it was just used,
+        #: and when it is closed.
+        self.fresh_until = self.idle_until = 0.0
         transport.set_protocol(self)
 
-    def begin(self, request: bytes, answer: Answer, *, bodiless: bool) -> asyncio.Future[None]:
+    def begin(
+        self, request: bytes, answer: Answer, *, bodiless: bool, keep: bool = True
+    ) -> asyncio.Future[None]:
         """Send a request; return what is done when its answer is complete, which goes to `answer` meanwhile.
 
-        It fails with `ConnectionLost` or `InvalidResponse`. `bodiless`: the answer has no body (HEAD).
+        It fails with `ConnectionLost`, `InvalidResponse` or `AnswerTooLong`. `bodiless`: the answer has no
+        body (HEAD). `keep`: whether another request may follow on the connection.
         """
-        if self._parser is None:
-            self._parser = _parser(self)
-        self._answer = answer
-        self._bodiless = bodiless
-        self._announces_body = False
-        self._framing_bytes = 0
-        self._head_bytes = 0
-        self._body_bytes = 0
-        self._in_body = False
-        self._over = False
-        self._keep = True
-        self._to_the_end = True
+        self.expect(answer, bodiless=bodiless, keep=keep)
         self._done = done = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return done
@@ -115,6 +106,18 @@ class Exchange(asyncio.Protocol):
     def is_usable(self) -> bool:
         """Return whether another request can be sent."""
         return self._done is None and not self._transport.is_closing()
+
+    def has_ended(self) -> bool:
+        """Return whether the target has closed the connection while it was idle, by what the kernel knows.
+
+        The event loop may not have come to that yet. Also True where there is anything to read: nothing was
+        asked.
+        """
+        if self._poll is None:
+            raw: Any = self._transport.get_extra_info("socket")
+            self._poll = select.poll()
+            self._poll.register(raw.fileno(), _READABLE_OR_CLOSED)
+        return bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close the connection in good order: what was written is sent."""
@@ -141,32 +144,16 @@ class Exchange(asyncio.Protocol):
         if self._done is None:
             self.abort()  # nothing was asked
             return
-        # Less what of it is found to be body, below.
-        self._framing_bytes += len(data) + self._body_bytes
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._keep = False
-        except httptools.HttpParserError as error:
-            # What comes after the answer is not looked at.
-            self._keep = False
-            if not self._over:
-                invalid = InvalidResponse()
-                invalid.__cause__ = error
-                self._fail(invalid)
-                self.abort()
-                return
-        self._framing_bytes -= self._body_bytes
-        if self._framing_bytes > _MAX_FRAMING_BYTES:
-            self._keep = False
-            if not self._in_body or self._head_bytes > _MAX_FRAMING_BYTES:
-                self._answer.forget()
-                self._fail(InvalidResponse())
-                self.abort()
-                return
-            self._over = True  # cut off, as a body that is too long
-        if self._over:
+            is_over = self.feed(data)
+        except InvalidResponse as error:
+            self._fail(error)
+            self.abort()
+            return
+        if is_over:
             self._finish()
+        elif self.is_long:
+            self._reads.wait_turn(self._transport)
 
     def eof_received(self) -> None:
         """The target says no more: an answer without a length is complete with that."""
@@ -183,72 +170,21 @@ class Exchange(asyncio.Protocol):
             self._former.connection_lost(error)
             self._former = None
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep what is needed of a header; `on_headers_complete` was before the trailers, which are not."""
-        if self._in_body:
-            return
-        self._head_bytes += len(name) + len(value)
-        match name.lower():
-            case b"retry-after":
-                self._answer.retry_after = _text(value)
-            case b"location":
-                self._answer.location = _text(value)
-            case b"content-length":
-                self._to_the_end = False
-                self._announces_body = value.strip() != b"0"
-            case b"transfer-encoding":
-                self._announces_body = True
-                self._to_the_end = not value.rstrip().lower().endswith(b"chunked")
-
-    def on_headers_complete(self) -> None:
-        """The status is known."""
-        if self._over:
-            return  # of a second answer, which nobody asked for
-        status = self._parser.get_status_code()
-        if status < _FIRST_FINAL and status != _SWITCHING_PROTOCOLS:
-            # An interim answer. What its headers say is not of the one that follows.
-            self._answer.retry_after = self._answer.location = None
-            self._to_the_end, self._announces_body = True, False
-            return
-        self._in_body = True
-        self._answer.status_code = status
-        if self._bodiless or status in _BODILESS:
-            self._over = True
-            # A target may send the body nevertheless. It is not to be taken for the answer to what is asked
-            # next, which may be another project's.
-            self._keep = (
-                self._parser.should_keep_alive()
-                and not self._announces_body
-                and status != _SWITCHING_PROTOCOLS
-            )
-
-    def on_body(self, data: bytes) -> None:
-        """Count it."""
-        self._body_bytes += len(data)
-        if self._over or self._body_bytes > self._max_body_bytes:
-            self._over = True
-            self._keep = False
-
-    def on_message_begin(self) -> None:
-        """Nobody asked for a second answer."""
-        if self._in_body:
-            self._keep = False
-
-    def on_message_complete(self) -> None:
-        """The answer is whole, unless it was an interim one."""
-        if self._in_body and not self._over:
-            self._over = True
-            self._keep = self._keep and self._parser.should_keep_alive()
-
     def _finish(self) -> None:
+        if self._too_long and self._answer.succeeded:
+            self._fail(AnswerTooLong(self._limit))
+            self.abort()
+            return
         done, self._done = self._done, None
         all_was_sent = self._transport.get_write_buffer_size() == 0
-        if self._bodiless or self._answer.status_code in _BODILESS:
+        self._answer.is_whole = True
+        self._answer.cut_off_at = self._limit if self._too_long else 0
+        if self._bodiless or self._answer.status_code in BODILESS:
             self._parser = None  # it may wait for the body that its length tells of
         if self._keep and all_was_sent and not self._transport.is_closing():
             self._on_idle(self)
         else:
-            if all_was_sent and self._body_bytes <= self._max_body_bytes:
+            if all_was_sent and not self._too_long:
                 self.close()
             else:
                 self.abort()
@@ -272,19 +208,3 @@ class Exchange(asyncio.Protocol):
         self._on_gone(self)
         if done is not None and not done.done():
             done.set_exception(error)
-
-
-def _parser(exchange: Exchange) -> Any:
-    parser = httptools.HttpResponseParser(exchange)
-    # What many servers get wrong, and harms nobody: one answer is read, and its end is not in doubt.
-    parser.set_dangerous_leniencies(
-        lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
-    )
-    return parser
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

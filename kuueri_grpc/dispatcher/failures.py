@@ -4,14 +4,14 @@ import errno
 import logging
 import ssl
 import traceback
-from collections.abc import Iterator
 from socket import gaierror
 
 import aiodns
 import aiohttp
 
-from kuueri_grpc.dispatcher.exchange import ConnectionLost
-from kuueri_grpc.dispatcher.message import InvalidResponse
+from kuueri_grpc.dispatcher.chain import chain
+from kuueri_grpc.dispatcher.exchange import AnswerTooLong, ConnectionLost
+from kuueri_grpc.dispatcher.message import Answer, InvalidResponse
 from kuueri_grpc.dispatcher.proxy import ProxyFailed
 from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS, TooManyRedirects
 from kuueri_grpc.domain.target_policy import BlockedAddress
@@ -35,7 +35,7 @@ _REASONS: tuple[tuple[Reason, tuple[type[BaseException], ...]], ...] = (
     (Reason.DNS, (aiohttp.ClientConnectorDNSError, aiodns.error.DNSError, gaierror)),
     (Reason.TLS, (aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError)),
     (Reason.CONNECTION_REFUSED, (ConnectionRefusedError,)),
-    (Reason.CONNECTION_LOST, (ConnectionLost, ConnectionError)),
+    (Reason.CONNECTION_LOST, (AnswerTooLong, ConnectionLost, ConnectionError)),
     (Reason.INVALID_RESPONSE, (InvalidResponse,)),
     (Reason.CONNECTION_FAILED, (OSError,)),
     (Reason.CONNECTION_LOST, (aiohttp.ClientConnectionError,)),
@@ -48,13 +48,13 @@ def classify(error: BaseException) -> tuple[Reason, str]:
     The detail is a few words: fit for the task's owner, and without anything of the request or the
     answer (no URL, header or body). An error that is not known is logged, with its place and no text.
     """
-    chain = list(_chain(error))
-    if any(_broke_in_handshake(link) for link in chain):
+    links = list(chain(error))
+    if any(_broke_in_handshake(link) for link in links):
         return Reason.TLS, "connection closed during the handshake"
     for reason, types in _REASONS:
-        for link in chain:
+        for link in links:
             if isinstance(link, types):
-                return reason, _detail(reason, link, chain)
+                return reason, _detail(reason, link, links)
     _log_unknown(error)
     return Reason.INTERNAL, type(error).__name__
 
@@ -66,17 +66,7 @@ def _broke_in_handshake(link: BaseException) -> bool:
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and what led to it, as a traceback would show them."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-
-
-def _detail(reason: Reason, link: BaseException, chain: list[BaseException]) -> str:
+def _detail(reason: Reason, link: BaseException, links: list[BaseException]) -> str:
     match reason:
         case Reason.TIMEOUT | Reason.CONNECTION_REFUSED | Reason.INVALID_RESPONSE:
             return ""  # the reason says it all
@@ -85,33 +75,47 @@ def _detail(reason: Reason, link: BaseException, chain: list[BaseException]) -> 
         case Reason.TOO_MANY_REDIRECTS:
             return f"more than {MAX_REDIRECTS}"
         case Reason.TLS:
-            return _tls_detail(chain)
+            return _tls_detail(links)
         case Reason.DNS:
-            return _dns_detail(chain)
+            return _dns_detail(links)
         case _:
-            return link.detail if isinstance(link, ProxyFailed) else _os_detail(chain)
+            return link.detail if isinstance(link, ProxyFailed | AnswerTooLong) else _os_detail(links)
 
 
-def _tls_detail(chain: list[BaseException]) -> str:
+def notes(answer: Answer) -> str:
+    """Return what else there is to know of an attempt, whether its answer is whole or not."""
+    if answer.is_whole and not answer.sent_again and not answer.cut_off_at:
+        return ""  # as nearly always
+    parts = []
+    if answer.sent_again:
+        parts.append("tried twice: a kept connection had been closed by the target")
+    if answer.cut_off_at:
+        parts.append(f"{answer.cut_off_at:,} bytes of the answer were read, and it has more")
+    elif answer.status_code and not answer.is_whole:
+        parts.append(f"the answer had begun with status {answer.status_code}")
+    return "; ".join(parts)
+
+
+def _tls_detail(links: list[BaseException]) -> str:
     # By attribute, not by class: aiohttp's errors claim to be those of `ssl`, but do not have theirs.
-    for link in chain:
+    for link in links:
         if message := getattr(link, "verify_message", None):
             return str(message)
-    for link in chain:
+    for link in links:
         if isinstance(link, ssl.SSLError) and (reason := getattr(link, "reason", None)):
             return str(reason).lower().replace("_", " ")
     return ""
 
 
-def _dns_detail(chain: list[BaseException]) -> str:
-    for link in chain:
+def _dns_detail(links: list[BaseException]) -> str:
+    for link in links:
         if isinstance(link, aiodns.error.DNSError | gaierror) and len(link.args) > 1:
             return str(link.args[1])
     return ""
 
 
-def _os_detail(chain: list[BaseException]) -> str:
-    for link in chain:
+def _os_detail(links: list[BaseException]) -> str:
+    for link in links:
         if isinstance(link, OSError) and link.errno:
             return errno.errorcode.get(link.errno, "")
     return ""

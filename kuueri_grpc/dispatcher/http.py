@@ -3,19 +3,20 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
-import httpx
-
-from kuueri_grpc.dispatcher.deadlines import Deadlines
-from kuueri_grpc.dispatcher.failures import DeadlineExceeded, classify
+from kuueri_grpc.dispatcher.deadlines import Deadline, Deadlines
+from kuueri_grpc.dispatcher.failures import DeadlineExceeded, classify, notes
 from kuueri_grpc.dispatcher.gate import OriginGate
-from kuueri_grpc.dispatcher.message import Answer
+from kuueri_grpc.dispatcher.message import Answer, Request
 from kuueri_grpc.dispatcher.redirects import MAX_REDIRECTS, TooManyRedirects, is_redirect, next_request
 from kuueri_grpc.dispatcher.request import build_request
+from kuueri_grpc.dispatcher.shortage import LocalShortage, ShortageWait, lack_in
 from kuueri_grpc.dispatcher.transport import GuardedTransport
 from kuueri_grpc.dispatcher.url import Target, target_of
 from kuueri_grpc.domain.outcome import Outcome, answered, parse_retry_after
-from kuueri_grpc.ports import Clock, Delivery, NotStarted
+from kuueri_grpc.domain.url import InvalidUrl
+from kuueri_grpc.ports import Clock, Delivery, NotStarted, ResourcesLacking
 
 MAX_PER_HOST = 256
 
@@ -44,8 +45,8 @@ class HttpDispatcher:
         """Send the request and return what it came to. See `ports.Dispatcher` for the rules."""
         try:
             target = target_of(delivery.target)
-        except (httpx.InvalidURL, UnicodeError) as error:  # the latter: a host that IDNA refuses
-            return _failed(error, 0)
+        except InvalidUrl as error:
+            return _failed(error, 0, Answer())
         async with self._gate.slot(target.origin):
             if not may_start():
                 raise NotStarted
@@ -61,8 +62,8 @@ class HttpDispatcher:
         started = time.monotonic()
         deadline = self._deadlines.start(delivery.timeout_ms / 1_000)
         try:
-            await self._exchange(delivery, target, answer, may_start)
-        except NotStarted:
+            await self._exchange(delivery, target, answer, may_start, deadline)
+        except (NotStarted, ResourcesLacking):
             raise
         except (Exception, asyncio.CancelledError) as error:
             cause = error
@@ -70,21 +71,33 @@ class HttpDispatcher:
                 cause = DeadlineExceeded()
             elif isinstance(error, asyncio.CancelledError):
                 raise
+            elif lack := lack_in(error):
+                raise ResourcesLacking(lack) from error
             leads_on = delivery.target.follow_redirects and is_redirect(answer)
-            return _failed(cause, _since_ms(started), None if leads_on else answer.status_code or None)
+            latency_ms = _since_ms(started + deadline.suspended_s)
+            return _failed(cause, latency_ms, Answer() if leads_on else answer)
         finally:
             self._deadlines.stop(deadline)
-        latency_ms = _since_ms(started)
+        latency_ms = _since_ms(started + deadline.suspended_s)
         retry_after = None if answer.succeeded else answer.retry_after
-        return answered(answer.status_code, latency_ms, parse_retry_after(retry_after, self._clock.now_ms()))
+        wait_ms = parse_retry_after(retry_after, self._clock.now_ms())
+        return answered(answer.status_code, latency_ms, wait_ms, notes(answer))
 
     async def _exchange(
-        self, delivery: Delivery, target: Target, answer: Answer, may_start: Callable[[], bool]
+        self,
+        delivery: Delivery,
+        target: Target,
+        answer: Answer,
+        may_start: Callable[[], bool],
+        deadline: Deadline,
     ) -> None:
         """Send the request and, if asked to, those that it is redirected to; fill in the last answer."""
         request = build_request(delivery, target, self._clock.now_ms())
         # `may_start` is asked again when there is a connection: making one may take longer than a lease.
-        await self._transport.send(request, answer, may_start)
+        try:
+            await self._transport.send(request, answer, may_start)
+        except LocalShortage as error:
+            await self._send_later(request, answer, may_start, deadline, error)
         if not delivery.target.follow_redirects:
             return
         for _ in range(MAX_REDIRECTS):
@@ -93,14 +106,42 @@ class HttpDispatcher:
                 return
             request = following
             answer.forget()
-            await self._transport.send(request, answer, may_start)
+            try:
+                await self._transport.send(request, answer, may_start)
+            except LocalShortage as error:
+                await self._send_later(request, answer, may_start, deadline, error)
         if next_request(request, answer) is not None:
             raise TooManyRedirects
 
+    async def _send_later(
+        self,
+        request: Request,
+        answer: Answer,
+        may_start: Callable[[], bool],
+        deadline: Deadline,
+        shortage: LocalShortage,
+    ) -> None:
+        """Send a request that could not be sent for a lack of this process. While it waits its time stops."""
+        origin = None if answer.sent_again else request.target.origin
+        wait = ShortageWait(partial(self._transport.has_room, origin))
+        while True:
+            self._deadlines.suspend(deadline)
+            try:
+                if not await wait.again():
+                    raise ResourcesLacking(shortage.lack) from shortage
+            finally:
+                self._deadlines.resume(deadline)
+            if not may_start():
+                raise NotStarted
+            try:
+                return await self._transport.send(request, answer, may_start)
+            except LocalShortage as error:
+                shortage = error
 
-def _failed(error: BaseException, latency_ms: int, status_code: int | None = None) -> Outcome:
+
+def _failed(error: BaseException, latency_ms: int, answer: Answer) -> Outcome:
     reason, detail = classify(error)
-    return Outcome(latency_ms, status_code, reason, detail=detail)
+    return Outcome(latency_ms, reason=reason, detail="; ".join(filter(None, (detail, notes(answer)))))
 
 
 def _since_ms(started: float) -> int:

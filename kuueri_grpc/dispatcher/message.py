@@ -15,6 +15,8 @@ class Request:
     target: Target
     headers: list[Header] = field(repr=False)
     body: bytes = field(repr=False)
+    #: Whether another request may follow on the connection: not where it is authenticated by this one.
+    keeps_connection: bool = True
 
     def wire(self) -> bytes:
         """Return what goes over the connection.
@@ -34,15 +36,25 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What is known of an answer so far (status code 0: nothing); its body is not kept."""
+    """What is known of an answer so far (status code 0: nothing); its body is not kept.
+
+    `cut_off_at`: the bytes of its body that were read, where it has more; 0: it was read to the end.
+    `is_whole`: nothing more of it is to come.
+    `sent_again`: a request was sent a second time, see `GuardedTransport.send`.
+    """
 
     status_code: int = 0
     retry_after: str | None = None
     location: str | None = None
+    cut_off_at: int = 0
+    is_whole: bool = False
+    sent_again: bool = False
 
     def forget(self) -> None:
-        """Begin again, for the answer to another request."""
+        """Begin again, for the answer to another request of the attempt."""
         self.status_code = 0
+        self.cut_off_at = 0
+        self.is_whole = False
         self.retry_after = self.location = None
 
     @property

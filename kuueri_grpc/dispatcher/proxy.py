@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from aiohttp.abc import AbstractResolver
 
+from kuueri_grpc.dispatcher.shortage import LocalShortage, is_out_of_ports
+
 #: What a proxy may say before the tunnel stands.
 _MAX_HEAD_BYTES = 16_384
 
@@ -65,6 +67,7 @@ async def tunnel(
 
     Raises:
         ProxyFailed: there is no way to any of them; it is why not to the last.
+        LocalShortage, OSError: there is no socket or port for it here.
     """
     failure = ProxyFailed("there is no address")
     for host, port, *_ in peers:
@@ -90,19 +93,23 @@ async def tunnel(
 async def _connect(proxy: EgressProxy, resolver: AbstractResolver) -> socket.socket:
     """Return a connection to the first of the proxy's addresses that takes one."""
     loop = asyncio.get_running_loop()
-    cause: OSError = OSError(errno.EADDRNOTAVAIL, "no address")
+    cause: OSError = OSError(errno.EHOSTUNREACH, "no address")
     try:
         places = await resolver.resolve(proxy.host, proxy.port, socket.AF_UNSPEC)
     except OSError as error:
         raise ProxyFailed("its name did not resolve") from error
     for place in places:
-        connection = socket.socket(socket.AF_INET6 if ":" in place["host"] else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in place["host"] else socket.AF_INET
+        peer = (place["host"], place["port"])
+        connection = socket.socket(family)
         try:
             connection.settimeout(0)
-            await loop.sock_connect(connection, (place["host"], place["port"]))
+            await loop.sock_connect(connection, peer)
         except OSError as error:
             connection.close()
             cause = error
+            if error.errno == errno.EADDRNOTAVAIL and is_out_of_ports(family, peer):
+                raise LocalShortage("EADDRNOTAVAIL") from error
         except BaseException:
             connection.close()
             raise

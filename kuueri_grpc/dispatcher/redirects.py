@@ -4,11 +4,13 @@ Not httpx's own following: that forwards every header but `authorization` to ano
 credentials from the URL that the target names, keeps cookies, and logs each URL with its query.
 """
 
-import httpx
+from dataclasses import replace
+from urllib.parse import urljoin, urlsplit
 
 from kuueri_grpc.dispatcher.message import Answer, InvalidResponse, Request
-from kuueri_grpc.dispatcher.url import of_url
+from kuueri_grpc.dispatcher.url import Origin, Target, parse
 from kuueri_grpc.domain.target_policy import BlockedAddress
+from kuueri_grpc.domain.url import InvalidUrl
 
 #: How many redirects are followed; an answer after them that is another one ends the attempt.
 MAX_REDIRECTS = 5
@@ -39,30 +41,50 @@ def next_request(request: Request, answer: Answer) -> Request | None:
     """Return the request that the answer redirects to; None if it is an answer to be taken as it is.
 
     Raises:
-        BlockedAddress: the redirect leaves http and https, or brings credentials of its own.
+        BlockedAddress: the redirect leaves http and https, brings credentials of its own, or would send the
+            request's body in clear text from https to http.
         InvalidResponse: the location is not a URL.
     """
     if answer.location is None or not is_redirect(answer):
         return None
-    try:
-        url = httpx.URL(request.target.url).join(answer.location)
-        target = of_url(url)
-    except (httpx.InvalidURL, UnicodeError) as error:  # the latter: a host that IDNA refuses
-        raise InvalidResponse from error
-    if url.scheme not in {"http", "https"}:
-        raise BlockedAddress(url.host, "redirect to another scheme than http")
-    if url.userinfo:
-        raise BlockedAddress(url.host, "redirect with credentials in the URL")
+    target = _target(request.target.url, answer.location)
     method = _method(request.method, answer.status_code)
     drops_body = method != request.method
-    same_origin = target.origin == request.target.origin
+    body = b"" if drops_body else request.body
+    if body and (request.target.origin[0], target.origin[0]) == ("https", "http"):
+        raise BlockedAddress(target.host, "redirect from https to http with a body")
+    keeps_credentials = _is_same_owner(request.target.origin, target.origin)
     headers = [
         (name, value)
         for name, value in request.headers
-        if _goes_along(name.decode("ascii").lower(), same_origin=same_origin, drops_body=drops_body)
+        if _goes_along(
+            name.decode("ascii").lower(), keeps_credentials=keeps_credentials, drops_body=drops_body
+        )
     ]
-    body = b"" if drops_body else request.body
-    return Request(method, target, [(b"host", target.authority), *headers], body)
+    return replace(
+        request, method=method, target=target, headers=[(b"host", target.authority), *headers], body=body
+    )
+
+
+def _target(base: str, location: str) -> Target:
+    try:
+        url = urljoin(base, location)
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"}:
+            raise BlockedAddress(parts.netloc, "redirect to another scheme than http")
+        if "@" in parts.netloc:
+            raise BlockedAddress("", "redirect with credentials in the URL")
+        return parse(url)
+    except (InvalidUrl, ValueError) as error:  # the latter: brackets that do not match
+        raise InvalidResponse from error
+
+
+def _is_same_owner(origin: Origin, other: Origin) -> bool:
+    """Return whether credentials for the one may go to the other: it is the same, or the same host with TLS.
+
+    That the certificate is the host's is checked, so the target gets them back, on a better way.
+    """
+    return other == origin or (other[1] == origin[1] and (origin[0], other[0]) == ("http", "https"))
 
 
 def _method(method: str, status_code: int) -> str:
@@ -73,9 +95,9 @@ def _method(method: str, status_code: int) -> str:
     return method
 
 
-def _goes_along(name: str, *, same_origin: bool, drops_body: bool) -> bool:
+def _goes_along(name: str, *, keeps_credentials: bool, drops_body: bool) -> bool:
     if name == "host":
         return False
     if drops_body and name.startswith(("content-", "webhook-")):
         return False  # the signature is over the body
-    return same_origin or name in _PUBLIC_HEADERS or name.startswith(_PUBLIC_PREFIX)
+    return keeps_credentials or name in _PUBLIC_HEADERS or name.startswith(_PUBLIC_PREFIX)

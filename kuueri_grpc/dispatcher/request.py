@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from kuueri_grpc.dispatcher.message import Header, Request
+from kuueri_grpc.dispatcher.reader import authenticates_connection
 from kuueri_grpc.dispatcher.signing import sign
 from kuueri_grpc.dispatcher.url import Target
 from kuueri_grpc.domain.task import BODILESS_METHODS
 from kuueri_grpc.ports import Delivery
 
 _USER_AGENT = (b"user-agent", b"Kuueri-Tasks")
+_CREDENTIALS = frozenset({b"authorization", b"proxy-authorization"})
 _DEFAULTS = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
 
 
@@ -26,22 +28,26 @@ def build_request(delivery: Delivery, where: Target, now_ms: int) -> Request:
     """
     target = delivery.target
     headers = [(b"host", where.authority), _USER_AGENT]
-    headers += _task_headers(target.headers)
+    from_task, names = _task_headers(target.headers)
+    headers += from_task
     headers += _kuueri_headers(delivery)
     if delivery.signing_secrets:
         headers += _signature(delivery, now_ms)
     if target.body or target.method not in BODILESS_METHODS:
         headers.append((b"content-length", b"%d" % len(target.body)))
-    return Request(target.method.value, where, headers, target.body)
+    keeps_connection = names.isdisjoint(_CREDENTIALS) or not any(
+        name.lower() in _CREDENTIALS and authenticates_connection(value) for name, value in from_task
+    )
+    return Request(target.method.value, where, headers, target.body, keeps_connection)
 
 
-def _task_headers(headers: Mapping[str, str]) -> list[Header]:
-    """Return what the task sets, and the defaults that it does not set."""
+def _task_headers(headers: Mapping[str, str]) -> tuple[list[Header], set[bytes]]:
+    """Return what the task sets with the defaults that it does not set; and the names that it sets."""
     raw = [(name.encode("ascii"), value.encode()) for name, value in headers.items()]
     names = {name.lower() for name, _ in raw}
     # The user agent is the sender's, also where the task names one.
     kept = raw if b"user-agent" not in names else [item for item in raw if item[0].lower() != b"user-agent"]
-    return kept + [default for default in _DEFAULTS if default[0] not in names]
+    return kept + [default for default in _DEFAULTS if default[0] not in names], names
 
 
 def _kuueri_headers(delivery: Delivery) -> list[Header]:

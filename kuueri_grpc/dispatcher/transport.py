@@ -11,26 +11,38 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver
-from aiohttp.resolver import AsyncResolver
 
-from kuueri_grpc.dispatcher.connector import KEEPALIVE_S, dialled_name, guarded_connector
+from kuueri_grpc.dispatcher.connector import KEEPALIVE_S, Dial, current_dial, guarded_connector
 from kuueri_grpc.dispatcher.exchange import ConnectionLost, Exchange
 from kuueri_grpc.dispatcher.message import Answer, InvalidResponse, Request
 from kuueri_grpc.dispatcher.proxy import EgressProxy
+from kuueri_grpc.dispatcher.read_queue import ReadQueue
+from kuueri_grpc.dispatcher.resolver import AliasResolver
+from kuueri_grpc.dispatcher.shortage import LocalShortage, ShortageDetector, missing_now
 from kuueri_grpc.dispatcher.url import Origin, Target
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.ports import NotStarted
 
-MAX_BODY_BYTES = 64 * 1_024
+MAX_ANSWER_BYTES = 64 * 1_048_576
 _NO_LIMIT = 1 << 30
+#: By how much an idle connection is closed before the target closes it, where the target says when.
+_KEEPALIVE_MARGIN_S = 1.0
+#: For how long the event loop, which has just read from it, is all that is asked about an idle connection.
+_FRESH_S = 0.001
+#: How often idle connections are looked through, in parts of their time.
+_LOOKS = 8
 
 
 class GuardedTransport:
     """Sends requests over pooled connections to addresses that the policy lets pass.
 
     It sends what the request holds and nothing else: no header, no cookie, no proxy from the
-    environment, no second try. Redirects are not followed, bodies not decoded. There is no time limit;
-    a cancelled call has closed its connection when it ends, and what was not sent yet is discarded.
+    environment. Redirects are not followed, bodies not decoded. There is no time limit; a cancelled call has
+    closed its connection when it ends, and what was not sent yet is discarded.
+
+    A request is sent once, but for one case: on a connection that was kept from an earlier request, and ends
+    before anything of the answer has come, it is sent a second time, on a new one (RFC 9112, 9.3.1). Nearly
+    always the target had closed it in the very moment, and read nothing.
 
     `failures.classify` knows what it raises.
 
@@ -41,8 +53,8 @@ class GuardedTransport:
         ssl_context: default: the certificates of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
         max_connections: open connections, from which on the one that is idle for longest is closed before
             another one is made.
-        max_body_bytes: how much of an answer's body is read, as it comes over the wire. A longer one is
-            cut off by closing the connection; the status code counts.
+        max_answer_bytes: how much of the body of a success answer is read, as it comes over the wire. With a
+            longer one it is no success. Of other answers less is read, and the status code counts.
 
     Must be made in a running event loop.
     """
@@ -55,15 +67,18 @@ class GuardedTransport:
         ssl_context: ssl.SSLContext | None = None,
         proxy: EgressProxy | None = None,
         max_connections: int = _NO_LIMIT,
-        max_body_bytes: int = MAX_BODY_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._policy = policy
-        self._resolver = resolver or AsyncResolver()
-        self._connector = guarded_connector(
-            policy, self._resolver, ssl_context or _default_ssl_context(), proxy
-        )
+        self._resolver = resolver or AliasResolver()
+        context = ssl_context or _default_ssl_context()
+        # A certificate is for the names in its extension, and none else (RFC 9525, 6.3).
+        context.hostname_checks_common_name = False
+        self._connector = guarded_connector(policy, self._resolver, context, proxy)
         self._max_connections = max_connections
-        self._max_body_bytes = max_body_bytes
+        self._max_answer_bytes = max_answer_bytes
+        self._reads = ReadQueue()
+        self._shortages = ShortageDetector()
         self._loop = asyncio.get_running_loop()
         #: Connections that wait for a request, the one that was used last at the end.
         self._idle: dict[Origin, list[Exchange]] = {}
@@ -75,29 +90,54 @@ class GuardedTransport:
     async def send(self, request: Request, answer: Answer, may_send: Callable[[], bool]) -> None:
         """Send the request; return when its answer is complete, which is written to `answer` meanwhile.
 
-        `may_send` is asked right before the request is written, see `ports.Dispatcher`.
+        `may_send` is asked right before the request is written, each time, see `ports.Dispatcher`.
 
         Raises:
             BlockedAddress: the policy refuses the target's host or its address.
             NotStarted: it may not be sent any more.
-            ConnectionLost, InvalidResponse, aiohttp.ClientError, OSError: as `failures.classify` has them.
+            LocalShortage: it was not sent, for the lack of a descriptor, a port or memory here.
+            ConnectionLost, InvalidResponse, AnswerTooLong, aiohttp.ClientError, OSError: as
+                `failures.classify` has them.
         """
         if self._closed:
             raise RuntimeError("the sender is closed")
         wire = request.wire()
-        exchange = self._take(request.target.origin) or await self._connect(request.target)
-        if not may_send():
-            if exchange.is_usable():
-                self._keep(exchange)
-            raise NotStarted
-        done = exchange.begin(wire, answer, bodiless=request.method == "HEAD")
-        try:
-            await done
-        except BaseException:
-            if exchange.is_busy_with(done):
-                exchange.abort()
-            await asyncio.sleep(0)  # aborted connections are closed in the next iteration of the event loop
-            raise
+        exchange = None if answer.sent_again else self._take(request.target.origin)
+        is_kept = exchange is not None
+        if exchange is None:
+            exchange = await self._connect(request.target)
+        while True:
+            if not may_send():
+                if exchange.is_usable():
+                    self._keep(exchange)
+                raise NotStarted
+            done = exchange.begin(
+                wire, answer, bodiless=request.method == "HEAD", keep=request.keeps_connection
+            )
+            try:
+                return await done
+            except ConnectionLost:
+                if not is_kept or exchange.has_begun or self._closed:
+                    raise
+            except BaseException:
+                if exchange.is_busy_with(done):
+                    exchange.abort()
+                # Aborted connections are closed in the next iteration of the event loop.
+                await asyncio.sleep(0)
+                raise
+            answer.sent_again, is_kept = True, False
+            exchange = await self._connect(request.target)
+
+    def has_room(self, origin: Origin | None) -> bool:
+        """Return whether a request may find a connection after a `LocalShortage`: a kept one, or a new one.
+
+        `origin`: whose kept connections it may take; None: it takes a new one.
+        Where it does not, an idle connection to another origin is closed for the sake of its descriptor.
+        """
+        if origin in self._idle or missing_now() is None:
+            return True
+        self._close_longest_idle()
+        return False
 
     async def aclose(self) -> None:
         """Close every connection, also those in use."""
@@ -118,7 +158,8 @@ class GuardedTransport:
                 del self._idle[origin]
             if not exchange.is_usable():
                 continue
-            if self._loop.time() - exchange.idle_since < KEEPALIVE_S:
+            now = self._loop.time()
+            if now < exchange.idle_until and (now < exchange.fresh_until or not exchange.has_ended()):
                 return exchange
             exchange.close()
             self._origins.pop(exchange, None)
@@ -134,7 +175,8 @@ class GuardedTransport:
             self._connecting -= 1
 
     async def _dial(self, target: Target) -> Exchange:
-        dialled_name.set(target.host)
+        dial = Dial(target.host)
+        current_dial.set(dial)
         url = yarl.URL.build(
             scheme=target.origin[0], authority=target.authority.decode("ascii"), encoded=True
         )
@@ -142,7 +184,13 @@ class GuardedTransport:
             connection = await self._connector.connect(
                 aiohttp.ClientRequest("GET", url, loop=self._loop), [], aiohttp.ClientTimeout()
             )
-        except BaseException:
+        except Exception as error:
+            await asyncio.sleep(0)
+            lack = dial.lack or self._shortages.lack_behind(error)
+            if lack is None:
+                raise
+            raise LocalShortage(lack) from error
+        except asyncio.CancelledError:
             await asyncio.sleep(0)
             raise
         protocol = connection.protocol
@@ -150,7 +198,9 @@ class GuardedTransport:
         try:
             if spoke_first:
                 raise InvalidResponse
-            exchange = Exchange(connection, self._max_body_bytes, on_idle=self._keep, on_gone=self._forget)
+            exchange = Exchange(
+                connection, self._max_answer_bytes, self._reads, on_idle=self._keep, on_gone=self._forget
+            )
         except (InvalidResponse, ConnectionLost):
             connection.close()
             raise
@@ -160,17 +210,20 @@ class GuardedTransport:
     def _make_room(self) -> None:
         """Close idle connections until there may be another one: each takes a file descriptor."""
         while self._idle and len(self._origins) + self._connecting >= self._max_connections:
-            # Of the origin that has had idle ones for longest, the one that was used first.
-            exchange = next(iter(self._idle.values()))[0]
-            self._forget(exchange)
-            exchange.close()
+            self._close_longest_idle()
 
     def _keep(self, exchange: Exchange) -> None:
         """Keep a connection for the next request to its origin."""
-        exchange.idle_since = self._loop.time()
+        keep_s = KEEPALIVE_S
+        if exchange.keep_s is not None:
+            # The target counts from when it sent the answer, and closes for certain then.
+            keep_s = min(keep_s, max(exchange.keep_s - _KEEPALIVE_MARGIN_S, exchange.keep_s / 2))
+        now = self._loop.time()
+        exchange.fresh_until = now + _FRESH_S
+        exchange.idle_until = now + keep_s
         self._idle.setdefault(self._origins[exchange], []).append(exchange)
         if self._closing_idle is None:
-            self._closing_idle = self._loop.call_later(KEEPALIVE_S, self._close_idle)
+            self._closing_idle = self._loop.call_later(KEEPALIVE_S / _LOOKS, self._close_idle)
 
     def _forget(self, exchange: Exchange) -> None:
         origin = self._origins.pop(exchange, None)
@@ -179,22 +232,23 @@ class GuardedTransport:
             if not idle:
                 del self._idle[origin]
 
+    def _close_longest_idle(self) -> None:
+        """Close the connection that was idle for longest."""
+        if self._idle:
+            exchange = min((idle[0] for idle in self._idle.values()), key=lambda one: one.idle_until)
+            exchange.close()
+            self._forget(exchange)
+
     def _close_idle(self) -> None:
         """Close what has been idle for too long; look again while anything is idle."""
         self._closing_idle = None
-        too_long = self._loop.time() - KEEPALIVE_S
-        for origin, idle in list(self._idle.items()):
-            keep = [exchange for exchange in idle if exchange.idle_since > too_long]
-            for exchange in idle[: len(idle) - len(keep)]:  # they are in the order of their last use
+        now = self._loop.time()
+        for idle in list(self._idle.values()):
+            for exchange in [exchange for exchange in idle if exchange.idle_until <= now]:
                 exchange.close()
-                self._origins.pop(exchange, None)
-            if keep:
-                self._idle[origin] = keep
-            else:
-                del self._idle[origin]
+                self._forget(exchange)
         if self._idle:
-            oldest = min(idle[0].idle_since for idle in self._idle.values())
-            self._closing_idle = self._loop.call_at(oldest + KEEPALIVE_S, self._close_idle)
+            self._closing_idle = self._loop.call_later(KEEPALIVE_S / _LOOKS, self._close_idle)
 
 
 def _default_ssl_context() -> ssl.SSLContext:

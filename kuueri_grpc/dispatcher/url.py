@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 
 from kuueri_grpc.domain.task import HttpTarget
+from kuueri_grpc.domain.url import InvalidUrl, host_of
 
 #: (scheme, host, port; None: the scheme's own), what a connection can be shared for.
 Origin = tuple[str, str, int | None]
@@ -37,7 +38,7 @@ def target_of(target: HttpTarget) -> Target:
     """Return where an attempt goes, with the query parameters that its task adds to the URL.
 
     Raises:
-        httpx.InvalidURL, UnicodeError: it is not a URL (the latter: a host that IDNA refuses).
+        InvalidUrl: it is not a URL that a request can be sent to.
     """
     return parse(_with_query(target.url, target.query_params))
 
@@ -45,19 +46,24 @@ def target_of(target: HttpTarget) -> Target:
 def parse(url: str) -> Target:
     """Return the parts of an absolute URL. Raises as `target_of`.
 
-    The path of a task is often its own, and its origin hardly ever. So the origin is parsed by httpx, and
-    kept; a path only where something has to be done to it.
+    `domain.url` decides on what is a URL. httpx gives what was accepted its form for sending. The path of a
+    task is often its own, and its origin hardly ever: the form of an origin is kept, and httpx does the path
+    only where something has to be done to it.
     """
     if ready := _READY.fullmatch(url):
         base, path = ready[1], ready[2]
         if _is_spelled_out(path):
             at = _origin(base)
             return Target(url, at.origin, at.host, at.authority, path.encode("ascii"))
-    return of_url(httpx.URL(url))
+    return _parsed(url)
 
 
-def of_url(url: httpx.URL) -> Target:
-    """Return the parts of an absolute URL that is parsed already."""
+def _parsed(text: str) -> Target:
+    host_of(text)
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:  # a control character in the path
+        raise InvalidUrl("has a character that no URL has") from error
     origin = url.scheme, url.host, url.port
     return Target(str(url), origin, url.raw_host.decode("ascii"), url.netloc, url.raw_path)
 
@@ -69,7 +75,7 @@ def _is_spelled_out(path: str) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _origin(base: str) -> Target:
-    return of_url(httpx.URL(base))
+    return _parsed(base)
 
 
 def _with_query(url: str, params: Mapping[str, str]) -> str:
@@ -79,4 +85,4 @@ def _with_query(url: str, params: Mapping[str, str]) -> str:
     url = url.partition("#")[0]
     path, _, query = url.partition("?")
     joint = "&" if query and not query.endswith("&") else ""
-    return f"{path}?{query}{joint}{urlencode(params)}"
+    return f"{path}?{query}{joint}{urlencode(params, quote_via=quote)}"

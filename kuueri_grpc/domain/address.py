@@ -57,11 +57,15 @@ _NETWORKS: tuple[tuple[Network, str], ...] = tuple(
     (ip_network(network), kind) for kind, networks in _REFUSED for network in networks
 )
 
+_LOOPBACK = IPv4Address("127.0.0.1")
+_UNSPECIFIED = IPv4Address("0.0.0.0")  # noqa: S104 - an address to refuse, not to bind
 #: One machine, one decision: "localhost" resolves to both loopback addresses, and an operator who allows
-#: the one does not expect the other to refuse the name.
-_SAME_HOST: dict[Address, IPv4Address] = {
-    IPv6Address("::1"): IPv4Address("127.0.0.1"),
-    IPv6Address("::"): IPv4Address("0.0.0.0"),  # noqa: S104 - an address to refuse, not to bind
+#: the one does not expect the other to refuse the name. A connection to the unspecified address of either
+#: version is one to loopback.
+_SAME_HOST: dict[Address, tuple[IPv4Address, ...]] = {
+    IPv6Address("::1"): (_LOOPBACK,),
+    IPv6Address("::"): (_UNSPECIFIED, _LOOPBACK),
+    _UNSPECIFIED: (_UNSPECIFIED, _LOOPBACK),
 }
 
 #: IPv6 networks whose addresses stand for IPv4 addresses, and where in their 128 bits those are.
@@ -94,14 +98,14 @@ def holds(network: Network, address: Address) -> bool:
 
 def judged_by(address: Address) -> tuple[Address, ...]:
     """Return the addresses that decide on this one: itself, or those it stands for."""
+    if address in _SAME_HOST:
+        return _SAME_HOST[address]
     if isinstance(address, IPv4Address):
         return (address,)
-    if address in _SAME_HOST:
-        return (_SAME_HOST[address],)
     bits = int(address)
     for network, carried in _CARRIERS:
         if address in network:
-            return tuple(IPv4Address(part & _32_BITS) for part in carried(bits))
+            return tuple(each for part in carried(bits) for each in judged_by(IPv4Address(part & _32_BITS)))
     if (bits >> 32) & _ISATAP_MASK == _ISATAP:
-        return (address, IPv4Address(bits & _32_BITS))
+        return (address, *judged_by(IPv4Address(bits & _32_BITS)))
     return (address,)

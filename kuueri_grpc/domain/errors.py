@@ -204,6 +204,19 @@ class RateLimited(KuueriError):
         return cls(f"project:{project_id}", text, wait_s)
 
     @classmethod
+    def of_batch(
+        cls, project_id: str, count: int, limit: int, window_s: float, wait_s: float
+    ) -> "RateLimited":
+        """Return the error of a batch that counts as more calls than its project may make now."""
+        text = (
+            f"a batch of {count} tasks counts as so many calls, and project {project_id!r} may make {limit} "
+            f"in {window_s:g} s; try again a little later"
+        )
+        if count > limit:
+            text += ", or in smaller batches: a larger one is let in after a window without other calls"
+        return cls(f"project:{project_id}", text, wait_s)
+
+    @classmethod
     def of_peer(cls, peer: str, did: str, wait_s: float) -> "RateLimited":
         """Return the error of an address that has done something too often."""
         return cls(f"peer:{peer}", f"the address {peer} {did}; try again a little later", wait_s)

@@ -11,13 +11,16 @@ from kuueri_grpc.domain.timeline import Reason
 class Outcome:
     """The result of one attempt.
 
-    A success has a 2xx `status_code` and no `reason`. An error answer has its `status_code` and
-    HTTP_STATUS. Any other failure has the reason for it; it never carries a made-up status code, but
-    may carry that of an answer which broke off. `retry_after_ms` is the wait that the target asked
-    for. `detail` as in `TimelineEvent`.
+    | | `status_code` | `reason` | `retry_after_ms` |
+    |---|---|---|---|
+    | a success: a whole 2xx answer | 200 to 299 | None | of no account |
+    | an error answer | 100 to 199, 300 to 599 | HTTP_STATUS | the wait that the target asked for, or None |
+    | no answer, or one that broke off | None | why | None |
+
+    `detail` as in `TimelineEvent`; there is also the status of an answer that broke off.
 
     Raises:
-        ValueError: status code and reason contradict each other.
+        ValueError: the facts contradict each other.
     """
 
     latency_ms: int
@@ -27,10 +30,18 @@ class Outcome:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        if self.reason is None and not _is_success(self.status_code):
-            raise ValueError(f"an attempt without a 2xx answer needs a reason, got status {self.status_code}")
-        if self.reason is Reason.HTTP_STATUS and (self.status_code is None or _is_success(self.status_code)):
-            raise ValueError(f"{self.reason} is for an error answer, got status {self.status_code}")
+        match self.reason:
+            case None:
+                agree = _is_success(self.status_code)
+            case Reason.HTTP_STATUS:
+                agree = _is_status(self.status_code) and not _is_success(self.status_code)
+            case _:
+                agree = self.status_code is None and self.retry_after_ms is None
+        if not agree:
+            raise ValueError(
+                f"an attempt whose facts contradict each other: reason {self.reason}, "
+                f"retry after {self.retry_after_ms} ms, got status {self.status_code}"
+            )
 
     @property
     def succeeded(self) -> bool:
@@ -38,14 +49,20 @@ class Outcome:
         return self.reason is None
 
 
-def answered(status_code: int, latency_ms: int, retry_after_ms: int | None = None) -> Outcome:
+def answered(
+    status_code: int, latency_ms: int, retry_after_ms: int | None = None, detail: str = ""
+) -> Outcome:
     """Return the outcome of a complete answer: success is 2xx, all else is an error answer."""
     reason = None if _is_success(status_code) else Reason.HTTP_STATUS
-    return Outcome(latency_ms, status_code, reason, retry_after_ms)
+    return Outcome(latency_ms, status_code, reason, retry_after_ms, detail)
 
 
 def _is_success(status_code: int | None) -> bool:
     return status_code is not None and 200 <= status_code <= 299
+
+
+def _is_status(status_code: int | None) -> bool:
+    return status_code is not None and 100 <= status_code <= 599
 
 
 def parse_retry_after(value: str | None, now_ms: int) -> int | None:

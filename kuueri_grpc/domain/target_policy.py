@@ -102,6 +102,15 @@ class TargetPolicy:
             raise BlockedAddress(address, "scoped to an interface")
         self._judge(address, parsed, name_is_allowed=_matches(self._allowed_names, _folded(name)))
 
+    def check_alias(self, name: str) -> None:
+        """Return if a name between a target's own and its addresses (CNAME) is not denied by the operator.
+
+        Raises:
+            BlockedAddress: it is.
+        """
+        if _matches(self._denied_names, _folded(name)):
+            raise BlockedAddress(name, DENIED)
+
     def _judge_host(self, host: str) -> None:
         if ":" not in host and _NUMERIC.fullmatch(host):
             try:
@@ -125,7 +134,8 @@ class TargetPolicy:
         judged = judged_by(address)
         if any(holds(network, each) for network in self._denied for each in (address, *judged)):
             raise BlockedAddress(written, DENIED)
-        if name_is_allowed or self._is_allowed(address):
+        # The unspecified address is open only where what it leads to is, too.
+        if name_is_allowed or (self._is_allowed(address) and not address.is_unspecified):
             return
         for each in judged:
             kind = None if self._is_allowed(each) else refused_as(each)

@@ -57,8 +57,8 @@ class Reason(StrEnum):
 class TimelineEvent:
     """One entry of a timeline; `sequence` counts 1, 2, 3 ... per task without gaps.
 
-    `detail` is a short text about a failure (an error class, a host that did not resolve);
-    it never holds a body, a header or a secret.
+    `detail` is a short text about an attempt (an error class, that it was sent twice); it never holds a body,
+    a header or a secret.
     """
 
     task_id: str
@@ -143,7 +143,7 @@ def describe(event: TimelineEvent) -> str:
             early = " early, as asked by RunTask" if event.reason is Reason.RUN_NOW else ""
             return f"Attempt {event.attempt} started{early}"
         case EventType.SUCCEEDED:
-            return f"Attempt {event.attempt} succeeded with status {event.status_code}"
+            return f"Attempt {event.attempt} succeeded with status {event.status_code}{_in_brackets(event)}"
         case EventType.ERRORED:
             return f"Attempt {event.attempt} failed: {_failure(event)}"
         case EventType.FAILED:
@@ -155,5 +155,9 @@ def describe(event: TimelineEvent) -> str:
 
 def _failure(event: TimelineEvent) -> str:
     if event.reason is Reason.HTTP_STATUS or event.reason is None:
-        return f"the target answered with status {event.status_code}"
-    return _FAILURES.get(event.reason, event.reason) + (f" ({event.detail})" if event.detail else "")
+        return f"the target answered with status {event.status_code}{_in_brackets(event)}"
+    return _FAILURES.get(event.reason, event.reason) + _in_brackets(event)
+
+
+def _in_brackets(event: TimelineEvent) -> str:
+    return f" ({event.detail})" if event.detail else ""

@@ -26,7 +26,7 @@ class Agenda:
 
         What comes in during the look is then kept beside what the look finds: it may be newer.
         """
-        return {partition: self._at.pop(partition) for partition in partitions}
+        return {partition: self._at.pop(partition) for partition in partitions if partition in self._at}
 
     def next_ms(self) -> int | None:
         """Return the earliest instant, None if there is none."""

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 
 from kuueri_grpc.domain.decision import Progress, decide
 from kuueri_grpc.domain.outcome import Outcome
+from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.lanes import Lanes
 from kuueri_grpc.engine.reporter import Reporter
+from kuueri_grpc.engine.shares import Shares
 from kuueri_grpc.engine.suspects import Suspects
 from kuueri_grpc.ports import (
     NO_TELEMETRY,
@@ -20,6 +22,7 @@ from kuueri_grpc.ports import (
     Lease,
     NotStarted,
     Report,
+    ResourcesLacking,
     Telemetry,
     Unfinished,
 )
@@ -28,8 +31,6 @@ _log = logging.getLogger(__name__)
 
 #: The share of all slots that may wait for a turn at one target before more of its tasks are left alone.
 _FULL_SHARE = 16
-#: How many may wait in all, in slots.
-_MOST_WAITING = 3
 
 
 class _Attempt:
@@ -59,17 +60,18 @@ class Attempts:
         clock: Clock,
         *,
         max_in_flight: int,
+        max_bytes: int = 256 << 20,
         draw: Callable[[], float] = random.random,
         telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:
         self._dispatcher = dispatcher
         self._reporter = reporter
         self._clock = clock
-        self._max_in_flight = max_in_flight
         self._draw = draw
         self._telemetry = telemetry
         self._in_flight: dict[Lease, _Attempt] = {}
         self._lanes = Lanes(max(1, max_in_flight // _FULL_SHARE))
+        self._shares = Shares(max_in_flight, max_bytes, self._lanes)
         self._suspects = Suspects()
         self._slot_freed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -81,11 +83,9 @@ class Attempts:
         """How many more attempts may start.
 
         Those that wait for their turn at their target take no slot, or a slow target would take all. Their
-        number is bounded all the same: they take memory.
+        number is bounded all the same, and so are the bytes of all requests: they take memory.
         """
-        in_flight = len(self._in_flight)
-        sending = in_flight - self._lanes.waiting
-        return min(self._max_in_flight - sending, _MOST_WAITING * self._max_in_flight - self._lanes.waiting)
+        return self._shares.free.attempts
 
     @property
     def in_flight(self) -> int:
@@ -96,6 +96,11 @@ class Attempts:
     def lanes(self) -> Lanes:
         """Who waits for a turn at a target."""
         return self._lanes
+
+    @property
+    def shares(self) -> Shares:
+        """What the attempts of each project take."""
+        return self._shares
 
     @property
     def suspects(self) -> Suspects:
@@ -148,13 +153,14 @@ class Attempts:
         """Send a claimed task. `held_until`: when its lease runs out, on the monotonic clock (s)."""
         attempt = _Attempt(claim.attempt, held_until)
         self._in_flight[claim.lease] = attempt
+        self._shares.start(claim.project_id, claim.size)
         self._idle.clear()
         self._busy.set()
         if claim.watch_ms:
             self._suspects.watch(claim)
         attempt.worker = asyncio.create_task(self._run(claim, attempt))
         # No `finally` in the coroutine: a task that is cancelled before its first step never gets there.
-        attempt.worker.add_done_callback(lambda _: self._ended(claim.lease))
+        attempt.worker.add_done_callback(lambda _: self._ended(claim))
 
     async def abort(self, lease: Lease) -> bool:
         """Stop an attempt; return once nothing more of it is sent. False: it is not in flight here."""
@@ -190,14 +196,24 @@ class Attempts:
             _log.warning(
                 "an attempt was not sent: its lease had run out", extra=_fields(claim, "attempt_not_sent")
             )
+        except ResourcesLacking as error:
+            self._telemetry.attempt_unfinished(Unfinished.NOT_SENT)
+            _log.warning(
+                "an attempt was not sent for a lack of this process (%s): its task is given back",
+                error.lack,
+                extra=_fields(claim, "attempt_not_sent"),
+            )
+            if await self._reporter.give_back(claim.lease):
+                self._telemetry.attempts_recovered(1, Reason.HANDED_BACK)
         except Exception:  # noqa: BLE001 - whatever it was, the slot must be freed and the rest go on
             # The lease runs out and the task is taken again; nothing is lost.
             self._telemetry.attempt_unfinished(Unfinished.BROKE_DOWN)
             _log.exception("an attempt broke down", extra=_fields(claim, "attempt_broke_down"))
 
-    def _ended(self, lease: Lease) -> None:
-        del self._in_flight[lease]
-        self._suspects.leave(lease)
+    def _ended(self, claim: Claim) -> None:
+        del self._in_flight[claim.lease]
+        self._suspects.leave(claim.lease)
+        self._shares.end(claim.project_id, claim.size)
         self._slot_freed.set()
         if not self._in_flight:
             self._idle.set()
@@ -207,11 +223,11 @@ class Attempts:
         def may_start() -> bool:
             if not attempt.started_ms:
                 attempt.started_ms = self._clock.now_ms()
-                self._lanes.leave(claim.lane)
+                self._leave_lane(claim)
             # A process that was stopped for long may come back when its lease is somebody else's.
             return time.monotonic() < attempt.held_until
 
-        self._lanes.enter(claim.lane)
+        self._lanes.enter(claim.project_id, claim.lane)
         try:
             outcome = await self._dispatcher.send(_delivery(claim), may_start)
         except asyncio.CancelledError:
@@ -219,10 +235,14 @@ class Attempts:
             raise
         finally:
             if not attempt.started_ms:
-                self._lanes.leave(claim.lane)
-        late_ms = max(0, attempt.started_ms - claim.schedule_time_ms)
+                self._leave_lane(claim)
+        late_ms = max(0, attempt.started_ms - claim.due_ms)
         self._telemetry.attempt_ended(claim.project_id, claim.queue, outcome, late_ms)
         return outcome
+
+    def _leave_lane(self, claim: Claim) -> None:
+        self._lanes.leave(claim.project_id, claim.lane)
+        self._shares.changed()
 
     async def _report(self, claim: Claim, outcome: Outcome) -> None:
         decision = decide(

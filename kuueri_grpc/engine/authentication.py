@@ -16,6 +16,7 @@ from kuueri_grpc.domain.access import Access
 from kuueri_grpc.domain.errors import StoreUnavailable, Unauthenticated
 from kuueri_grpc.engine import token_format
 from kuueri_grpc.engine.backoff import TRANSIENT
+from kuueri_grpc.engine.delayed_lookups import DelayedLookups
 from kuueri_grpc.engine.streams import Stream, Streams
 from kuueri_grpc.ports import Clock, Credential, ProjectStore
 
@@ -37,16 +38,22 @@ class Authenticator:
     def __init__(self, store: ProjectStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        # By the digest of the whole token: a wrong secret meets the store, as an unknown key id does.
+        # By the digest of the whole token: a wrong secret meets the store, as an unknown key id does. In the
+        # order of their latest reading, and one that is used is read every few seconds: the first is the one
+        # least used. One that has to be read anew stays, as that of a token that was valid lately.
         self._remembered: dict[bytes, tuple[float, Credential]] = {}
+        self._delayed = DelayedLookups(self._look_up)
         #: Counts what was announced: what was read from the store before is not remembered after it.
         self._changes = 0
         self._hears = True
         self.streams = Streams()
         self._looks: set[asyncio.Task[None]] = set()
 
-    async def authenticate(self, token: str) -> Access:
+    async def authenticate(self, token: str, *, delayed: bool = False) -> Access:
         """Return whose `token` is and what it may do; `ended` if it may only repeat its rotation.
+
+        `delayed`: it comes from where many are not valid. Unless this one was lately, it is looked up when
+        those before it were, so that the store is asked at a bounded rate.
 
         Raises:
             Unauthenticated: it is malformed, mistyped, unknown, revoked or expired.
@@ -55,15 +62,15 @@ class Authenticator:
         digest = token_format.digest(token)
         credential = self._known(digest)
         if credential is None:
-            credential = await self._look_up(token_format.key_id_of(token), digest)
+            key_id = token_format.key_id_of(token)
+            if delayed and digest not in self._remembered:
+                credential = await self._delayed.credential(key_id, digest)
+            else:
+                credential = await self._look_up(key_id, digest)
         kept = _NOBODY if credential is None else credential.digest
         if not hmac.compare_digest(kept, digest) or credential is None:
             raise Unauthenticated("the token is not valid: it was revoked, or its project was deleted")
         return self._access(credential)
-
-    def remembers(self, token: str) -> bool:
-        """Whether `token` is known to be valid without asking the store."""
-        return self._known(token_format.digest(token)) is not None
 
     def _known(self, digest: bytes) -> Credential | None:
         remembered = self._remembered.get(digest)
@@ -79,6 +86,7 @@ class Authenticator:
     async def _look_up(self, key_id: str, digest: bytes) -> Credential | None:
         changes = self._changes
         credential = await self._store.credential(token_format.project_id_of(key_id), key_id)
+        self._remembered.pop(digest, None)
         if (
             credential is not None
             and credential.digest == digest
@@ -86,7 +94,7 @@ class Authenticator:
             and self._hears
         ):
             if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
+                del self._remembered[next(iter(self._remembered))]
             self._remembered[digest] = (time.monotonic() + _REMEMBERED_S, credential)
         return credential
 

@@ -53,11 +53,27 @@ class Buckets:
         self._keep(key, full_at)
         return 0.0
 
-    def charge(self, key: str, tokens: float) -> None:
-        """Take tokens whether they are there or not; what is overdrawn is one bucket at the most."""
+    def take_more(self, key: str, tokens: int, taken: int = 1) -> float:
+        """Take more tokens for what has `taken` some already, all of them or none.
+
+        If they are more than a bucket holds, they are taken from a full one, which fills up from so far below
+        then. Returns the seconds until they can be taken, 0 if they were.
+        """
         now = self._clock()
-        full_at = max(self._full_at.get(key, now), now) + tokens * self._token_s
-        self._keep(key, min(full_at, now + 2 * self._window_s))
+        used_s = max(0.0, self._full_at.get(key, now) - now)
+        if tokens + taken > self.rate.limit:
+            wait_s = used_s - taken * self._token_s
+        else:
+            wait_s = used_s + tokens * self._token_s - self._window_s
+        if wait_s > 1e-9:
+            return wait_s
+        self._keep(key, now + used_s + tokens * self._token_s)
+        return 0.0
+
+    def charge(self, key: str, tokens: float) -> None:
+        """Take tokens whether they are there or not."""
+        now = self._clock()
+        self._keep(key, max(self._full_at.get(key, now), now) + tokens * self._token_s)
 
     def _keep(self, key: str, full_at: float) -> None:
         self._full_at[key] = full_at

@@ -29,12 +29,21 @@ class Maintenance:
 
     async def run(self) -> None:
         """Repeat until cancelled."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._repeat(self._scheduler.look_again, self._store.sweep))
+            # A deletion may take minutes, which the others do not wait for.
+            loops.create_task(self._finish_deletions())
+
+    async def _finish_deletions(self) -> None:
         # What a crash broke off does not wait for the first minute to be over.
         await _done(self._projects.finish_deletions)
+        await self._repeat(self._projects.finish_deletions)
+
+    async def _repeat(self, *steps: Callable[[], Awaitable[object]]) -> None:
         while True:
             # Spread out, so that many processes do not do it in the same moment.
             await asyncio.sleep(self._interval_ms * random.uniform(0.8, 1.2) / 1_000)  # noqa: S311 - not a secret
-            for step in (self._scheduler.look_again, self._store.sweep, self._projects.finish_deletions):
+            for step in steps:
                 await _done(step)
 
 

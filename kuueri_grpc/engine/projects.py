@@ -1,6 +1,5 @@
 """Projects and their credentials: made, changed and ended."""
 
-import asyncio
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from kuueri_grpc.domain.access import Access, Scope
 from kuueri_grpc.engine import token_format
 from kuueri_grpc.engine.authentication import Authenticator
+from kuueri_grpc.engine.deletion import Deletions
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.ports import Credential, KeyIdTaken, Project, ProjectStore, Rotation
 
@@ -37,13 +37,21 @@ class RotatedToken:
     old_expire_time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class RotatedSecret:
+    """A new signing secret, which is shown this once, and when the former one ends (ms)."""
+
+    signing_secret: str = field(repr=False)
+    old_expire_time_ms: int
+
+
 class Projects:
     """What can be done to projects. What ends a token is in force here when it returns, elsewhere soon."""
 
     def __init__(self, store: ProjectStore, authenticator: Authenticator, revocations: Revocations) -> None:
         self._store = store
         self._authenticator = authenticator
-        self._revocations = revocations
+        self._deletions = Deletions(store, revocations)
 
     async def register(self, email: str) -> Registered:
         """Make a project with a full token. Raises `EmailExists`."""
@@ -93,14 +101,14 @@ class Projects:
                 self._authenticator.forget(caller.project_id)
                 return RotatedToken(token, old_expire_ms)
 
-    async def rotate_signing_secret(self, project_id: str, grace_ms: int) -> str:
+    async def rotate_signing_secret(self, project_id: str, grace_ms: int) -> RotatedSecret:
         """Return a new signing secret; the former one signs beside it for `grace_ms`.
 
         Raises `ProjectNotFound`; `TooManySigningSecrets`.
         """
         secret = token_format.new_signing_secret()
-        await self._store.rotate_signing_secret(project_id, secret, grace_ms)
-        return secret
+        old_expire_ms = await self._store.rotate_signing_secret(project_id, secret, grace_ms)
+        return RotatedSecret(secret, old_expire_ms)
 
     async def set_task_limit(self, project_id: str, limit: int | None) -> Project:
         """Set how many live tasks the project may have; None: as many as any other.
@@ -117,25 +125,11 @@ class Projects:
         """
         await self._store.close(project_id)
         self._authenticator.forget(project_id)
-        await self._finish_deletion(project_id)
+        await self._deletions.finish(project_id)
 
     async def finish_deletions(self) -> None:
         """Go on with what others began, and maybe did not finish."""
-        for project_id in await self._store.closed():
-            await self._finish_deletion(project_id)
-
-    async def _finish_deletion(self, project_id: str) -> None:
-        """In steps that are short for the store. Any number of processes can be at it."""
-        cursor = None
-        while True:
-            step = await self._store.end_tasks(project_id, cursor)
-            await asyncio.gather(*(self._revocations.stop_attempt(attempt) for attempt in step.revoked))
-            cursor = step.cursor
-            if cursor is None:
-                break
-        while not await self._store.erase_tasks(project_id):
-            pass
-        await self._store.drop(project_id)
+        await self._deletions.finish_all()
 
     async def epoch(self) -> str:
         """Return the identity of the store's data."""

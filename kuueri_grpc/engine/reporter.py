@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from kuueri_grpc.engine.backoff import TRANSIENT, Backoff
-from kuueri_grpc.ports import ExecutionStore, Report
+from kuueri_grpc.ports import ExecutionStore, Lease, Report
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,13 @@ class Reporter:
         self._pending.append((report, applied))
         self._arrived.set()
         return await applied
+
+    async def give_back(self, lease: Lease) -> bool:
+        """Give the lease of an attempt back that this process could not send. False: the lease runs out."""
+        try:
+            return await self._store.release([lease]) == [True]
+        except TRANSIENT:
+            return False
 
     async def run(self) -> None:
         """Send until cancelled."""

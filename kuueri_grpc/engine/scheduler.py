@@ -1,27 +1,26 @@
 """The loop that takes due tasks and starts their attempts."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.engine.agenda import Agenda
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.backoff import TRANSIENT, Backoff
+from kuueri_grpc.engine.claimed import tell_claimed
 from kuueri_grpc.engine.health import Health, Part
+from kuueri_grpc.engine.left import LeftTasks
 from kuueri_grpc.engine.ownership import Ownership
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.engine.shares import portion
+from kuueri_grpc.engine.sizes import Sizes
 from kuueri_grpc.engine.turns import Turns
-from kuueri_grpc.ports import NO_TELEMETRY, ClaimBatch, Clock, ExecutionStore, LostAttempt, Telemetry
+from kuueri_grpc.ports import NO_TELEMETRY, ClaimBatch, Clock, ExecutionStore, Room, Telemetry
 
-_log = logging.getLogger(__name__)
-
-_WHY_AGAIN = {
-    Reason.LEASE_LOST: "whoever had it let its lease run out",
-    Reason.HANDED_BACK: "the store's answer that gave it to this server was lost",
-}
+#: With all slots taken, how long after it was due a partition is looked at for what needs no slot.
+_LOOK_WITHOUT_ROOM_MS = 50
 
 
 class Scheduler:
@@ -52,13 +51,16 @@ class Scheduler:
         self._health = health
         self._telemetry = telemetry
         self._agenda = Agenda()
+        #: What needs no room: ends of leases and start deadlines.
+        self._chores = Agenda()
         self._turns = Turns(settings.claim_batch)
-        #: Partitions with due tasks whose targets had no room.
-        self._held_up: set[int] = set()
-        attempts.lanes.on_room(self._look_at_held_up)
-        #: Partitions that may have suspects for whom there was no room, in the order of their turns.
-        self._left_suspects: dict[int, None] = {}
+        self._sizes = Sizes()
+        #: Due tasks that there was no room for.
+        self._left = LeftTasks()
+        attempts.lanes.on_room(self._look_at_lanes)
+        attempts.shares.on_change(self._look_at_shares_soon)
         attempts.suspects.on_room(self._look_for_a_suspect)
+        self._share_timer: asyncio.TimerHandle | None = None
         # Until it knows of others.
         self._delay_ms: Callable[[int], int] = lambda _: 0
         self._woken = asyncio.Event()
@@ -71,25 +73,42 @@ class Scheduler:
         self._delay_ms = ownership.delay_ms
 
     def wake(self, partition: int, at_ms: int) -> None:
-        """Something in `partition` is due at `at_ms`."""
-        if self._agenda.advance(partition, at_ms + self._delay_ms(partition)):
+        """Something in `partition` is due at `at_ms`, or expires."""
+        instant = at_ms + self._delay_ms(partition)
+        # Without a free slot it is looked at, too: it may expire. But not for each task that is due.
+        if self._chores.advance(partition, max(instant, self._clock.now_ms() + _LOOK_WITHOUT_ROOM_MS)):
+            self._attempts.stop_waiting()
+        if self._agenda.advance(partition, instant):
             self._woken.set()
 
-    def _look_at_held_up(self) -> None:
+    def _look_now(self, partitions: Iterable[int]) -> None:
         now_ms = self._clock.now_ms()
-        for partition in self._held_up:
+        for partition in partitions:
             self._agenda.advance(partition, now_ms)
-        self._held_up.clear()
-        self._woken.set()
+            self._woken.set()
+
+    def _look_at_lanes(self) -> None:
+        self._look_now(self._left.in_lanes())
+
+    def _look_at_shares_soon(self) -> None:
+        """One attempt that ended is seldom alone: a slightly larger claim costs the store much less."""
+        if self._left.projects and self._share_timer is None:
+            loop = asyncio.get_running_loop()
+            self._share_timer = loop.call_later(self._settings.linger_ms / 1_000, self._look_at_shares)
+
+    def _look_at_shares(self) -> None:
+        self._share_timer = None
+        shares = self._attempts.shares
+        self._look_now(self._left.with_a_share(lambda project_id: shares.of(project_id) > 0))
 
     def _look_for_a_suspect(self) -> None:
-        for partition in self._left_suspects:
-            self._agenda.advance(partition, self._clock.now_ms())
-            self._woken.set()
-            return
+        partition = self._left.first_suspect()
+        if partition is not None:
+            self._look_now([partition])
 
     async def look_again(self) -> None:
         """Learn the next instant of every partition anew: signals may have been missed."""
+        self._left.forget()
         for partition, at_ms in (await self._store.next_due()).items():
             self.wake(partition, at_ms)
 
@@ -131,9 +150,7 @@ class Scheduler:
     async def run_once(self) -> None:
         """Claim once, or wait until there is reason to: a free slot, a due instant, a wake-up."""
         if self._attempts.free_slots <= 0:
-            await self._attempts.slot_freed()
-            # One freed slot is seldom alone: a slightly larger claim costs the store much less.
-            await asyncio.sleep(self._settings.linger_ms / 1_000)
+            await self._outwait()
         if self._stopping or self._attempts.free_slots <= 0:
             return  # what was freed may have been a slot before the last claim
         now_ms = self._clock.now_ms()
@@ -148,6 +165,23 @@ class Scheduler:
         async with self._claiming:
             await self._claim(self._agenda.due(now_ms))
 
+    async def _outwait(self) -> None:
+        """Return when there may be a free slot, or what needs none was done."""
+        next_ms = self._chores.next_ms()
+        wait_s = None if next_ms is None else max(0, next_ms - self._clock.now_ms()) / 1_000
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._attempts.slot_freed()
+        except TimeoutError:
+            if not self._health.is_in_order(Part.STORE):
+                await self._outlast()
+            elif due := self._chores.due(self._clock.now_ms()):
+                async with self._claiming:
+                    await self._claim_in(dict.fromkeys(due, 0))
+            return
+        # One freed slot is seldom alone: a slightly larger claim costs the store much less.
+        await asyncio.sleep(self._settings.linger_ms / 1_000)
+
     async def _sleep(self, wait_ms: int | None) -> None:
         timeout = None if wait_ms is None else wait_ms / 1_000
         try:
@@ -156,35 +190,53 @@ class Scheduler:
         except TimeoutError:
             pass
 
-    async def _claim(self, partitions: list[int]) -> None:
-        limits = self._turns.limits(partitions, self._attempts.free_slots)
+    async def _claim(self, partitions: Sequence[int]) -> None:
+        asked = self._sizes.put_off(partitions)
+        await self._claim_in(self._turns.limits(asked, portion(self._attempts.free_slots)))
+
+    async def _claim_in(self, limits: dict[int, int]) -> None:
         held_until = time.monotonic() + self._settings.lease_ms / 1_000
-        instants = self._agenda.take(limits)
+        instants, chores = self._agenda.take(limits), self._chores.take(limits)
         lanes = self._attempts.lanes
         freed_before = lanes.freed
-        suspect_from = self._suspect_from(list(limits))
+        room = self._room(limits)
         with self._revocations.claiming():
             try:
-                batches = await self._store.claim(
-                    limits,
-                    self._instance,
-                    self._settings.lease_ms,
-                    lanes.full,
-                    suspect_from,
-                )
+                batches = await self._store.claim(limits, self._instance, self._settings.lease_ms, room)
             except BaseException:
                 for partition, at_ms in instants.items():
                     self._agenda.advance(partition, at_ms)
+                for partition, at_ms in chores.items():
+                    self._chores.advance(partition, at_ms)
                 raise
-            self._tell(batches)
+            tell_claimed(batches, self._telemetry)
             if self._closed:
                 await self._hand_back(batches)
                 return
             self._start(batches, held_until)
-            self._note_left(batches, suspect_from)
+            for batch in batches:
+                self._note(batch, instants.get(batch.partition), room)
+            if not self._attempts.suspects.busy:
+                self._look_for_a_suspect()
             if lanes.freed != freed_before:
                 # There was room for more before the answer came.
-                self._look_at_held_up()
+                self._look_at_lanes()
+            self._look_at_shares_soon()
+
+    def _room(self, limits: Mapping[int, int]) -> Room:
+        """Return what there is room for in a claim."""
+        partitions, shares = list(limits), self._attempts.shares
+        suspect_from = None if self._attempts.suspects.busy else self._left.suspect_from(partitions)
+        sizes, larger_from = self._sizes.parts(partitions, portion(shares.free.size))
+        return Room(
+            full=self._attempts.lanes.full,
+            suspect_from=suspect_from,
+            shares=shares.below(max(limits.values())),
+            share=shares.of_any_other(),
+            sizes=sizes,
+            larger_from=larger_from,
+            passed=self._left.passed(partitions, suspect_from),
+        )
 
     def _start(self, batches: Sequence[ClaimBatch], held_until: float) -> None:
         for batch in batches:
@@ -192,71 +244,29 @@ class Scheduler:
                 if not self._revocations.revoked(claim.lease):
                     self._attempts.start(claim, held_until)
 
-    def _suspect_from(self, partitions: Sequence[int]) -> int | None:
-        """Return the partition that may give a suspect now; None: there is no room for one."""
-        if self._attempts.suspects.busy:
-            return None
-        return next((p for p in self._left_suspects if p in partitions), partitions[0])
-
-    def _note_left(self, batches: Sequence[ClaimBatch], suspect_from: int | None) -> None:
-        """Note when to look again, and where something was left that there was no room for."""
-        for batch in batches:
-            self._note(batch)
-            if batch.left_lanes:
-                self._held_up.add(batch.partition)
-            if not batch.left_suspects or batch.partition == suspect_from:
-                self._left_suspects.pop(batch.partition, None)
-            if batch.left_suspects:
-                self._left_suspects[batch.partition] = None  # behind the others, if it had its turn
-        if not self._attempts.suspects.busy:
-            self._look_for_a_suspect()
-
     async def _hand_back(self, batches: Sequence[ClaimBatch]) -> None:
         answers = await self._store.release([claim.lease for batch in batches for claim in batch.claims])
         if handed_back := answers.count(True):
             self._telemetry.attempts_recovered(handed_back, Reason.HANDED_BACK)
 
-    def _tell(self, batches: Sequence[ClaimBatch]) -> None:
-        self._telemetry.claimed(sum(len(batch.claims) for batch in batches))
-        for batch in batches:
-            if batch.poisoned:
-                self._telemetry.tasks_poisoned(len(batch.poisoned))
-            if batch.expired:
-                self._telemetry.tasks_expired(batch.expired)
-            if batch.unreadable:
-                self._telemetry.tasks_unreadable(len(batch.unreadable))
-            for attempt in batch.recovered:
-                self._telemetry.attempts_recovered(1, attempt.reason)
-                _log.warning(
-                    "an attempt runs again: %s",
-                    _WHY_AGAIN[attempt.reason],
-                    extra=_fields(attempt, "attempt_recovered"),
-                )
-            for attempt in batch.poisoned:
-                _log.error(
-                    "a task was given up: too many workers that ran it were lost",
-                    extra=_fields(attempt, "task_poisoned"),
-                )
-
-    def _note(self, batch: ClaimBatch) -> None:
-        next_ms, now_ms = batch.next_due_ms, self._clock.now_ms()
+    def _note(self, batch: ClaimBatch, instant: int | None, room: Room) -> None:
+        """Note what a claim has left, and when to look again. `instant`: when it was to look this time."""
+        partition, next_ms, now_ms = batch.partition, batch.next_due_ms, self._clock.now_ms()
+        self._left.note(
+            batch, whole=partition not in room.passed, gave_suspects=partition == room.suspect_from
+        )
+        self._sizes.ended(partition, left=batch.left_bytes)
+        if batch.next_chore_ms is not None:
+            self._chores.advance(partition, batch.next_chore_ms + self._delay_ms(partition))
         backlog = next_ms is not None and next_ms <= now_ms
-        self._turns.ended(batch.partition, backlog=backlog)
+        self._turns.ended(partition, backlog=backlog)
         if next_ms is None:
             return
-        if backlog:
+        if not backlog:
+            self.wake(partition, next_ms)
+        elif batch.left_bytes and not batch.claims and instant is not None:
+            self._agenda.advance(partition, instant)  # it had no turn
+        else:
             # More than its owner took at once: whoever is here goes on. However long the rest has waited, it
             # had its turn, and goes behind the others.
-            self._agenda.advance(batch.partition, now_ms)
-        else:
-            self.wake(batch.partition, next_ms)
-
-
-def _fields(attempt: LostAttempt, event: str) -> dict[str, object]:
-    """Return what a log line says of a lost attempt."""
-    return {
-        "event": event,
-        "project": attempt.project_id,
-        "task": attempt.task_id,
-        "attempt": attempt.attempt,
-    }
+            self._agenda.advance(partition, now_ms)

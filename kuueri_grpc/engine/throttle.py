@@ -43,10 +43,18 @@ class CallThrottle:
         self._note(project_id, 1)
 
     def charge(self, project_id: str, calls: int) -> None:
-        """Count a call that was let in as so many more; they delay those that follow."""
-        if self._buckets is not None and calls > 0:
-            self._buckets.charge(project_id, calls)
-            self._note(project_id, calls)
+        """Count a call that was taken as so many more, before any of them is done.
+
+        More than the limit are let in when the project has made no other calls for a window, and delay those
+        that follow by what they are too many. Raises `RateLimited`; none is counted then.
+        """
+        if self._buckets is None or calls <= 0:
+            return
+        if wait_s := self._buckets.take_more(project_id, calls):
+            self._telemetry.call_throttled(Throttled.PROJECT)
+            rate = self._buckets.rate
+            raise RateLimited.of_batch(project_id, calls + 1, rate.limit, rate.window_s, wait_s)
+        self._note(project_id, calls)
 
     def spent_elsewhere(self, spent: Mapping[str, int]) -> None:
         """Count what was counted by another process."""

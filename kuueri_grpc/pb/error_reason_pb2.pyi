@@ -126,6 +126,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     expired; nothing was made now. To have the request carried out a second time,
     subscribe it with another request id.
     """
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 40
+    """RESOURCE_EXHAUSTED: the message of the call is larger than its method takes."""
+    ERROR_REASON_MESSAGE_LATE: _ErrorReason.ValueType  # 41
+    """UNAVAILABLE: the message of the call did not arrive in time. Nothing was done."""
+    ERROR_REASON_QUOTA_OPEN_STREAMS: _ErrorReason.ValueType  # 42
+    """RESOURCE_EXHAUSTED: the address has as many streams of health and reflection open as
+    it may have; a `google.rpc.QuotaFailure` gives the limit.
+    """
+    ERROR_REASON_SCOPE_NOT_DECLARED: _ErrorReason.ValueType  # 43
+    """PERMISSION_DENIED: the method is open to no token."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason of a `google.rpc.ErrorInfo`, which every error of this API carries
@@ -238,4 +248,14 @@ ERROR_REASON_TASK_PURGED: ErrorReason.ValueType  # 32
 expired; nothing was made now. To have the request carried out a second time,
 subscribe it with another request id.
 """
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 40
+"""RESOURCE_EXHAUSTED: the message of the call is larger than its method takes."""
+ERROR_REASON_MESSAGE_LATE: ErrorReason.ValueType  # 41
+"""UNAVAILABLE: the message of the call did not arrive in time. Nothing was done."""
+ERROR_REASON_QUOTA_OPEN_STREAMS: ErrorReason.ValueType  # 42
+"""RESOURCE_EXHAUSTED: the address has as many streams of health and reflection open as
+it may have; a `google.rpc.QuotaFailure` gives the limit.
+"""
+ERROR_REASON_SCOPE_NOT_DECLARED: ErrorReason.ValueType  # 43
+"""PERMISSION_DENIED: the method is open to no token."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

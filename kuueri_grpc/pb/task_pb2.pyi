@@ -424,7 +424,9 @@ class HttpTarget(_message.Message):
     """
     follow_redirects: _builtins.bool
     """Whether to follow redirects, up to 5 in a row; each target is checked like
-    `url`, and credentials are not carried over to another origin. More than 5
+    `url`, and credentials are not carried over to another origin, but for https of
+    the same host. A redirect from https to http is refused where it would send a
+    body (BLOCKED_ADDRESS). More than 5
     give an error answer with reason TOO_MANY_REDIRECTS. Unset: a redirect is an
     error answer.
     """
@@ -432,7 +434,8 @@ class HttpTarget(_message.Message):
     """Output only. Size of `body` in bytes, also where the view leaves the body out."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Request headers, at most 80 KiB (81,920 bytes) of names and values in all.
+        """Request headers, at most 3,000, and 80 KiB (81,920 bytes) of names and values
+        in all.
         Unset: `content-type: application/json` and `accept: application/json`, each
         sent unless it is set here. Refused: names that are no HTTP token; values with
         control characters (CR, LF, NUL ...), or with a space or tab at either end; names
@@ -684,7 +687,7 @@ class Attempt(_message.Message):
     """
     status_code: _builtins.int
     """Output only. HTTP status code of the answer, 100 to 599. Unset when there was
-    none: `reason` then says why.
+    none, or it broke off: `reason` then says why.
     """
     reason: _timeline_pb2.Reason.ValueType
     """Output only. Why there was no success answer; REASON_UNSPECIFIED after a

@@ -286,7 +286,9 @@ class ListTasksRequest(_message.Message):
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only tasks that have all of these labels with these values. Unset: any."""
+        """Only tasks that have all of these labels with these values, at most 64. Unset:
+        any.
+        """
 
     def __init__(
         self,

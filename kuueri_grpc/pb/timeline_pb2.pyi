@@ -132,7 +132,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     unreachable network.
     """
     REASON_CONNECTION_LOST: _Reason.ValueType  # 5
-    """ERRORED: the connection was closed or reset before the answer was complete."""
+    """ERRORED: the connection was closed or reset before the answer was complete, or
+    by this server because the answer was too long.
+    """
     REASON_DNS: _Reason.ValueType  # 6
     """ERRORED: the name of the target could not be resolved."""
     REASON_TLS: _Reason.ValueType  # 7
@@ -144,7 +146,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_TOO_MANY_REDIRECTS: _Reason.ValueType  # 9
     """ERRORED: more than 5 redirects."""
     REASON_INVALID_RESPONSE: _Reason.ValueType  # 10
-    """ERRORED: the answer was not valid HTTP."""
+    """ERRORED: the answer was not valid HTTP, or a redirect to what is no URL."""
     REASON_INTERNAL: _Reason.ValueType  # 11
     """ERRORED: the server could not send the request, through a fault of its own."""
     REASON_LEASE_LOST: _Reason.ValueType  # 12
@@ -195,7 +197,9 @@ REASON_CONNECTION_FAILED: Reason.ValueType  # 4
 unreachable network.
 """
 REASON_CONNECTION_LOST: Reason.ValueType  # 5
-"""ERRORED: the connection was closed or reset before the answer was complete."""
+"""ERRORED: the connection was closed or reset before the answer was complete, or
+by this server because the answer was too long.
+"""
 REASON_DNS: Reason.ValueType  # 6
 """ERRORED: the name of the target could not be resolved."""
 REASON_TLS: Reason.ValueType  # 7
@@ -207,7 +211,7 @@ such as a private or loopback one; nothing was sent there.
 REASON_TOO_MANY_REDIRECTS: Reason.ValueType  # 9
 """ERRORED: more than 5 redirects."""
 REASON_INVALID_RESPONSE: Reason.ValueType  # 10
-"""ERRORED: the answer was not valid HTTP."""
+"""ERRORED: the answer was not valid HTTP, or a redirect to what is no URL."""
 REASON_INTERNAL: Reason.ValueType  # 11
 """ERRORED: the server could not send the request, through a fault of its own."""
 REASON_LEASE_LOST: Reason.ValueType  # 12
@@ -285,7 +289,7 @@ class TimelineEvent(_message.Message):
     """
     status_code: _builtins.int
     """Output only. HTTP status code of the answer, 100 to 599; on SUCCEEDED and
-    ERRORED. Unset when there was no answer: `reason` then says why.
+    ERRORED. Unset when there was no answer, or it broke off: `reason` then says why.
     """
     reason: Global___Reason.ValueType
     """Output only. Why it happened; REASON_UNSPECIFIED where `type` says it all."""

@@ -7,20 +7,24 @@ Errors: every method of a store may raise `StoreUnavailable`; a call that raised
 taken effect, and can be repeated.
 """
 
-from kuueri_grpc.ports.dispatch import Clock, Delivery, Dispatcher, NotStarted
+from kuueri_grpc.ports.dispatch import Clock, Delivery, Dispatcher, NotStarted, ResourcesLacking
 from kuueri_grpc.ports.execution import (
+    ANY_ROOM,
     Claim,
     ClaimBatch,
     ExecutionStore,
     Lease,
     LostAttempt,
+    ProjectLane,
     Renewal,
     Report,
+    Room,
 )
 from kuueri_grpc.ports.instances import Instance, InstanceRegistry, Sighting
 from kuueri_grpc.ports.projects import (
     Credential,
     EndStep,
+    EraseStep,
     KeyIdTaken,
     Project,
     ProjectStore,
@@ -53,6 +57,7 @@ from kuueri_grpc.ports.tasks import (
 from kuueri_grpc.ports.telemetry import NO_TELEMETRY, Backlog, BacklogReader, Telemetry, Throttled, Unfinished
 
 __all__ = [
+    "ANY_ROOM",
     "NO_TELEMETRY",
     "Backlog",
     "BacklogReader",
@@ -68,6 +73,7 @@ __all__ = [
     "Dispatcher",
     "Due",
     "EndStep",
+    "EraseStep",
     "ExecutionStore",
     "FeedEvent",
     "FeedSlice",
@@ -79,13 +85,16 @@ __all__ = [
     "NewTask",
     "NotStarted",
     "Project",
+    "ProjectLane",
     "ProjectStore",
     "Reconnected",
     "Renewal",
     "Report",
+    "ResourcesLacking",
     "Revoke",
     "Revoked",
     "RevokedAttempt",
+    "Room",
     "Rotation",
     "Sighting",
     "Signal",

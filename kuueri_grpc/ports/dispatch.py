@@ -40,6 +40,17 @@ class NotStarted(Exception):
     """Nothing was sent: the attempt's lease had run out before its turn came."""
 
 
+class ResourcesLacking(Exception):
+    """No answer came, as this process lacked a descriptor, a port or memory for as long as an attempt waits.
+
+    It says nothing of the target: the lease, which is held, is to be given back. `lack`: what, for the log.
+    """
+
+    def __init__(self, lack: str) -> None:
+        super().__init__(lack)
+        self.lack = lack
+
+
 class Dispatcher(Protocol):
     """Sends attempts.
 
@@ -51,10 +62,17 @@ class Dispatcher(Protocol):
     - `may_start` is asked right before the attempt's deadline starts (after any wait for a free slot), and
       again whenever a request is about to be written: when it says no, nothing is sent and `NotStarted`
       raised.
+    - Where this process lacks what a connection takes, the attempt waits for it, some time at the most and
+      without its deadline running; then it raises `ResourcesLacking`.
     """
 
     async def send(self, delivery: Delivery, may_start: Callable[[], bool]) -> Outcome:
-        """Send the request and return what it came to. Raises `NotStarted`: `may_start` said no."""
+        """Send the request and return what it came to.
+
+        Raises:
+            NotStarted: `may_start` said no.
+            ResourcesLacking: this process could not send it.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -31,6 +31,11 @@ class Claim:
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
     #: Tasks of one lane go to the same place, nearly always. None: the task is in no lane.
     lane: int | None = None
+    #: When it could start at the earliest (ms): it is late since then. Like `run_start_ms` by the engine's
+    #: clock, while `schedule_time_ms` and `create_time_ms` are as they are kept.
+    due_ms: int = 0
+    #: Bytes of its request, as it is kept.
+    size: int = 0
     #: Set (ms) for a suspect, which may have been what took its process down before: for so long no other
     #: suspect may start beside it.
     watch_ms: int = 0
@@ -48,6 +53,37 @@ class Lease:
     project_id: str
     task_id: str
     token: str
+
+
+#: A lane of a project: its id, and `Claim.lane`. What is full for one project is so for no other.
+ProjectLane = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a process has room for when it claims. By default for anything.
+
+    Args:
+        full: lanes from which nothing is to be taken.
+        suspect_from: the partition that may give a suspect; None: none may.
+        shares: how many more tasks may be taken of these projects.
+        share: how many of any other project; None: as many as there are.
+        sizes: how many bytes of requests each of these partitions may give together.
+        larger_from: the partition whose first task may be larger than that.
+        passed: the `ClaimBatch.passed` of an earlier claim, by partition, where there has been no room since
+            for more than there was then.
+    """
+
+    full: Collection[ProjectLane] = ()
+    suspect_from: int | None = None
+    shares: Mapping[str, int] = field(default_factory=dict)
+    share: int | None = None
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    larger_from: int | None = None
+    passed: Mapping[int, int] = field(default_factory=dict)
+
+
+ANY_ROOM = Room()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +104,11 @@ class ClaimBatch:
     their queues or `poisoned`, how many tasks were `expired`, and which tasks (project id, task id) were due
     and have FAILED with UNREADABLE, because what is kept of them cannot be read. After a lost answer this is
     not said again. `left_lanes`: there are due tasks in lanes that the caller had no room for;
-    `left_suspects`: there may be suspects that are due.
+    `left_suspects`: there may be suspects that are due; `left_projects`: projects that have due tasks beyond
+    their share; `left_bytes`: there are due tasks that are larger than the room was.
+
+    `next_due_ms` is of what the caller has room for. `next_chore_ms`: when to look again also without room
+    for anything, as a lease or a start deadline ends. `passed`: where in the index the next claim may begin.
     """
 
     partition: int
@@ -80,6 +120,10 @@ class ClaimBatch:
     unreadable: Sequence[tuple[str, str]] = ()
     left_lanes: bool = False
     left_suspects: bool = False
+    left_projects: Sequence[str] = ()
+    left_bytes: bool = False
+    next_chore_ms: int | None = None
+    passed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +169,21 @@ class ExecutionStore(Protocol):
         limits: Mapping[int, int],
         instance: str,
         lease_ms: int,
-        full: Collection[int] = (),
-        suspect_from: int | None = None,
+        room: Room = ANY_ROOM,
     ) -> list[ClaimBatch]:
         """Take up to `limits[partition]` due tasks from each partition, leased for `lease_ms`.
 
-        Tasks of the lanes in `full` are left to those who have room for them, and nothing waits behind them.
-        So are suspects, but for one of the partition `suspect_from`: attempts that were lost twice with their
-        process, which may have been the cause, or have been beside it.
+        Tasks that the caller has no room for are left to those who have, and nothing waits behind them: those
+        of lanes that are full and of projects that have their share. So are suspects, but for one of one
+        partition: attempts that were lost twice with their process, which may have been the cause, or have
+        been beside it. Limits of 0 take nothing; what follows is done all the same.
 
         Returns expired leases to their queues first (RECOVERED, same attempt number, no retry used; after
         too many losses FAILED with POISON, where those of a suspect only count while it is watched), and
-        expires tasks past their start deadline. Never gives a task before its due time. A queue's turn comes
-        however long another queue's backlog is. A partition that cannot be asked gives nothing, and is to be
-        looked at again soon. What the answer to an earlier claim of this instance would have given, had it
-        come, is due again at once, without a loss.
+        expires tasks past their start deadline, wherever they wait. Never gives a task before its due time.
+        A queue's turn comes however long another queue's backlog is. A partition that cannot be asked gives
+        nothing, and is to be looked at again soon. What the answer to an earlier claim of this instance would
+        have given, had it come, is due again at once, without a loss.
         """
         ...
 

@@ -70,11 +70,22 @@ class RevokedAttempt:
 class EndStep:
     """One step of ending a project's tasks: the attempts that it took away, and where the next one goes on.
 
-    `cursor` None: there are no more tasks.
+    `cursor` None: there are no more tasks. `removed`: tasks that were not in flight, and are gone; `left`:
+    tasks that are still kept.
     """
 
     revoked: Sequence[RevokedAttempt]
     cursor: str | None
+    removed: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EraseStep:
+    """One step of removing what is kept of a project's tasks: how many it removed, and how many are left."""
+
+    removed: int
+    left: int
 
 
 class ProjectStore(Protocol):
@@ -121,8 +132,10 @@ class ProjectStore(Protocol):
         """
         ...
 
-    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
+    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> int:
         """Sign with `secret` from now on, with the former one beside it for `grace_ms`.
+
+        Returns the instant at which that ends, by the store's clock (ms).
 
         Raises `ProjectNotFound`; `TooManySigningSecrets`.
         """
@@ -147,16 +160,31 @@ class ProjectStore(Protocol):
         """Return the projects that were closed and are not gone yet."""
         ...
 
-    async def end_tasks(self, project_id: str, cursor: str | None) -> EndStep:
-        """Cancel the tasks of a closed project, a bounded number of them, from a cursor on (None: first)."""
+    async def claim_deletion(self, project_id: str, lasts_ms: int) -> bool:
+        """Be the one that deletes a closed project for `lasts_ms` from now; False: another process is.
+
+        Only for economy: the steps do no harm beside those of another. Raises `ProjectNotFound` when the
+        project is gone, or is not closed.
+        """
         ...
 
-    async def erase_tasks(self, project_id: str) -> bool:
-        """Remove tasks of a closed project that were cancelled, a bounded number; True: all are gone."""
+    async def end_tasks(self, project_id: str, cursor: str | None) -> EndStep:
+        """Cancel tasks in flight of a closed project and remove others, from a cursor on (None: first).
+
+        A bounded number of them.
+        """
+        ...
+
+    async def erase_tasks(self, project_id: str) -> EraseStep:
+        """Remove tasks of a closed project whose attempts were stopped, a bounded number."""
+        ...
+
+    async def forget_requests(self, project_id: str) -> bool:
+        """Remove what a closed project's request ids are known by, a bounded number; True: all are gone."""
         ...
 
     async def drop(self, project_id: str) -> None:
-        """Remove all that is left of a closed project without tasks, and free its e-mail address."""
+        """Remove the rest of a closed project without tasks, and free its e-mail address."""
         ...
 
     async def epoch(self) -> str:

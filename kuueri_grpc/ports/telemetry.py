@@ -64,13 +64,13 @@ class Telemetry:
         """Tasks ended as FAILED because their leases had run out too often."""
 
     def tasks_expired(self, count: int) -> None:
-        """Tasks ended as EXPIRED: their start deadline had passed when their turn came."""
+        """Tasks ended as EXPIRED: their start deadline had passed before they started."""
 
     def tasks_unreadable(self, count: int) -> None:
         """Tasks ended as FAILED: what the store keeps of them cannot be read."""
 
     def attempt_ended(self, project_id: str, queue: str, outcome: Outcome, late_ms: int) -> None:
-        """An attempt came to an outcome; it had started `late_ms` after its schedule time."""
+        """An attempt came to an outcome; it had started `late_ms` after it could have."""
 
     def attempt_unfinished(self, why: Unfinished) -> None:
         """An attempt came to no outcome."""

@@ -47,6 +47,7 @@ def _wire_limits(module: ModuleSettings) -> WireLimits:
         max_connections=grpc.max_connections,
         max_streams=grpc.max_concurrent_streams,
         max_watches=grpc.max_watches,
+        max_open_streams=grpc.max_open_streams,
         max_age_s=grpc.max_connection_age or None,
         age_grace_s=grpc.max_connection_age_grace,
         max_idle_s=grpc.max_connection_idle or None,

@@ -47,9 +47,13 @@ class KeyRotation:
         self._rotation = Rotation(client, runner, partitions, Vault(keyring), batch)
         #: Keys that no record is sealed under any more, when `run` has ended.
         self.retired: list[str] = []
+        #: Records that were sealed anew so far, in all that `run` went over.
+        self.resealed = 0
 
     async def run(self) -> AsyncGenerator[Tally, None]:
         """Go over all records until none is left under an older key; give the tally after each step.
+
+        Each time it goes over them it has a tally of its own; `resealed` counts all.
 
         Raises:
             StartError: a server that lives would go on sealing with another key, or could not read.
@@ -59,7 +63,9 @@ class KeyRotation:
         await self._registry.note_newest(self._keyring)
         while True:
             tally = Tally()
+            before = self.resealed
             async for tally in self._rotation.run():
+                self.resealed = before + tally.resealed
                 yield tally
             await self._check_instances()
             if not tally.resealed:

@@ -10,6 +10,7 @@ from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.streams import Stream, Streams
 from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.service.auth import Metadata, TokenMissing, admit, bearer_token
+from kuueri_grpc.service.message_errors import ScopeNotDeclared
 from kuueri_grpc.service.peers import Peers
 
 #: The one call that anybody may make where there is no admin token.
@@ -19,8 +20,8 @@ OPERATOR_CALLS = frozenset({REGISTER, "ProjectService/SetProjectLimits"})
 #: The one call that a token may still make which ended by it.
 _ROTATE = "ProjectService/RotateToken"
 
-#: The scope that each call needs, by service and method. What is not here needs a full token, so that a
-#: call that is added later is not open by mistake.
+#: The scope that each call needs, by service and method. A call that is not here is refused, whatever its
+#: token, so that a method that is added later is not open by mistake.
 SCOPES: Mapping[str, Scope] = {
     "TaskService/Subscribe": Scope.SUBSCRIBE,
     "TaskService/BatchSubscribe": Scope.SUBSCRIBE,
@@ -66,6 +67,7 @@ class Admission:
         Raises:
             TokenMissing, Unauthenticated: there is no token, or none that is valid.
             ScopeMissing: the token may not make this call.
+            ScopeNotDeclared: no token may.
             AdminTokenNotSet: nobody may.
             RateLimited: the project, or the peer, has made too many.
             StoreUnavailable: the store does not serve.
@@ -79,17 +81,23 @@ class Admission:
             self._peers.failed(peer)
             raise
         self._throttle.take(access.project_id)
-        check_scope(SCOPES.get(name, Scope.FULL), access.scope)
+        scope = SCOPES.get(name)
+        if scope is None:
+            raise ScopeNotDeclared(name)
+        check_scope(scope, access.scope)
         admit(access)
 
     async def _authenticate(self, name: str, token: str, peer: str) -> Access:
         wait_s = self._peers.wait_s(peer)
-        # Who shares the address, and has a token that works, is not to suffer for it.
-        if wait_s and not self._authenticator.remembers(token):
-            raise self._peers.refuse_failing(peer, wait_s)
-        access = await self._authenticator.authenticate(token)
-        if access.ended and name != _ROTATE:
-            raise Unauthenticated("the token is not valid any more: it was rotated")
+        try:
+            access = await self._authenticator.authenticate(token, delayed=wait_s > 0)
+            if access.ended and name != _ROTATE:
+                raise Unauthenticated("the token is not valid any more: it was rotated")
+        except Unauthenticated:
+            # A token that is valid goes through, whatever else comes from its address.
+            if wait_s:
+                raise self._peers.refuse_failing(peer, wait_s) from None
+            raise
         return access
 
     def _admit_operator(self, name: str, metadata: Metadata, peer: str) -> None:

@@ -14,10 +14,13 @@
 | RateLimited                                  | RESOURCE_EXHAUSTED  | QuotaFailure, RetryInfo    |
 | Unauthenticated                              | UNAUTHENTICATED     |                            |
 | ScopeMissing, AdminTokenNotSet               | PERMISSION_DENIED   |                            |
+| ScopeNotDeclared                             | PERMISSION_DENIED   |                            |
 | TaskUnreadable                               | DATA_LOSS           | ResourceInfo               |
 | CursorTooOld                                 | OUT_OF_RANGE        |                            |
 | StoreUnavailable, Draining, WatcherTooSlow   | UNAVAILABLE         | RetryInfo                  |
-| ConnectionAged                               | UNAVAILABLE         | RetryInfo                  |
+| ConnectionAged, MessageLate                  | UNAVAILABLE         | RetryInfo                  |
+| MessageTooLarge                              | RESOURCE_EXHAUSTED  |                            |
+| TooManyOpenStreams                           | RESOURCE_EXHAUSTED  | QuotaFailure               |
 | anything else                                | INTERNAL            |                            |
 
 Clients take 8 KiB of trailers by default, base64 and all, and fail a call with more for another reason:
@@ -69,6 +72,12 @@ from kuueri_grpc.domain.errors import (
 from kuueri_grpc.pb import error_reason_pb2 as reasons
 from kuueri_grpc.pb import project_pb2, task_pb2, token_pb2
 from kuueri_grpc.service.auth import TokenMissing
+from kuueri_grpc.service.message_errors import (
+    MessageLate,
+    MessageTooLarge,
+    ScopeNotDeclared,
+    TooManyOpenStreams,
+)
 from kuueri_grpc.service.times import to_duration
 from kuueri_grpc.service.tokens import ResumeTokenInvalid
 from kuueri_grpc.service.violations import InvalidFields
@@ -167,6 +176,12 @@ def _rate(error: RateLimited) -> Iterable[Message]:
     yield error_details_pb2.RetryInfo(retry_delay=to_duration(error.retry_ms))
 
 
+def _open_streams(error: TooManyOpenStreams) -> Iterable[Message]:
+    detail = error_details_pb2.QuotaFailure()
+    detail.violations.add(subject=f"peer:{error.peer}", description=str(error))
+    yield detail
+
+
 def _retry(seconds: int) -> Callable[[KuueriError], Iterable[Message]]:
     def details(_: KuueriError) -> Iterable[Message]:
         yield error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds))
@@ -214,6 +229,12 @@ _MAPPINGS: Mapping[type[KuueriError], _Mapping] = {
         code_pb2.UNAVAILABLE, reasons.ERROR_REASON_STORE_UNAVAILABLE, _retry(STORE_RETRY_SECONDS)
     ),
     Draining: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_SHUTTING_DOWN, _retry(0)),
+    MessageTooLarge: _Mapping(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_MESSAGE_TOO_LARGE),
+    MessageLate: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_MESSAGE_LATE, _retry(0)),
+    TooManyOpenStreams: _Mapping(
+        code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_QUOTA_OPEN_STREAMS, _open_streams
+    ),
+    ScopeNotDeclared: _Mapping(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_SCOPE_NOT_DECLARED),
     ConnectionAged: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_CONNECTION_AGED, _retry(0)),
     WatcherTooSlow: _Mapping(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_WATCHER_TOO_SLOW, _retry(0)),
 }
@@ -244,6 +265,14 @@ def to_status(error: Exception) -> status_pb2.Status:
     )
     text = f"internal error {error_id}; the log of the server has it under this id"
     return _status(code_pb2.INTERNAL, reasons.ERROR_REASON_INTERNAL, text, {"error_id": error_id})
+
+
+def forget_frames(error: Exception) -> None:
+    """Let go of what the functions held that raised `error`: a message may be large.
+
+    gRPC's end of a call is in a cycle with the error that it comes from, until the collector finds it.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
 
 
 def _status(

@@ -58,10 +58,13 @@ class HealthService(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: Any, context: Context) -> None:  # noqa: N802
         """Write the health of a service, and again when it has changed. A slow client misses what is past."""
+        # A stream lasts: it keeps the server's own name of the service, and nothing of the request.
+        name = next((name for name in self._statuses if name == request.service), None)
+        del request
         told: int | None = None
         while True:
             news = self._news
-            status = self._statuses.get(request.service, _UNKNOWN)
+            status = _UNKNOWN if name is None else self._statuses[name]
             if status != told:
                 await context.write(pb.HealthCheckResponse(status=status))
                 told = status

@@ -1,61 +1,137 @@
-"""The methods that anybody may call, of services that are not of this API: health and reflection.
+"""The methods that need no token: health and reflection. No other method is served without one.
 
-Their requests are read here: gRPC's own way with one that is no message is UNKNOWN for the caller and a
-traceback in the log, which whoever may connect could fill with them.
+What such a call may cost is small and bounded by address: `OPEN` in `method_limits` bounds the bytes of its
+message, `Receiver` the messages that are received at once, and `OpenStreams` the streams that are open. No
+stream keeps its request.
 """
 
-from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Never, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from grpc_status.rpc_status import to_status as to_grpc_status
 
-_NO_MESSAGE = (
-    "the request is no message of the type that this method takes, or has a string that is not UTF-8"
+from kuueri_grpc.domain.errors import KuueriError
+from kuueri_grpc.service.errors import forget_frames, to_status
+from kuueri_grpc.service.message_errors import TooManyOpenStreams
+from kuueri_grpc.service.method_limits import OPEN
+from kuueri_grpc.service.parsing import parse
+from kuueri_grpc.service.peers import network_of
+from kuueri_grpc.service.receiver import ReceiveLimits, Receiver
+
+_HEALTH = "/grpc.health.v1.Health/"
+_REFLECTION = "ServerReflectionInfo"
+OPEN_METHODS = frozenset(
+    {
+        f"{_HEALTH}Check",
+        f"{_HEALTH}List",
+        f"{_HEALTH}Watch",
+        f"/grpc.reflection.v1.ServerReflection/{_REFLECTION}",
+        f"/grpc.reflection.v1alpha.ServerReflection/{_REFLECTION}",
+    }
 )
+
+#: How long such a call may take until its message has arrived, the next one in a stream too.
+_WAIT_S = 10.0
+_RECEIVED = ReceiveLimits(per_caller=4, guaranteed=2)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-def reading(handler: Any) -> Any:
-    """Return a handler that ends calls of what is no message with INVALID_ARGUMENT."""
-    serializer = handler.response_serializer
-    if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(_conversing(handler), response_serializer=serializer)
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(_writing(handler), response_serializer=serializer)
-    return grpc.unary_unary_rpc_method_handler(_answering(handler), response_serializer=serializer)
+class OpenStreams:
+    """The streams of each address. `most`: how many it may have open."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def one_of(self, peer: str) -> Iterator[None]:
+        """Count a stream while the block runs. Raises `TooManyOpenStreams`."""
+        if self._open[peer] >= self._most:
+            raise TooManyOpenStreams(peer, self._most)
+        self._open[peer] += 1
+        try:
+            yield
+        finally:
+            self._open[peer] -= 1
+            if not self._open[peer]:
+                del self._open[peer]
 
 
-def _answering(handler: Any) -> Any:
-    async def call(request: bytes, context: Context) -> Any:
-        return await handler.unary_unary(await _read(handler, request, context), context)
+class OpenMethods:
+    """Serves them. `most_streams`: those that one address may have open."""
 
-    return call
+    def __init__(self, most_streams: int) -> None:
+        self._streams = OpenStreams(most_streams)
+        self._receiver = Receiver(_RECEIVED, _WAIT_S)
+
+    def opened(self, handler: Any) -> Any:
+        """Return the handler to serve a method with.
+
+        All are served as methods that stream requests, because those receive their messages themselves.
+        """
+        serializer = handler.response_serializer
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._conversing(handler), response_serializer=serializer
+            )
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._writing(handler), response_serializer=serializer
+            )
+        return grpc.stream_unary_rpc_method_handler(self._answering(handler), response_serializer=serializer)
+
+    def _answering(self, handler: Any) -> Any:
+        async def call(_: object, context: Context) -> Any:
+            try:
+                request = await self._read(handler, network_of(context.peer()), context)
+            except KuueriError as error:
+                await _abort(context, error)
+            return await handler.unary_unary(request, context)
+
+        return call
+
+    def _writing(self, handler: Any) -> Any:
+        async def call(_: object, context: Context) -> None:
+            peer = network_of(context.peer())
+            try:
+                with self._streams.one_of(peer):
+                    await handler.unary_stream(await self._read(handler, peer, context), context)
+            except KuueriError as error:
+                await _abort(context, error)
+
+        return call
+
+    def _conversing(self, handler: Any) -> Any:
+        async def call(_: object, context: Context) -> None:
+            peer = network_of(context.peer())
+            try:
+                with self._streams.one_of(peer):
+                    async with aclosing(
+                        handler.stream_stream(self._read_all(handler, peer, context), context)
+                    ) as answers:
+                        async for answer in answers:
+                            await context.write(answer)
+            except KuueriError as error:
+                await _abort(context, error)
+
+        return call
+
+    async def _read(self, handler: Any, peer: str, context: Context) -> Any:
+        message = await self._receiver.receive(context, peer, OPEN)
+        self._receiver.release(peer, len(message))
+        return parse(handler.request_deserializer, message)
+
+    async def _read_all(self, handler: Any, peer: str, context: Context) -> AsyncIterator[Any]:
+        while (message := await self._receiver.receive_next(context, peer, OPEN)) is not None:
+            self._receiver.release(peer, len(message))
+            yield parse(handler.request_deserializer, message)
 
 
-def _writing(handler: Any) -> Any:
-    async def call(request: bytes, context: Context) -> None:
-        await handler.unary_stream(await _read(handler, request, context), context)
-
-    return call
-
-
-def _conversing(handler: Any) -> Any:
-    async def call(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-        async def read_on() -> AsyncIterator[Any]:
-            async for request in requests:
-                yield await _read(handler, request, context)
-
-        async for response in handler.stream_stream(read_on(), context):
-            yield response
-
-    return call
-
-
-async def _read(handler: Any, request: bytes, context: Context) -> Any:
-    try:
-        return handler.request_deserializer(request)
-    except DecodeError:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _NO_MESSAGE)
+async def _abort(context: Context, error: KuueriError) -> Never:
+    forget_frames(error)
+    await context.abort_with_status(to_grpc_status(to_status(error)))

@@ -7,7 +7,6 @@ import grpc.aio
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.pb import project_service_pb2 as pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceServicer
-from kuueri_grpc.ports import Clock
 from kuueri_grpc.service import requests
 from kuueri_grpc.service.auth import access, caller
 from kuueri_grpc.service.convert import to_access_token, to_project
@@ -21,9 +20,8 @@ DEFAULT_SECRET_GRACE_MS = DAY_MS
 class ProjectService(ProjectServiceServicer):
     """The project that calls, or the operator. Errors are those that the contract names at each call."""
 
-    def __init__(self, projects: Projects, clock: Clock) -> None:
+    def __init__(self, projects: Projects) -> None:
         self._projects = projects
-        self._clock = clock
 
     async def Register(  # noqa: N802  the names of methods are the contract's, here and below
         self, request: pb.RegisterRequest, context: Context
@@ -78,10 +76,10 @@ class ProjectService(ProjectServiceServicer):
         """Make a new signing secret and let the other one run out."""
         grace = request.grace if request.HasField("grace") else None
         grace_ms = requests.read_grace(grace, DEFAULT_SECRET_GRACE_MS)
-        secret = await self._projects.rotate_signing_secret(caller(), grace_ms)
-        expire_time = to_timestamp(self._clock.now_ms() + grace_ms)
+        made = await self._projects.rotate_signing_secret(caller(), grace_ms)
         return pb.RotateSigningSecretResponse(
-            signing_secret=secret, old_signing_secret_expire_time=expire_time
+            signing_secret=made.signing_secret,
+            old_signing_secret_expire_time=to_timestamp(made.old_expire_time_ms),
         )
 
     async def DeleteProject(  # noqa: N802

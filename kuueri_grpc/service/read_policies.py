@@ -72,10 +72,8 @@ def read_retry(message: task_pb2.Task, field: str, due_ms: int, violations: Viol
         max_duration_ms = (
             read_duration(policy.max_duration, f"{field}.max_duration", MAX_DURATION, violations) or None
         )
-    codes = policy.retryable_status_codes
-    if codes:
-        _check_status_codes(codes, f"{field}.retryable_status_codes", violations)
-    return RetryPolicy(count, backoff, at_ms, max_duration_ms, tuple(dict.fromkeys(codes)))
+    codes = _read_status_codes(policy.retryable_status_codes, f"{field}.retryable_status_codes", violations)
+    return RetryPolicy(count, backoff, at_ms, max_duration_ms, codes)
 
 
 def read_repeat(message: task_pb2.Task, field: str, due_ms: int, violations: Violations) -> RepeatPolicy:
@@ -131,12 +129,14 @@ def _read_backoff(message: task_pb2.Backoff, field: str, violations: Violations)
     return Backoff(interval_ms, growth, max_interval_ms, jitter)
 
 
-def _check_status_codes(codes: Sequence[int], field: str, violations: Violations) -> None:
+def _read_status_codes(codes: Sequence[int], field: str, violations: Violations) -> tuple[int, ...]:
+    # Counted before they are looked at: they may be as many as fit into a message.
     if len(codes) > MAX_STATUS_CODES:
         violations.add(field, f"are {len(codes):,}; at most {MAX_STATUS_CODES} are allowed")
-        return
+        return ()
     for i, code in enumerate(codes):
         if not 100 <= code <= 599:
             violations.add(f"{field}[{i}]", f"is {code}; expected 100 to 599")
         elif 200 <= code <= 299:
             violations.add(f"{field}[{i}]", f"is {code}, a success answer; expected none of 200 to 299")
+    return tuple(dict.fromkeys(codes))

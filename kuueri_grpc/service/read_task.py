@@ -1,7 +1,7 @@
 """Reads a task out of a request: `Task` to `TaskSpec`, every fault noted with the path of its field."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from urllib.parse import quote, urlencode
 
 from kuueri_grpc.domain.task import (
@@ -23,6 +23,8 @@ from kuueri_grpc.service.violations import Violations, entry, shown
 
 ATTEMPT_TIMEOUT = Span(1, 1_800_000, "1 ms to 1,800 s")
 MAX_LABELS = 64
+#: More than web servers take: most refuse a request with more than 100 to 2,000.
+MAX_HEADERS = 3_000
 MAX_LABEL_VALUE_LENGTH = 255
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _LABEL_KEY = re.compile(r"[a-z0-9_.-]{1,63}")
@@ -70,9 +72,7 @@ def read_task(
         timeout_ms = read_duration(
             message.attempt_timeout, f"{field}.attempt_timeout", ATTEMPT_TIMEOUT, violations
         )
-    labels = dict(message.labels)
-    if labels:
-        _check_labels(labels, f"{field}.labels", violations)
+    labels = _read_labels(message.labels, f"{field}.labels", violations)
     return TaskSpec(task_id, target, queue or DEFAULT_QUEUE, schedule, retry, repeat, timeout_ms, labels)
 
 
@@ -85,16 +85,28 @@ def _read_target(
         # What is no URL at all is not told from what may not be sent to any more.
         violations.add_passing(f"{field}.url", fault)
     method = HTTP_METHODS.read(message.http_method, HttpMethod.POST, f"{field}.http_method", violations)
-    headers = dict(message.headers)
-    if headers:
-        check_headers(headers, f"{field}.headers", limits.max_header_bytes, violations)
-    query_params = dict(message.query_params)
-    if query_params and fault is None:
-        _check_query(url, query_params, f"{field}.query_params", limits.max_url_length, violations)
+    # Entries of maps are counted before they are copied: they may be as many as fit into a message.
+    headers: dict[str, str] = {}
+    if _few_enough(message.headers, MAX_HEADERS, f"{field}.headers", violations):
+        headers = dict(message.headers)
+        if headers:
+            check_headers(headers, f"{field}.headers", limits.max_header_bytes, violations)
+    query_params: dict[str, str] = {}
+    if _few_enough(message.query_params, limits.max_url_length // 2, f"{field}.query_params", violations):
+        query_params = dict(message.query_params)
+        if query_params and fault is None:
+            _check_query(url, query_params, f"{field}.query_params", limits.max_url_length, violations)
     body = message.body
     if body:
         _check_body(body, method, f"{field}.body", limits.max_body_bytes, violations)
     return HttpTarget(url, method, headers, query_params, body, message.follow_redirects)
+
+
+def _few_enough(entries: Sized, most: int, field: str, violations: Violations) -> bool:
+    count = len(entries)
+    if count > most:
+        violations.add(field, f"are {count:,}; at most {most:,} are allowed")
+    return count <= most
 
 
 def _check_query(
@@ -118,10 +130,10 @@ def _check_body(body: bytes, method: HttpMethod, field: str, max_bytes: int, vio
         violations.add_passing(field, f"has {len(body):,} bytes; at most {max_bytes:,} are allowed")
 
 
-def _check_labels(labels: Mapping[str, str], field: str, violations: Violations) -> None:
-    if len(labels) > MAX_LABELS:
-        violations.add(field, f"are {len(labels):,}; at most {MAX_LABELS} are allowed")
-        return
+def _read_labels(message: Mapping[str, str], field: str, violations: Violations) -> dict[str, str]:
+    if not _few_enough(message, MAX_LABELS, field, violations):
+        return {}
+    labels = dict(message)
     for key, value in labels.items():
         check_label_key(key, field, violations)
         if len(value) > MAX_LABEL_VALUE_LENGTH:
@@ -129,3 +141,4 @@ def _check_labels(labels: Mapping[str, str], field: str, violations: Violations)
                 entry(field, key),
                 f"has {len(value):,} characters; at most {MAX_LABEL_VALUE_LENGTH} are allowed",
             )
+    return labels

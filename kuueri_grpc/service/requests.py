@@ -14,7 +14,8 @@ from kuueri_grpc.ports import NewTask, TaskFilter
 from kuueri_grpc.service.enums import SCOPES, TASK_STATES
 from kuueri_grpc.service.fingerprint import fingerprint
 from kuueri_grpc.service.limits import Limits
-from kuueri_grpc.service.read_task import check_identifier, check_label_key, read_task
+from kuueri_grpc.service.read_task import MAX_LABELS, check_identifier, check_label_key, read_task
+from kuueri_grpc.service.slices import Slices
 from kuueri_grpc.service.times import DAY_MS, SECOND_MS, Span, read_duration
 from kuueri_grpc.service.views import FULL, MINIMAL, View, read_view
 from kuueri_grpc.service.violations import InvalidFields, Violations, shown
@@ -62,7 +63,7 @@ def read_subscribe(
     return _item(spec, request_id, None, violations), view
 
 
-def read_batch(
+async def read_batch(
     request: task_service_pb2.BatchSubscribeRequest, limits: Limits, now_ms: int
 ) -> tuple[list[Item], View]:
     """Return, in order, each task to subscribe, or what is wrong with it, and the view to answer them in.
@@ -78,11 +79,13 @@ def read_batch(
         check_identifier(request_id, "request_id", violations)
     view = read_view(request.view, MINIMAL, violations)
     violations.raise_if_any()
+    slices = Slices()
     items: list[Item] = []
     for i, task in enumerate(request.tasks):
         violations = Violations()
         spec = read_task(task, f"tasks[{i}]", limits, now_ms, violations)
         items.append(_item(spec, request_id, i, violations))
+        await slices.pause()
     return items, view
 
 
@@ -137,9 +140,14 @@ def read_list(request: task_service_pb2.ListTasksRequest) -> ListQuery:
     queue: str | None = None
     if request.queue:
         queue = check_identifier(request.queue, "queue", violations)
-    labels = dict(request.labels)
-    for key in labels:
-        check_label_key(key, "labels", violations)
+    labels: dict[str, str] = {}
+    # Counted before they are copied: they may be as many as fit into a message.
+    if len(request.labels) > MAX_LABELS:
+        violations.add("labels", f"are {len(request.labels):,}; at most {MAX_LABELS} are allowed")
+    else:
+        labels = dict(request.labels)
+        for key in labels:
+            check_label_key(key, "labels", violations)
     view = read_view(request.view, FULL, violations)
     violations.raise_if_any()
     return ListQuery(TaskFilter(state, queue, labels), page_size, view)

@@ -27,6 +27,7 @@ from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.guard import CallGuard
 from kuueri_grpc.service.health import NOT_SERVING, SERVING, HealthService
 from kuueri_grpc.service.limits import Limits
+from kuueri_grpc.service.open_methods import OpenMethods
 from kuueri_grpc.service.peers import Peers
 from kuueri_grpc.service.projects import ProjectService
 from kuueri_grpc.service.reflection import add_reflection
@@ -165,6 +166,9 @@ async def build_server(
         Admission(engine.authenticator, engine.throttle, peers, admin_token),
         gate,
         StreamLimits(wire.max_watches, wire.longest_stream_s),
+        OpenMethods(wire.max_open_streams),
+        wire.max_message_bytes,
+        limits.max_batch,
         engine.telemetry,
     )
     server = aio_server(
@@ -183,7 +187,7 @@ async def build_server(
         ),
         server,
     )
-    add_ProjectServiceServicer_to_server(ProjectService(engine.projects, engine.clock), server)
+    add_ProjectServiceServicer_to_server(ProjectService(engine.projects), server)
     health = HealthService(SERVICES)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     add_reflection(server, [*SERVICES, HEALTH])

@@ -78,9 +78,9 @@ class TaskService(TaskServiceServicer):
         """Accept tasks, each on its own."""
         count = len(request.tasks)
         try:
-            # The call itself is counted already.
-            self._throttle.charge(caller(), count - 1)
-            items, view = requests.read_batch(request, self._limits, self._clock.now_ms())
+            # The call itself is counted already; a batch that is too large is refused for that.
+            self._throttle.charge(caller(), min(count, self._limits.max_batch) - 1)
+            items, view = await requests.read_batch(request, self._limits, self._clock.now_ms())
             results = await self._accept(items)
         except Exception as error:
             self._telemetry.tasks_refused(reason_of(error), count)

@@ -1,19 +1,30 @@
 """The `ExecutionStore` port: due tasks, leases, reports."""
 
+import asyncio
 import itertools
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kuueri_grpc.domain.decision import Decision
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.outcome import Outcome
-from kuueri_grpc.domain.state import TaskState, Trigger, next_state
+from kuueri_grpc.domain.state import Trigger
 from kuueri_grpc.domain.timeline import Reason
-from kuueri_grpc.ports import Claim, ClaimBatch, Lease, LostAttempt, Renewal, Report
+from kuueri_grpc.ports import (
+    ANY_ROOM,
+    Claim,
+    ClaimBatch,
+    Lease,
+    LostAttempt,
+    Renewal,
+    Report,
+    Room,
+)
 from kuueri_grpc.store import codec, keys
+from kuueri_grpc.store.arguments import lease_arguments, report_arguments, room_arguments
 from kuueri_grpc.store.clock import PartitionClocks, StoreClock
 from kuueri_grpc.store.interruptions import Interruptions
 from kuueri_grpc.store.key_registry import KeyRegistry
@@ -30,8 +41,12 @@ _Unreadable = tuple[Sequence[Any], codec.CorruptRecord]
 
 #: Reports, or leases given back, in one script call: long calls hold up every other client of the store.
 _LEASE_CHUNK = 100
+#: Leases that one script call renews.
+_RENEW_CHUNK = 200
 #: Expired histories that one sweep of a partition takes out of the indexes.
 _SWEEP_CHUNK = 200
+#: Bytes of requests that are opened without letting others have their turn.
+_OPENED_AT_ONCE = 1 << 19
 #: Said of a lease whose task has FAILED, as its record is damaged; see `lua/lib_unreadable.lua`.
 _DAMAGED = 2
 
@@ -83,22 +98,22 @@ class RedisExecutionStore:
         limits: Mapping[int, int],
         instance: str,
         lease_ms: int,
-        full: Collection[int] = (),
-        suspect_from: int | None = None,
+        room: Room = ANY_ROOM,
     ) -> list[ClaimBatch]:
         """See `ports.ExecutionStore`."""
         claim_id = f"{self._run_id}.{next(self._claim_count)}"
         batches = await self._look_at_unserved(limits)
         held_up = {batch.partition for batch in batches}
         calls: list[tuple[int, Sequence[Argument]]] = []
+        room_of = room_arguments(limits, room, self.partitions)
         for partition in (p for p in limits if p not in held_up):
             if wait_ms := self._interruptions.wait_ms(partition):
                 batches.append(self._nothing_before(partition, wait_ms))
                 continue
             waits_until = self._clocks.after(partition, self._settings.call_timeout_ms)
             common = (lease_ms, instance, claim_id, self._settings.max_losses, waits_until or "")
-            told = (self._unanswered.told_with(partition), 1 if partition == suspect_from else "")
-            calls.append((partition, (limits[partition], *common, *told, *full)))
+            told = (self._unanswered.told_with(partition), 1 if partition == room.suspect_from else "")
+            calls.append((partition, (limits[partition], *common, *told, *room_of[partition])))
         with self._unanswered.noted([partition for partition, _ in calls], claim_id):
             answers = await self._each("claim", calls)
         for (partition, _), answer in zip(calls, answers, strict=True):
@@ -127,19 +142,24 @@ class RedisExecutionStore:
 
     async def _batch(self, partition: int, answer: Any) -> ClaimBatch:
         now_ms, next_due_ms, rows, flat_secrets, recovered, poisoned, expired, *rest = answer
-        left_lanes, left_suspects, damaged = rest
+        left_lanes, left_suspects, damaged, left_projects, left_bytes, passed, next_chore_ms = rest
+        ahead_ms = now_ms - self._clocks.on_engine(partition, now_ms)
         pairs = iter(flat_secrets)
         signing = dict(zip(pairs, pairs, strict=True))
-        claims, unreadable = [], []
+        claims, unreadable, opened = [], [], 0
         for row in rows:
+            if opened > _OPENED_AT_ONCE:
+                opened = 0
+                await asyncio.sleep(0)
+            opened += len(row[-2] or b"")
             try:
-                claims.append(self._claim(row, signing[row[0]], now_ms))
+                claims.append(self._claim(row, signing[row[0]], now_ms, ahead_ms))
             except codec.CorruptRecord as error:
                 unreadable.append((row, error))
         return ClaimBatch(
             partition,
             claims,
-            self._clocks.on_engine(partition, next_due_ms) if next_due_ms >= 0 else None,
+            next_due_ms - ahead_ms if next_due_ms >= 0 else None,
             recovered=[
                 LostAttempt(*_task_name(name), attempt, Reason(reason.decode()))
                 for name, attempt, reason in zip(*[iter(recovered)] * 3, strict=True)
@@ -155,9 +175,13 @@ class RedisExecutionStore:
             ],
             left_lanes=left_lanes == 1,
             left_suspects=left_suspects == 1,
+            left_projects=[project.decode() for project in left_projects],
+            left_bytes=left_bytes == 1,
+            next_chore_ms=next_chore_ms - ahead_ms if next_chore_ms >= 0 else None,
+            passed=passed,
         )
 
-    def _claim(self, row: Sequence[Any], signing: bytes, now_ms: int) -> Claim:
+    def _claim(self, row: Sequence[Any], signing: bytes, now_ms: int, ahead_ms: int) -> Claim:
         project, task, queue, token, attempt, retry_count, repeat_count, run_start, due, create, *more = row
         lane, watch_ms, request, policy = more
         project_id, task_id = project.decode(), task.decode()
@@ -170,7 +194,7 @@ class RedisExecutionStore:
             attempt=attempt,
             retry_count=retry_count,
             repeat_count=repeat_count,
-            run_start_ms=run_start,
+            run_start_ms=run_start - ahead_ms,
             schedule_time_ms=due,
             create_time_ms=create,
             timeout_ms=timeout_ms,
@@ -179,6 +203,9 @@ class RedisExecutionStore:
             repeat=repeat,
             signing_secrets=self._vault.live_signing(project_id, signing, now_ms),
             lane=int(lane) if lane else None,
+            # An instant before the task was made is its schedule time all the same.
+            due_ms=max(due, create) - ahead_ms,
+            size=len(request),
             watch_ms=watch_ms,
         )
 
@@ -226,12 +253,17 @@ class RedisExecutionStore:
     async def renew(self, leases: Sequence[Lease], lease_ms: int) -> Renewal:
         """See `ports.ExecutionStore`."""
         by_partition = self._by_partition(leases, lambda lease: lease.project_id)
-        calls = [
-            (p, (lease_ms, len(held), *itertools.chain.from_iterable(map(_lease_arguments, held))))
+        chunks = [
+            (p, held[start : start + _RENEW_CHUNK])
             for p, held in by_partition.items()
+            for start in range(0, len(held), _RENEW_CHUNK)
+        ]
+        calls = [
+            (p, (lease_ms, len(held), *itertools.chain.from_iterable(map(lease_arguments, held))))
+            for p, held in chunks
         ]
         renewal = Renewal([], [])
-        for asked, answer in zip(by_partition.values(), await self._each("renew", calls), strict=True):
+        for (_, asked), answer in zip(chunks, await self._each("renew", calls), strict=True):
             if not isinstance(answer, StoreUnavailable):
                 lost = {asked[place - 1] for place in answer}
                 renewal.lost.extend(lost)
@@ -240,7 +272,7 @@ class RedisExecutionStore:
 
     async def report(self, reports: Sequence[Report]) -> list[bool | None]:
         """See `ports.ExecutionStore`."""
-        return await self._apply("report", [(report.lease, _report_arguments(report)) for report in reports])
+        return await self._apply("report", [(report.lease, report_arguments(report)) for report in reports])
 
     async def _each(self, name: str, calls: Sequence[tuple[int, Sequence[Argument]]]) -> list[Any]:
         """Run a script on partitions; note those of a cluster that could not be asked."""
@@ -252,7 +284,7 @@ class RedisExecutionStore:
 
     async def release(self, leases: Sequence[Lease]) -> list[bool | None]:
         """See `ports.ExecutionStore`."""
-        return await self._apply("release", [(lease, _lease_arguments(lease)) for lease in leases])
+        return await self._apply("release", [(lease, lease_arguments(lease)) for lease in leases])
 
     async def _apply(self, name: str, items: Sequence[tuple[Lease, list[Argument]]]) -> list[bool | None]:
         """Run a script on leases, with the arguments of each; return whether each was changed by it."""
@@ -307,35 +339,3 @@ def _tell_damaged(project_id: str, task_id: str) -> tuple[str, str]:
         extra={"event": "task_unreadable", "project": project_id, "task": task_id},
     )
     return project_id, task_id
-
-
-def _lease_arguments(lease: Lease) -> list[Argument]:
-    return [lease.project_id, lease.task_id, lease.token]
-
-
-def _report_arguments(report: Report) -> list[Argument]:
-    outcome, decision = report.outcome, report.decision
-    wait: tuple[str, Argument] = ("", "")
-    if decision.at_ms is not None:
-        wait = ("at", decision.at_ms)
-    elif decision.delay_ms is not None:
-        wait = ("in", decision.delay_ms)
-    return [
-        report.lease.project_id,
-        report.lease.task_id,
-        report.lease.token,
-        "" if outcome.status_code is None else outcome.status_code,
-        outcome.latency_ms,
-        outcome.reason or "",
-        outcome.detail,
-        _NEXT_STATE[decision.trigger],
-        *wait,
-        decision.reason or "",
-    ]
-
-
-#: What a report makes of a DISPATCHING task.
-_NEXT_STATE = {
-    trigger: next_state(TaskState.DISPATCHING, trigger)
-    for trigger in (Trigger.COMPLETE, Trigger.FAIL, Trigger.RETRY, Trigger.REPEAT)
-}

@@ -17,6 +17,7 @@ change them together, on one server and on a cluster alike.
 | 1  | `{p}:due`                        | ZSet   | queues and lanes by when each may dispatch next    |
 | 1  | `{p}:leases`                     | ZSet   | claimed tasks by lease expiry                      |
 | 1  | `{p}:ended`                      | ZSet   | ended tasks by the instant their history expires   |
+| 1  | `{p}:deadlines`                  | ZSet   | tasks that expire unless they start before         |
 | 1  | `{p}:queue:<project>/<queue>`    | ZSet   | waiting tasks by due time                          |
 | 1  | `{p}:queue:<project>/<queue>~<n>`| ZSet   | those of lane n: their target has no room now      |
 | 1  | `{p}:queue:<project>/<queue>~!`  | ZSet   | suspects: one at a time is tried in each process   |
@@ -24,6 +25,8 @@ change them together, on one server and on a cluster alike.
 | 1  | `{p}:index:<project>`            | ZSet   | task ids by creation (us), for ListTasks           |
 | 1  | `{p}:request:<project>/<id>`     | String | the task that a request_id (`<id>~<place>`) made   |
 | 1  | `{p}:request:<project>/<t>/<ms>` | List   | latest events of task t, created at ms and purged  |
+| 1  | `{p}:request:<project>/~~<n>`    | List   | request ids of a span of 4 h, for a deletion       |
+| 1  | `{p}:claim:~<project>`           | String | the process that deletes a closed project          |
 | 1  | `{p}:claim:<instance>`           | String | id of an instance's latest claim                   |
 | 2  | `{p}:config:<project>/<task>`    | Hash   | request (sealed), policies, labels                 |
 | 3  | `{p}:timeline:<project>/<task>`  | List   | events, oldest first, once there are two; of many, |
@@ -37,8 +40,6 @@ Channels: `{p}:wake` (a new earliest due instant), `{p}:watch:<project>/<task>` 
 
 import hashlib
 import zlib
-from functools import lru_cache
-from urllib.parse import urlsplit
 
 STORE = "kuueri:store"
 INSTANCES = "{kuueri}:instances"
@@ -46,8 +47,6 @@ INSTANCE_DETAILS = "{kuueri}:instances:details"
 
 CREDENTIALS_CHANNEL = "kuueri:credentials"
 SPENT_CHANNEL = "kuueri:spent"
-
-LANES = 1 << 16
 
 AUTHORISATION, EXECUTION, CONFIGURATION, TIMELINE = range(4)
 
@@ -58,17 +57,6 @@ def partition_of(project_id: str, partitions: int) -> int:
     CRC-32, because it has to be the same for every process, version and language.
     """
     return zlib.crc32(project_id.encode()) % partitions
-
-
-@lru_cache(maxsize=4_096)
-def lane_of(url: str) -> int:
-    """Return the lane (0 .. 65,535) of an absolute URL's origin: where its tasks wait while it has no room.
-
-    Few enough that the number, which is kept in the clear, does not tell the origin; so many that two origins
-    seldom share one. CRC-32 for the reason above.
-    """
-    parts = urlsplit(url)
-    return zlib.crc32(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower().encode()) % LANES
 
 
 def email(address: str) -> str:
@@ -125,6 +113,7 @@ SCRIPT_KEY_NAMES = (
     "WATCH",
     "NEWS",
     "CLOSED",
+    "DEADLINES",
 )
 
 
@@ -154,4 +143,5 @@ def script_keys(partition: int) -> list[str]:
         f"{tag}:watch:",
         f"{tag}:news:",
         f"{tag}:closed",
+        f"{tag}:deadlines",
     ]

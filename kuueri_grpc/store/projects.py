@@ -12,7 +12,7 @@ from kuueri_grpc.domain.errors import (
     TooManyTokens,
     Unauthenticated,
 )
-from kuueri_grpc.ports import Credential, EndStep, KeyIdTaken, Project, Rotation
+from kuueri_grpc.ports import Credential, EndStep, EraseStep, KeyIdTaken, Project, Rotation
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.credentials import pack_credential, unpack_credential
@@ -136,10 +136,13 @@ class RedisProjectStore:
         )
         return int(old_expire_ms)
 
-    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> None:
+    async def rotate_signing_secret(self, project_id: str, secret: str, grace_ms: int) -> int:
         """See `ports.ProjectStore`."""
         sealed = self._vault.seal_signing(project_id, secret)
-        await self._run("rotate_signing", project_id, sealed, grace_ms, MOST_SIGNING_SECRETS)
+        (old_expire_ms,) = await self._run(
+            "rotate_signing", project_id, sealed, grace_ms, MOST_SIGNING_SECRETS
+        )
+        return int(old_expire_ms)
 
     async def set_task_limit(self, project_id: str, limit: int | None) -> None:
         """See `ports.ProjectStore`."""
@@ -157,9 +160,17 @@ class RedisProjectStore:
         """See `ports.ProjectStore`."""
         return await self._deletion.end_tasks(project_id, cursor)
 
-    async def erase_tasks(self, project_id: str) -> bool:
+    async def claim_deletion(self, project_id: str, lasts_ms: int) -> bool:
+        """See `ports.ProjectStore`."""
+        return await self._deletion.claim(project_id, lasts_ms)
+
+    async def erase_tasks(self, project_id: str) -> EraseStep:
         """See `ports.ProjectStore`."""
         return await self._deletion.erase_tasks(project_id)
+
+    async def forget_requests(self, project_id: str) -> bool:
+        """See `ports.ProjectStore`."""
+        return await self._deletion.forget_requests(project_id)
 
     async def drop(self, project_id: str) -> None:
         """See `ports.ProjectStore`."""

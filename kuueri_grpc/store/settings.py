@@ -13,7 +13,7 @@ class StoreSettings:
     task, see `lua/prelude.lua`. `feed_cap`: events
     kept per project, for watches of queues and projects. `max_losses`: lost leases of one attempt before
     POISON; after two of them only those count that came while it was watched. `request_id_ttl_ms`: how long
-    a request_id is remembered. `replay_ms`: how long a purge is remembered for a repeated call.
+    a request_id is remembered, `replay_ms`: how long a purge is for a repeated call; both a day at the most.
     `call_timeout_ms`: how long the client waits for an answer. `regain_ms`: when a node of a cluster serves
     again, how long instances have to renew their leases before anybody claims there.
     """

@@ -158,7 +158,7 @@ class Subscriptions:
             codec.pack_policy(spec),
             codec.pack_labels(spec.labels),
             *self._request(project_id, new),
-            keys.lane_of(spec.target.url),
+            self._vault.lane_of(spec.target.url),
         ]
         return _Subscription(new, arguments, len(request))
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kuueri_grpc.domain.errors import (
-    CursorInvalid,
     KuueriError,
     TaskEnded,
     TaskNotFound,
@@ -21,12 +20,10 @@ from kuueri_grpc.store.events import EventReader
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
 from kuueri_grpc.store.subscriptions import Subscriptions, new_operation
+from kuueri_grpc.store.task_listing import TaskListing
 from kuueri_grpc.store.vault import Vault
 
 _log = logging.getLogger(__name__)
-
-#: Index entries that one ListTasks call looks at.
-_LIST_LOOKS = 2_000
 
 
 class RedisTaskStore:
@@ -37,6 +34,7 @@ class RedisTaskStore:
         self._settings = settings
         self._vault = vault
         self._events = EventReader(runner, settings.partitions, self._task)
+        self._listing = TaskListing(runner, settings.partitions)
         self._subscriptions = Subscriptions(runner, settings, vault, self._task)
 
     def _partition(self, project_id: str) -> int:
@@ -60,28 +58,13 @@ class RedisTaskStore:
         self, project_id: str, where: TaskFilter, page_size: int, cursor: str | None
     ) -> TaskPage:
         """See `ports.TaskStore`."""
-        score, after = _parse_cursor(cursor)
-        snapshots, next_score, next_id = await self._runner.run(
-            "list",
-            self._partition(project_id),
-            [
-                project_id,
-                page_size,
-                _LIST_LOOKS,
-                score,
-                after,
-                where.state or "",
-                where.queue or "",
-                codec.pack_pairs(where.labels),
-            ],
-        )
+        snapshots, next_cursor = await self._listing.page(project_id, where, page_size, cursor)
         tasks, unreadable = [], []
-        for task_id, *hashes in snapshots:
+        for task_id, hashes in snapshots:
             try:
-                tasks.append(self._task(project_id, task_id.decode(), hashes))
+                tasks.append(self._task(project_id, task_id, hashes))
             except TaskUnreadable as error:
                 unreadable.append(error)
-        next_cursor = f"{next_score.decode()}/{next_id.decode()}" if next_score else None
         return TaskPage(tasks, next_cursor, unreadable)
 
     async def cancel(self, project_id: str, task_id: str) -> Cancelled:
@@ -152,12 +135,3 @@ class RedisTaskStore:
                 extra={"event": "task_unreadable", "project": project_id, "task": task_id},
             )
             raise TaskUnreadable(task_id, str(error)) from error
-
-
-def _parse_cursor(cursor: str | None) -> tuple[str, str]:
-    if cursor is None:
-        return "+inf", ""
-    score, separator, task_id = cursor.partition("/")
-    if not (separator and task_id and score.isascii() and score.isdigit()):
-        raise CursorInvalid("the page token is not one that ListTasks gave")
-    return score, task_id

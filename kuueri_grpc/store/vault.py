@@ -8,6 +8,7 @@ import base64
 import functools
 import logging
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.crypto.sealing import KeyMissing, NotOpened, Sealer
@@ -15,6 +16,9 @@ from kuueri_grpc.domain.task import UNREADABLE_TARGET, HttpTarget
 from kuueri_grpc.store import codec
 
 _log = logging.getLogger(__name__)
+
+#: A lane is kept in the clear as a number: one of three bytes. Two targets hardly ever share one.
+LANES = 1 << 23
 
 #: Projects whose opened signing secrets are remembered.
 _REMEMBERED = 4_096
@@ -31,6 +35,9 @@ class Vault:
         self._sealer = Sealer(keyring)
         # A claim brings the secrets of every project in it: they are the same again and again.
         self._signing = functools.lru_cache(_REMEMBERED)(self._open_signing)
+        #: The lane (0 .. LANES-1) of an absolute URL's origin: where its tasks wait while it has no room. It
+        #: takes the key to find another origin of the same lane, or to tell the origin.
+        self.lane_of = functools.lru_cache(_REMEMBERED)(self._lane_of)
 
     @property
     def newest_head(self) -> bytes:
@@ -104,6 +111,11 @@ class Vault:
         The digest itself would let who reads the store try what the request may have been.
         """
         return " ".join(self._sealer.digests(f"{project_id}\0{fingerprint}".encode()))
+
+    def _lane_of(self, url: str) -> int:
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+        return self._sealer.number(f"lane\0{origin}".encode(), LANES)
 
     def _open_signing(self, project_id: str, kept: bytes) -> Sequence[SigningSecret]:
         opened: list[SigningSecret] = []

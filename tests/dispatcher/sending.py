@@ -37,7 +37,7 @@ async def dispatching(
     proxy: EgressProxy | None = None,
     max_per_host: int = 256,
     max_connections: int = 1_000,
-    max_body_bytes: int = 65_536,
+    max_answer_bytes: int = 64 * 1_048_576,
 ) -> AsyncIterator[HttpDispatcher]:
     """Run a dispatcher that may send to these ranges besides public addresses."""
     transport = GuardedTransport(
@@ -46,7 +46,7 @@ async def dispatching(
         ssl_context=tls or public_tls(),
         proxy=proxy,
         max_connections=max_connections,
-        max_body_bytes=max_body_bytes,
+        max_answer_bytes=max_answer_bytes,
     )
     dispatcher = HttpDispatcher(transport, FixedClock(), max_per_host=max_per_host)
     try:

@@ -8,7 +8,7 @@ import pytest
 from kuueri_grpc.dispatcher import HttpDispatcher
 from kuueri_grpc.domain.task import HttpMethod
 from kuueri_grpc.domain.timeline import Reason
-from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
+from tests.dispatcher.sending import delivery
 from tests.dispatcher.targets import Connection, answer, answering, serving
 
 
@@ -206,33 +206,6 @@ async def test_an_upgrade_is_an_error_answer(dispatcher: HttpDispatcher) -> None
         await closed.wait()
 
     assert (outcome.status_code, outcome.reason) == (101, Reason.HTTP_STATUS)
-
-
-async def test_a_body_beyond_the_cap_is_cut_off_and_the_status_counts() -> None:
-    sent = 0
-
-    async def endless(connection: Connection) -> None:
-        nonlocal sent
-        await connection.read_request()
-        await connection.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        while True:  # until the peer closes: then `send` raises
-            await connection.send(b"1000\r\n" + b"x" * 4_096 + b"\r\n")
-            sent += 4_096
-
-    async with dispatching(LOOPBACK, max_body_bytes=10_000) as dispatcher, serving(endless) as target:
-        outcome = await dispatcher.send(delivery(target.url()))
-
-    assert outcome.succeeded
-    assert sent < 50_000_000  # the kernel's buffers, not "endless"
-
-
-async def test_a_body_up_to_the_cap_leaves_the_connection_open() -> None:
-    full = answering(answer(body=b"x" * 10_000))
-    async with dispatching(LOOPBACK, max_body_bytes=10_000) as dispatcher, serving(full) as target:
-        for _ in range(3):
-            assert (await dispatcher.send(delivery(target.url()))).succeeded
-
-    assert target.connections == 1
 
 
 async def test_a_gzip_bomb_is_counted_as_it_comes_and_not_decoded(dispatcher: HttpDispatcher) -> None:

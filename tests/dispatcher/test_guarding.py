@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import AsyncResolver
 
 from kuueri_grpc.dispatcher import HttpDispatcher
-from kuueri_grpc.dispatcher.connector import GuardedResolver
+from kuueri_grpc.dispatcher.resolver import GuardedResolver
 from kuueri_grpc.domain.timeline import Reason
 from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
 from tests.dispatcher.targets import answer, answering, serving

@@ -6,7 +6,7 @@ import ssl
 import pytest
 
 from kuueri_grpc.dispatcher import EgressProxy
-from kuueri_grpc.dispatcher.connector import GuardedResolver
+from kuueri_grpc.dispatcher.resolver import GuardedResolver
 from kuueri_grpc.domain.timeline import Reason
 from tests.dispatcher.proxies import proxying
 from tests.dispatcher.sending import LOOPBACK, delivery, dispatching

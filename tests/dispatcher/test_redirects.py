@@ -1,5 +1,8 @@
 """Redirects: an error answer, or followed with every hop checked and credentials left behind."""
 
+import ssl
+from dataclasses import replace
+
 import pytest
 
 from kuueri_grpc.dispatcher import HttpDispatcher
@@ -8,6 +11,19 @@ from kuueri_grpc.domain.timeline import Reason
 from tests.dispatcher.sending import LOOPBACK, delivery, dispatching
 from tests.dispatcher.targets import answer, answering, serving
 
+#: What one URL parser takes and another refuses.
+NO_URLS = (
+    *(
+        "http://h:99999/",
+        "//h:100000/",
+        "https:",
+        "https://:443/",
+        "http://h:0/",
+        "http://h:-1/",
+        "https://h:",
+    ),
+    *("http://a b/", "http://a..b/", "http://%31/", "http://h:+80/", "http://1.2.3.4:80:80/"),
+)
 SECRETS = {"Authorization": "Bearer t", "Cookie": "session=1", "X-Api-Key": "k", "Accept-Language": "id"}
 
 
@@ -99,15 +115,19 @@ async def test_a_redirect_to_a_refused_address_is_blocked() -> None:
         ("http://2130706433/", Reason.BLOCKED_ADDRESS),
         ("http://169.254.169.254/latest/meta-data/", Reason.BLOCKED_ADDRESS),
         ("http://[::1", Reason.INVALID_RESPONSE),
+        *((location, Reason.INVALID_RESPONSE) for location in NO_URLS),
         (f"http://{'ü' * 70}.example/", Reason.INVALID_RESPONSE),
     ],
 )
-async def test_redirects_that_lead_nowhere(dispatcher: HttpDispatcher, location: str, reason: Reason) -> None:
+async def test_redirects_that_lead_nowhere(
+    dispatcher: HttpDispatcher, location: str, reason: Reason, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(answering(answer("302 Found", location=location))) as target:
         outcome = await dispatcher.send(delivery(target.url(), follow_redirects=True))
 
     assert (outcome.status_code, outcome.reason) == (None, reason)
     assert "password" not in outcome.detail
+    assert not caplog.records
 
 
 async def test_what_a_redirect_says_is_not_of_the_answer_that_it_leads_to(dispatcher: HttpDispatcher) -> None:
@@ -151,7 +171,7 @@ async def test_answers_that_redirect_nowhere_are_taken_as_they_are(
 
 async def test_a_redirect_with_an_endless_body_is_followed_all_the_same() -> None:
     async with (
-        dispatching(LOOPBACK, max_body_bytes=1_000) as dispatcher,
+        dispatching(LOOPBACK, max_answer_bytes=1_000) as dispatcher,
         serving(answering(answer())) as other,
     ):
         redirect = answer("302 Found", body=b"x" * 100_000, location=other.url())
@@ -159,3 +179,50 @@ async def test_a_redirect_with_an_endless_body_is_followed_all_the_same() -> Non
             outcome = await dispatcher.send(delivery(target.url(), follow_redirects=True))
 
     assert outcome.succeeded
+
+
+@pytest.mark.parametrize(("status", "is_sent"), [("307 Temporary Redirect", False), ("303 See Other", True)])
+async def test_a_body_does_not_go_from_https_to_http(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, status: str, *, is_sent: bool
+) -> None:
+    async with (
+        dispatching(LOOPBACK, tls=client_tls) as dispatcher,
+        serving(answering(answer())) as plain,
+    ):
+        redirect = answer(status, location=plain.url(host="localhost"))
+        async with serving(answering(redirect), tls=server_tls) as target:
+            url = target.url(host="localhost", scheme="https")
+            outcome = await dispatcher.send(delivery(url, headers=SECRETS, follow_redirects=True))
+
+    if is_sent:
+        assert outcome.succeeded
+        assert not {name.lower() for name in ("Authorization", "Cookie", "X-Api-Key")} & set(
+            plain.received[0].headers
+        )
+    else:
+        assert (outcome.reason, outcome.detail) == (
+            Reason.BLOCKED_ADDRESS,
+            "redirect from https to http with a body",
+        )
+        assert not plain.connections
+
+
+async def test_from_http_to_https_of_the_same_host_credentials_and_signature_go_along(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    async with (
+        dispatching(LOOPBACK, tls=client_tls) as dispatcher,
+        serving(answering(answer()), tls=server_tls) as secure,
+    ):
+        redirect = answer("308 Permanent Redirect", location=secure.url(host="localhost", scheme="https"))
+        async with serving(answering(redirect)) as target:
+            attempt = delivery(target.url(host="localhost"), headers=SECRETS, follow_redirects=True)
+            signed = replace(attempt, signing_secrets=("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",))
+            assert (await dispatcher.send(signed)).succeeded
+            elsewhere = delivery(target.url(), headers=SECRETS, follow_redirects=True)
+            assert (await dispatcher.send(elsewhere)).succeeded
+
+    first, second = secure.received
+    for name in (*SECRETS, "webhook-id", "webhook-signature", "webhook-timestamp"):
+        assert name.lower() in first.headers
+    assert "authorization" not in second.headers

@@ -62,6 +62,20 @@ async def test_a_certificate_for_another_name(trusting: HttpDispatcher, server_t
     assert not target.received
 
 
+@pytest.mark.parametrize("common_name", ["localhost", "other.example"])
+async def test_a_common_name_is_no_name(
+    trusting: HttpDispatcher, authority: trustme.CA, common_name: str
+) -> None:
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", common_name=common_name).configure_cert(server_tls)
+    async with serving(answering(answer()), tls=server_tls) as target:
+        outcome = await trusting.send(delivery(target.url(host="localhost", scheme="https")))
+        by_number = await trusting.send(delivery(target.url(scheme="https")))
+
+    assert outcome.reason is Reason.TLS
+    assert by_number.succeeded
+
+
 async def test_a_target_that_does_not_speak_tls(trusting: HttpDispatcher) -> None:
     async def answer_plainly(connection: Connection) -> None:
         await connection.reader.read(1)

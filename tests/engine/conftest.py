@@ -4,6 +4,7 @@ import pytest
 
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.projects import Projects, Registered
+from tests.engine.credentials import Counting
 from tests.engine.parts import Instance, instance
 from tests.store.fixtures import ports, store_settings
 from tests.store.ports import Ports
@@ -31,3 +32,8 @@ def authenticator(alone: Instance) -> Authenticator:
 @pytest.fixture
 async def registered(projects: Projects) -> Registered:
     return await projects.register("me@example.com")
+
+
+@pytest.fixture
+def counting(ports: Ports) -> Counting:
+    return Counting(*ports.project_parts)

@@ -5,7 +5,7 @@ The dispatcher is the one double: it stands for the network. Store, signals and 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
-from kuueri_grpc.ports import ClaimBatch, Delivery, NotStarted
+from kuueri_grpc.ports import ANY_ROOM, ClaimBatch, Delivery, NotStarted, Room
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.connection import StoreAddress
 from kuueri_grpc.store.execution import RedisExecutionStore
@@ -75,6 +75,11 @@ class ScriptedDispatcher:
             self.aborted.append(delivery)
             raise
 
+    @property
+    def in_flight(self) -> list[str]:
+        """The tasks whose requests are not answered yet."""
+        return list(self._answers)
+
     async def started(self) -> Delivery:
         """Wait for the next request that is sent."""
         return await soon(self._started.get())
@@ -112,10 +117,9 @@ class SlowAnswers(RedisExecutionStore):
         limits: Mapping[int, int],
         instance: str,
         lease_ms: int,
-        full: Collection[int] = (),
-        suspect_from: int | None = None,
+        room: Room = ANY_ROOM,
     ) -> list[ClaimBatch]:
-        batches = await super().claim(limits, instance, lease_ms, full, suspect_from)
+        batches = await super().claim(limits, instance, lease_ms, room)
         self.claimed.put_nowait(batches)
         await self.gate.wait()
         return batches
@@ -147,17 +151,21 @@ async def instance(
     name: str = "here",
     *,
     max_in_flight: int = 10,
+    max_bytes: int = 256 << 20,
     lease_ms: int = HOUR_MS,
     heartbeat_ms: int = HOUR_MS,
     execution: RedisExecutionStore | None = None,
+    dispatcher: ScriptedDispatcher | None = None,
 ) -> AsyncIterator[Instance]:
     """Wire an engine. Nothing of it runs yet; see `running`. Attempts left at the end are aborted."""
     execution = execution or ports.execution
-    settings = EngineSettings(max_in_flight=max_in_flight, lease_ms=lease_ms)
+    settings = EngineSettings(max_in_flight=max_in_flight, max_bytes=max_bytes, lease_ms=lease_ms)
     async with contextlib.AsyncExitStack() as stack:
         bus = await stack.enter_async_context(signal_bus(ports.url, ports.settings, name))
-        dispatcher, reporter = ScriptedDispatcher(), Reporter(execution)
-        attempts = Attempts(dispatcher, reporter, ports.clock, max_in_flight=max_in_flight)
+        dispatcher, reporter = dispatcher or ScriptedDispatcher(), Reporter(execution)
+        attempts = Attempts(
+            dispatcher, reporter, ports.clock, max_in_flight=max_in_flight, max_bytes=max_bytes
+        )
         revocations = Revocations(bus, attempts, name)
         health = Health()
         scheduler = Scheduler(execution, attempts, revocations, ports.clock, settings, name, health)

@@ -8,7 +8,7 @@ from kuueri_grpc.domain.outcome import Outcome, answered
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Backoff, RepeatPolicy, RetryPolicy, TaskSpec
 from kuueri_grpc.domain.timeline import EventType, Reason
-from kuueri_grpc.ports import Claim, Lease
+from kuueri_grpc.ports import Claim, Lease, ResourcesLacking
 from tests.engine.parts import Instance, instance, running, soon
 from tests.store.ports import ERROR, PROJECT, SUCCESS, Ports, spec
 
@@ -205,3 +205,21 @@ async def test_a_slot_that_was_freed_and_taken_again_is_not_free(ports: Ports) -
         here.dispatcher.answer("b")
         await soon(waiting)
         assert here.attempts.free_slots == 1
+
+
+async def test_an_attempt_that_could_not_be_sent_is_given_back_and_uses_no_retry(ports: Ports) -> None:
+    async with instance(ports) as here, running(here.reporter.run()):
+        await start(ports, here, spec("a"))
+        await here.dispatcher.started()
+        here.dispatcher.break_down("a", ResourcesLacking("EMFILE"))
+        await ended(here)
+
+    task = await ports.tasks.get(PROJECT, "a")
+    assert (task.state, task.retry_count) == (TaskState.SCHEDULED, 0)
+    again = await ports.take("a")
+    assert (again.attempt, again.retry_count) == (1, 0)
+    events = (await ports.tasks.timeline(PROJECT, "a", 0, 10)).events
+    assert [(event.type, event.reason) for event in events[1:3]] == [
+        (EventType.DISPATCHED, None),
+        (EventType.RECOVERED, Reason.HANDED_BACK),
+    ]

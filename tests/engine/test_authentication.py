@@ -15,6 +15,7 @@ from kuueri_grpc.engine.projects import Projects, Registered
 from kuueri_grpc.ports import Credential, Disconnected, Reconnected
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.projects import RedisProjectStore
+from tests.engine.credentials import Counting, with_another_secret
 from tests.engine.parts import Instance, process, soon
 from tests.store.ports import Ports
 
@@ -23,11 +24,6 @@ async def refused(authenticator: Authenticator, token: str) -> str:
     with pytest.raises(Unauthenticated) as refusal:
         await authenticator.authenticate(token)
     return str(refusal.value)
-
-
-def with_another_secret(token: str) -> str:
-    body = f"kq_{token.split('_')[1]}_{'b' * 43}"
-    return f"{body}_{token_format.checksum(body)}"
 
 
 class TestAuthenticate:
@@ -90,21 +86,6 @@ class TestAuthenticate:
         key_id = other.project.project_id + registered.token.split("_")[1][-4:]
         body = f"kq_{key_id}_{registered.token.split('_')[2]}"
         assert "not valid" in await refused(authenticator, f"{body}_{token_format.checksum(body)}")
-
-
-class Counting(RedisProjectStore):
-    """The real store; counts how often a credential is read."""
-
-    reads = 0
-
-    async def credential(self, project_id: str, key_id: str) -> Credential | None:
-        self.reads += 1
-        return await super().credential(project_id, key_id)
-
-
-@pytest.fixture
-def counting(ports: Ports) -> Counting:
-    return Counting(*ports.project_parts)
 
 
 class TestOnePath:
@@ -190,6 +171,23 @@ class TestRemembering:
             await authenticator.authenticate((await projects.register(f"{n}@example.com")).token)
 
         assert len(authenticator._remembered) <= 3
+
+    async def test_the_one_that_was_read_longest_ago_makes_room(
+        self, ports: Ports, projects: Projects, counting: Counting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One more than there is room for does not cost the others their place."""
+        monkeypatch.setattr(authentication, "_MOST_REMEMBERED", 3)
+        authenticator = Authenticator(counting, ports.clock)
+        tokens = [(await projects.register(f"{n}@example.com")).token for n in range(4)]
+        for token in tokens:
+            await authenticator.authenticate(token)
+        counting.reads = 0
+
+        for token in (tokens[1], tokens[2], tokens[3]):
+            await authenticator.authenticate(token)
+        assert counting.reads == 0
+        await authenticator.authenticate(tokens[0])
+        assert counting.reads == 1
 
     async def test_what_was_read_before_the_announcement_is_not_kept_after_it(
         self, ports: Ports, registered: Registered

@@ -8,14 +8,17 @@ import pytest
 from kuueri_grpc.domain.errors import ProjectNotFound, StoreUnavailable
 from kuueri_grpc.domain.state import Trigger
 from kuueri_grpc.domain.task import Schedule
+from kuueri_grpc.engine import deletion
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.ports import NewTask
+from kuueri_grpc.store import keys
 from kuueri_grpc.store.projects import RedisProjectStore
 from kuueri_grpc.store.settings import StoreSettings
 from tests.engine.parts import Instance, instance, process, soon
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
-LATER = Schedule(delay_ms=HOUR_MS)
+#: With a deadline: such tasks are in one more index.
+LATER = Schedule(delay_ms=HOUR_MS, start_deadline_ms=HOUR_MS)
 BYSTANDER = "project1111111111"
 #: Of `filled`.
 TASKS = 260
@@ -84,9 +87,10 @@ class TestNothingIsLeft:
 
     @pytest.mark.parametrize("calls", range(1, 16))
     async def test_wherever_it_broke_off(
-        self, filled: Ports, alone: Instance, projects: Projects, calls: int
+        self, filled: Ports, alone: Instance, projects: Projects, calls: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A process that dies after so many calls to the store; another one goes on, a minute later."""
+        monkeypatch.setattr(deletion, "_CLAIM_MS", 1)
 
         class Dying(RedisProjectStore):
             calls_left = calls
@@ -103,6 +107,10 @@ class TestNothingIsLeft:
             async def erase_tasks(self, project_id):  # type: ignore[no-untyped-def]
                 await self._step()
                 return await super().erase_tasks(project_id)
+
+            async def forget_requests(self, project_id):  # type: ignore[no-untyped-def]
+                await self._step()
+                return await super().forget_requests(project_id)
 
             async def drop(self, project_id):  # type: ignore[no-untyped-def]
                 await self._step()
@@ -125,6 +133,131 @@ class TestNothingIsLeft:
         await asyncio.gather(*(projects.finish_deletions() for _ in range(4)))
 
         assert not await left(filled)
+
+    async def test_what_a_damaged_record_belongs_to(self, filled: Ports, projects: Projects) -> None:
+        """A task in flight without queue and number of events, and one that is no hash."""
+        in_flight = await filled.claim(2)
+        damaged = [f"{{0}}:task:{PROJECT}/{claim.task_id}" for claim in in_flight]
+        script = (
+            "redis.call('HDEL', KEYS[1], 'seq', 'queue') "
+            "redis.call('DEL', KEYS[2]) redis.call('SET', KEYS[2], 'no hash')"
+        )
+        await filled.run_in(keys.EXECUTION, script, damaged)
+        await filled.subscribe(*(spec(f"more{n}") for n in range(3)))
+
+        await soon(projects.delete(PROJECT))
+
+        assert not await left(filled)
+
+
+class TestOneProcess:
+    """Others leave a project to the process that deletes it."""
+
+    @pytest.fixture
+    async def elsewhere(self, ports: Ports, alone: Instance) -> RedisProjectStore:
+        """The store as another process has it, which has begun to delete the project."""
+        store = RedisProjectStore(*ports.project_parts)
+        await ports.projects.close(PROJECT)
+        assert await store.claim_deletion(PROJECT, HOUR_MS)
+        return store
+
+    async def test_is_at_it(self, ports: Ports, projects: Projects, elsewhere: RedisProjectStore) -> None:
+        before = await left(ports)
+
+        await projects.finish_deletions()
+
+        assert await left(ports) == before
+        assert await elsewhere.claim_deletion(PROJECT, 1)
+        while not await ports.projects.claim_deletion(PROJECT, 1):
+            pass  # until the claim has ended, as it does where its process has died
+
+    async def test_is_waited_for_by_a_caller(
+        self, ports: Ports, alone: Instance, projects: Projects, elsewhere: RedisProjectStore
+    ) -> None:
+        await ports.projects.close(PROJECT)
+        deleting = asyncio.create_task(projects.delete(PROJECT))
+        while not deleting.done() and ports.raw().names_with(PROJECT):
+            await Projects(elsewhere, alone.authenticator, alone.revocations).finish_deletions()
+
+        await soon(deleting)
+
+        assert not await left(ports)
+
+    async def test_of_a_project_that_is_gone_there_is_none(self, ports: Ports, projects: Projects) -> None:
+        await projects.delete(PROJECT)
+
+        with pytest.raises(ProjectNotFound):
+            await ports.projects.claim_deletion(PROJECT, HOUR_MS)
+
+
+@pytest.mark.one_server("reads what one server counts")
+@pytest.mark.parametrize("store_settings", [StoreSettings(partitions=1)])
+async def test_what_others_have_costs_nothing(ports: Ports, projects: Projects) -> None:
+    """The store is not searched: the same commands, however many keys there are beside."""
+    counts = []
+    for name, others in (("project2222222222", 1), ("project3333333333", 3_000)):
+        await ports.subscribe(*(spec(f"{others}-{n}", schedule=LATER) for n in range(others)))
+        await ports.create_project(name)
+        await ports.try_subscribe(NewTask(spec("a"), request_id="r", fingerprint="f"), project_id=name)
+        await ports.everywhere("CONFIG", "RESETSTAT")
+        await projects.delete(name)
+        stats = await ports.client.info("commandstats")
+        counts.append({command: stat["calls"] for command, stat in stats.items()})
+        assert not await left(ports, name)
+
+    assert counts[0] == counts[1]
+    assert "cmdstat_scan" not in counts[0]
+
+
+async def test_the_log_says_how_far_it_is(
+    ports: Ports, projects: Projects, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deletion, "_LOG_S", -1.0)
+    caplog.set_level("INFO")
+    await ports.subscribe(*(spec(f"t{n}", schedule=LATER) for n in range(120)))
+
+    await projects.delete(PROJECT)
+
+    told = [vars(record) for record in caplog.records if vars(record).get("event") == "project_deletion"]
+    # The last step of the first phase, and that of the second, find nothing.
+    assert [(one["removed"], one.get("left")) for one in told] == [
+        (50, 70), (100, 20), (120, 0), (120, 0), (120, None)
+    ]  # fmt: skip
+    assert {one["project"] for one in told} == {PROJECT}
+
+
+class TestRequestIds:
+    """How those of a project are found: by lists of their names, one for each span of time."""
+
+    async def test_the_lists_end_with_what_they_name(self, ports: Ports) -> None:
+        await ports.try_subscribe(*(NewTask(spec(f"t{n}"), request_id=f"r{n}") for n in range(3)))
+
+        (listed,) = (
+            entry for key, entry in ports.raw().databases[1].items() if f":request:{PROJECT}/~~" in key
+        )
+
+        assert listed.items == (b"r0", b"r1", b"r2")
+        day_ms, span_ms = 86_400_000, 4 * HOUR_MS
+        assert listed.expires_ms is not None
+        assert listed.expires_ms >= await ports.now_ms() + day_ms - 1_000
+        assert listed.expires_ms <= await ports.now_ms() + day_ms + span_ms
+
+    async def test_of_all_spans_that_may_be_there(self, ports: Ports, projects: Projects) -> None:
+        await ports.try_subscribe(NewTask(spec("a"), request_id="r"))
+        partition = keys.partition_of(PROJECT, ports.settings.partitions)
+        stem = f"{{{partition}}}:request:{PROJECT}/"
+        script = (
+            "redis.call('SELECT', 1) redis.call('RENAME', KEYS[1], KEYS[2]) "
+            "redis.call('PEXPIRE', KEYS[2], 14400000)"
+        )
+        now_ms = await ports.now_ms()
+        (listed,) = (key for _, key in ports.raw().names_with(f"{stem}~~"))
+        # As old as one can be: its span began 28 hours ago, and its last names are of 24 hours ago.
+        await ports.client.eval(script, 2, listed, f"{stem}~~{now_ms // (4 * HOUR_MS) - 7}")
+
+        await projects.delete(PROJECT)
+
+        assert not await left(ports)
 
 
 class TestClosed:

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -11,7 +11,7 @@ from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.engine import backoff, leases
 from kuueri_grpc.engine.maintenance import Maintenance
 from kuueri_grpc.engine.membership import Membership
-from kuueri_grpc.ports import ClaimBatch, Instance, Lease, Renewal, Report, Sighting
+from kuueri_grpc.ports import ANY_ROOM, ClaimBatch, Instance, Lease, Renewal, Report, Room, Sighting
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.instances import RedisInstanceRegistry
 from tests.engine.parts import instance, running, soon
@@ -46,11 +46,10 @@ class LackingStore(RedisExecutionStore):
         limits: Mapping[int, int],
         instance: str,
         lease_ms: int,
-        full: Collection[int] = (),
-        suspect_from: int | None = None,
+        room: Room = ANY_ROOM,
     ) -> list[ClaimBatch]:
         self.lacking.meet("claim")
-        return await super().claim(limits, instance, lease_ms, full, suspect_from)
+        return await super().claim(limits, instance, lease_ms, room)
 
     async def report(self, reports: Sequence[Report]) -> list[bool | None]:
         self.lacking.meet("report")

@@ -145,10 +145,10 @@ async def test_one_who_knows_of_nothing_takes_over_from_the_only_holder_of_a_par
 
 async def hold_before(ports: Ports, here: Instance, another: Instance) -> None:
     """Let `here` be the one of the two that gets the task."""
-    another.attempts._max_in_flight = 0
+    another.attempts.shares._slots = 0
     await hold(ports, here)
     await here.dispatcher.started()
-    another.attempts._max_in_flight = 10
+    another.attempts.shares._slots = 10
     another.attempts.stop_waiting()
 
 

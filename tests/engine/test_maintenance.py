@@ -1,5 +1,6 @@
 """What is done now and then: the sweep, and the net under the signals."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +11,7 @@ from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.engine.maintenance import Maintenance
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.settings import StoreSettings
-from tests.engine.parts import Instance, instance, running
+from tests.engine.parts import Instance, instance, running, soon
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
 INTERVAL_MS = 5
@@ -50,6 +51,18 @@ async def test_a_deletion_that_broke_off_is_finished(ports: Ports, unheard: Inst
     async with running(Maintenance(ports.execution, unheard.scheduler, unheard.projects, INTERVAL_MS).run()):
         while ports.raw().names_with(PROJECT):
             await ports.until(await ports.now_ms() + 1)
+
+
+async def test_a_deletion_that_takes_long_holds_up_nothing_else(
+    ports: Ports, unheard: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(unheard.projects, "finish_deletions", for_ever)
+    async with running(Maintenance(ports.execution, unheard.scheduler, unheard.projects, INTERVAL_MS).run()):
+        await ports.subscribe(spec("a"))
+        assert (await soon(unheard.dispatcher.started())).task_id == "a"
 
 
 async def test_an_outage_does_not_end_it(ports: Ports, unheard: Instance) -> None:

@@ -117,7 +117,7 @@ class TestRotate:
 
     async def test_the_signing_secret(self, ports: Ports, projects: Projects, registered: Registered) -> None:
         project_id = registered.project.project_id
-        secret = await projects.rotate_signing_secret(project_id, HOUR_MS)
+        secret = (await projects.rotate_signing_secret(project_id, HOUR_MS)).signing_secret
         await ports.subscribe(spec("a"), project_id=project_id)
         (claim,) = await ports.claim(project_id=project_id)
 

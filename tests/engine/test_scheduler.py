@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -10,7 +10,7 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.engine import backoff
-from kuueri_grpc.ports import ClaimBatch
+from kuueri_grpc.ports import ANY_ROOM, ClaimBatch, Room
 from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.settings import StoreSettings
@@ -35,14 +35,13 @@ class Counted(RedisExecutionStore):
         limits: Mapping[int, int],
         instance: str,
         lease_ms: int,
-        full: Collection[int] = (),
-        suspect_from: int | None = None,
+        room: Room = ANY_ROOM,
     ) -> list[ClaimBatch]:
         self.limits.append(limits)
         if self.outages:
             self.outages -= 1
             raise StoreUnavailable("not now")
-        return await super().claim(limits, instance, lease_ms, full, suspect_from)
+        return await super().claim(limits, instance, lease_ms, room)
 
 
 async def started(here: Instance, count: int) -> set[str]:
@@ -177,7 +176,7 @@ class TestSlots:
         for project in projects.values():
             await ports.create_project(project)
             await ports.subscribe(*(spec(f"t{n}") for n in range(30)), project_id=project)
-        async with instance(ports, max_in_flight=18, execution=store) as here, running(here.reporter.run()):
+        async with instance(ports, max_in_flight=23, execution=store) as here, running(here.reporter.run()):
             here.dispatcher.answer_all()
             await here.scheduler.look_again()
             for _ in range(3):
@@ -202,7 +201,7 @@ class TestSlots:
         many, one = projects.values()
         await ports.subscribe(*(spec(f"t{n}", queue=f"q{n}") for n in range(60)), project_id=many)
         await ports.subscribe(*(spec(f"t{n}") for n in range(60)), project_id=one)
-        async with instance(ports, max_in_flight=16, execution=store) as here, running(here.reporter.run()):
+        async with instance(ports, max_in_flight=20, execution=store) as here, running(here.reporter.run()):
             here.dispatcher.answer_all()
             await here.scheduler.look_again()
             for _ in range(3):
@@ -236,7 +235,7 @@ class TestWakeUps:
             assert await started(here, 1) == {"a"}
 
     async def test_after_the_connection_broke_it_looks_again(self, ports: Ports) -> None:
-        async with process(ports) as here:
+        async with process(ports, max_in_flight=20) as here:
             for n in range(10):
                 await ports.client.client_kill_filter(_type="pubsub")
                 await ports.subscribe(spec(f"t{n}"))

@@ -5,7 +5,7 @@ import pytest
 from kuueri_grpc.domain.state import TaskState
 from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.settings import StoreSettings
-from tests.engine.parts import instance, running, soon
+from tests.engine.parts import instance, process, running, soon
 from tests.store.ports import PROJECT, Ports, spec
 
 LEASE_MS = 50
@@ -48,13 +48,10 @@ async def test_the_next_starts_when_one_has_ended(ports: Ports) -> None:
 
 async def test_others_do_not_wait_for_it(ports: Ports) -> None:
     await lose_twice(ports, "a")
-    async with instance(ports) as here, running(here.scheduler.run(), here.reporter.run()):
-        for project in PROJECTS:
-            here.scheduler.wake(partition_of(project, 4), 0)
+    async with process(ports) as here:
         await here.dispatcher.started()
         for project in PROJECTS:
             await ports.subscribe(spec("new"), project_id=project)
-            here.scheduler.wake(partition_of(project, 4), 0)
 
         assert [(await here.dispatcher.started()).task_id for _ in PROJECTS] == ["new", "new"]
         assert here.attempts.in_flight == 3, "the other suspect waits"

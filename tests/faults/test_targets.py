@@ -17,8 +17,9 @@ from tests.outages.valkeys import Valkey
 pytestmark = pytest.mark.timeout(240)
 
 OTHERS = 50
-#: What the server reads of an answer at the most, and what may be in flight before a target notices.
-MOST_READ = 64 * 1_024 + 8 * 1_048_576
+#: What the server reads of an answer at the most here, and what may be in flight before a target notices.
+MOST_ANSWERED = 1_000_000
+MOST_READ = MOST_ANSWERED + 8 * 1_048_576
 
 
 class Flood:
@@ -29,9 +30,7 @@ class Flood:
         self._head, self._piece = head, piece
 
     async def __call__(self, exchange: Exchange) -> None:
-        connection = exchange.connection
-        transport = connection._transport
-        assert transport is not None
+        connection, transport = exchange.connection, _transport(exchange)
         connection.write(self._head)
         with suppress(ConnectionResetError):
             while self.sent < 10 * 1_024**3:
@@ -41,8 +40,14 @@ class Flood:
                     await asyncio.sleep(0)  # a transport tells its protocol alone when it has room
 
 
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 10737418240\r\n"
+_HEAD = b"HTTP/1.1 200 OK\r\n"
 BOMB = gzip.compress(bytes(64 * 1_048_576))
+
+
+def _transport(exchange: Exchange) -> asyncio.Transport:
+    transport = exchange.connection._transport
+    assert transport is not None
+    return transport
 
 
 def hang() -> Answer:
@@ -68,7 +73,8 @@ async def test_hanging_dripping_flooding_and_exploding_targets_hold_nobody_up(
     }
     for path, answer in bad.items():
         target.script(path, answer)
-    async with serving(tmp_path / "server", valkey.url) as (_, channel), listening() as other:
+    limit = {"TASKS_MODULE__HTTP__MAX_ANSWER_LENGTH": str(MOST_ANSWERED)}
+    async with serving(tmp_path / "server", valkey.url, limit) as (_, channel), listening() as other:
         project = await register(channel)
         # Longer than anything here takes: that others end meanwhile does not come from a time-out.
         slow = [
@@ -79,8 +85,12 @@ async def test_hanging_dripping_flooding_and_exploding_targets_hold_nobody_up(
         await target.received("/hangs", 20)
         await target.received("/drips", 20)
         for path in ("/floods", "/explodes"):
-            # Cut off, and its status counts.
-            assert state_name(await ends(project, target.url(path), 600_000)) == "COMPLETED"
+            ended = await ends(project, target.url(path), 600_000)
+            assert state_name(ended) == "FAILED"
+            assert reason_name(ended.last_attempt) == "CONNECTION_LOST"
+            assert not ended.last_attempt.HasField("status_code")
+            _, events = await project.ended(ended.task_id)
+            assert "the answer has more than 1,000,000 bytes" in events[2].description
 
         ids = [(await project.subscribe(post(other.url(f"/{n}")))).task_id for n in range(OTHERS)]
         for task_id in ids:
@@ -133,3 +143,65 @@ async def test_one_slow_host_cannot_take_every_slot(tmp_path: Path, valkey: Valk
             assert types((await project.ended(task_id))[1]) == ONE_ATTEMPT
     came = [exchange.path for exchange in target.exchanges]
     assert sorted(came) == sorted(paths), "each was sent once"
+
+
+async def test_a_long_success_is_read_to_its_end_and_one_that_breaks_off_is_none(
+    tmp_path: Path, valkey: Valkey, target: Target
+) -> None:
+    ended = asyncio.Event()
+    size, piece = 20_000_000, b"x" * 100_000
+
+    async def stream(exchange: Exchange, sent: int) -> None:
+        connection, transport = exchange.connection, _transport(exchange)
+        connection.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
+        for _ in range(sent // len(piece)):
+            connection.write(piece)
+            while transport.get_write_buffer_size() and not connection.lost.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    async def whole(exchange: Exchange) -> None:
+        await stream(exchange, size)
+        ended.set()
+
+    async def broken(exchange: Exchange) -> None:
+        await stream(exchange, size - len(piece))
+        _transport(exchange).close()
+
+    target.script("/whole", whole)
+    target.script("/broken", broken)
+    async with serving(tmp_path / "server", valkey.url) as (_, channel):
+        project = await register(channel)
+        task = await ends(project, target.url("/whole"), 600_000)
+        assert ended.is_set()
+        assert (state_name(task), task.last_attempt.status_code) == ("COMPLETED", 200)
+
+        task = await ends(project, target.url("/broken"), 600_000)
+        assert (state_name(task), reason_name(task.last_attempt)) == ("FAILED", "CONNECTION_LOST")
+        assert not task.last_attempt.HasField("status_code")
+
+
+@pytest.mark.parametrize("after_ms", [0, 3])
+async def test_a_target_that_closes_after_each_answer_costs_no_attempt(
+    tmp_path: Path, valkey: Valkey, target: Target, after_ms: int
+) -> None:
+    """Without `connection: close`: the next request may meet a connection that is just being closed."""
+
+    def answer_and_close(exchange: Exchange) -> None:
+        exchange.connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        asyncio.get_running_loop().call_later(after_ms / 1_000, _transport(exchange).close)
+
+    async def closing(exchange: Exchange) -> None:
+        answer_and_close(exchange)
+
+    paths = [f"/closing/{number}" for number in range(200)]
+    for path in paths:
+        target.script(path, closing)
+    async with serving(tmp_path / "server", valkey.url) as (_, channel):
+        project = await register(channel)
+        ids = [(await project.subscribe(post(target.url(path)))).task_id for path in paths]
+        for task_id, path in zip(ids, paths, strict=True):
+            _, events = await project.ended(task_id)
+            assert types(events) == ONE_ATTEMPT
+            # A second request for it is on the timeline.
+            requests = len(target.at(path))
+            assert requests == 1 or "(tried twice: " in events[2].description

@@ -193,7 +193,16 @@ async def test_answer_lost_after_commit_of_rotate_token(lossy: Lossy) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["project_close", "project_end", "project_erase", "project_forget", "free_email", "project_drop"]
+    "step",
+    [
+        "project_close",
+        "project_claim",
+        "project_end",
+        "project_erase",
+        "project_forget",
+        "free_email",
+        "project_drop",
+    ],
 )
 async def test_answer_lost_after_commit_of_a_step_of_a_deletion(lossy: Lossy, step: str) -> None:
     """The attempt in flight is aborted all the same, and nothing is left of the project."""

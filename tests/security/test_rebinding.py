@@ -92,3 +92,41 @@ async def test_a_name_that_the_operator_allowed_may_be_private_but_not_denied() 
         denied = await dispatcher.send(delivery(target.url(host="pay.corp.example")))
         assert denied.reason is Reason.BLOCKED_ADDRESS
         assert target.connections == 0
+
+
+@pytest.mark.parametrize("aliases", [["db.corp.example"], ["x.example", "DB.corp.example", "y.example"]])
+@pytest.mark.parametrize("deny", ["db.corp.example", "*.corp.example"])
+async def test_an_alias_of_a_denied_name_is_denied(aliases: list[str], deny: str) -> None:
+    async with (
+        resolving([PUBLIC], aliases=aliases) as (resolver, names),
+        dispatching(PUBLIC, deny=(deny,), resolver=resolver) as dispatcher,
+        serving(answering(CLOSING), host=PUBLIC) as target,
+    ):
+        outcome = await dispatcher.send(delivery(target.url(host="innocent.example")))
+
+        assert (outcome.reason, outcome.detail) == (
+            Reason.BLOCKED_ADDRESS,
+            "denied by the operator of this server",
+        )
+        assert (target.connections, names.asked) == (0, 1)
+
+
+async def test_an_alias_of_another_name_is_not() -> None:
+    async with (
+        resolving([PUBLIC], aliases=["cdn.example"]) as (resolver, _),
+        dispatching(PUBLIC, deny=("db.corp.example",), resolver=resolver) as dispatcher,
+        serving(answering(CLOSING), host=PUBLIC) as target,
+    ):
+        assert (await dispatcher.send(delivery(target.url(host="innocent.example")))).succeeded
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]"])  # noqa: S104
+async def test_a_denied_loopback_is_not_reached_as_the_unspecified_address(host: str) -> None:
+    async with (
+        dispatching("0.0.0.0/0", "::/0", deny=("127.0.0.0/8",)) as dispatcher,
+        serving(answering(answer())) as target,
+    ):
+        outcome = await dispatcher.send(delivery(target.url(host=host)))
+
+        assert outcome.reason is Reason.BLOCKED_ADDRESS
+        assert target.connections == 0

@@ -13,6 +13,7 @@ from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import to_duration
 from kuueri_grpc.service.views import BASIC, FULL, MINIMAL, View
+from kuueri_grpc.service.wire import WireLimits
 from tests.service.edge import Caller, Edge, serving
 
 #: `grpc.max_receive_message_length` where it is not set; the channels of these tests do not set it.
@@ -226,7 +227,7 @@ METHODS = [
 @pytest.mark.parametrize("method", METHODS)
 async def test_no_answer_is_larger_than_a_client_takes(store_url: str, method: str) -> None:
     """Every RPC has its case here; one that has none fails."""
-    async with serving(store_url, LIMITS, admin_token=ADMIN) as edge:
+    async with serving(store_url, LIMITS, WireLimits(max_message_bytes=1 << 24), admin_token=ADMIN) as edge:
         registered = await edge.projects.Register(
             projects_pb.RegisterRequest(email="owner@example.com"), metadata=admin()
         )

@@ -83,6 +83,17 @@ async def test_a_signing_secret_is_rotated_with_a_day_of_grace(edge: Edge, owner
     assert response.old_signing_secret_expire_time.ToMilliseconds() >= created + 86_400_000
 
 
+async def test_when_a_signing_secret_ends_is_of_the_stores_clock(edge: Edge, owner: Caller) -> None:
+    edge.engine.clock.now_ms = lambda: 1_000  # type: ignore[method-assign]
+
+    response = await edge.projects.RotateSigningSecret(
+        pb.RotateSigningSecretRequest(), metadata=owner.metadata
+    )
+
+    created = (await get_project(edge, owner)).project.create_time.ToMilliseconds()
+    assert response.old_signing_secret_expire_time.ToMilliseconds() >= created + 86_400_000
+
+
 async def test_refuses_a_grace_time_outside_its_limits(edge: Edge, owner: Caller) -> None:
     grace = to_duration(31 * 86_400_000)
     for call in (

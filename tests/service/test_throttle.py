@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from kuueri_grpc.engine import authentication, token_format
 from kuueri_grpc.engine.buckets import Rate
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
 from kuueri_grpc.pb import task_service_pb2 as pb
@@ -45,6 +46,17 @@ async def accepted(edge: Edge, owner: Caller, tries: int) -> tuple[int, list[Ref
     return results.count(None), refused
 
 
+async def batch(edge: Edge, owner: Caller, count: int) -> None:
+    request = pb.BatchSubscribeRequest(tasks=[watching.task(f"b{i}") for i in range(count)])
+    await edge.tasks.BatchSubscribe(request, metadata=owner.metadata)
+
+
+def calls_to_come_back(refused: Refusal) -> float:
+    """Return how many calls have to come back before one is let in again."""
+    wait_ms: int = refused.details["RetryInfo"].retry_delay.ToMilliseconds()
+    return wait_ms / (1_000 * HOUR_S / LIMIT)
+
+
 def assert_told(refused: Refusal, subject: str, within_ms: int) -> None:
     assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
     (violation,) = refused.details["QuotaFailure"].violations
@@ -80,12 +92,36 @@ class TestProject:
         await watching.subscribe(edge, owner, *(watching.task(str(i)) for i in range(LIMIT - 5)))
         assert (await accepted(edge, owner, LIMIT))[0] == 5
 
-    async def test_a_batch_beyond_what_is_left_delays_what_follows(self, edge: Edge, owner: Caller) -> None:
-        await accepted(edge, owner, LIMIT - 1)
-        await watching.subscribe(edge, owner, *(watching.task(str(i)) for i in range(11)))
-        _, (refused,) = await accepted(edge, owner, 1)
-        waits_ms = refused.details["RetryInfo"].retry_delay.ToMilliseconds()
-        assert 10 < waits_ms / (1_000 * HOUR_S / LIMIT) <= 11.1
+    async def test_a_batch_beyond_what_is_left_is_refused_whole(
+        self, edge: Edge, owner: Caller, counted: Counted
+    ) -> None:
+        await accepted(edge, owner, LIMIT - 10)
+        told = await refusal(batch(edge, owner, 11))
+        # One more than is left: it is let in as soon as that has come back.
+        assert_told(told, f"project:{owner.project_id}", within_ms=1_000 * HOUR_S // LIMIT + 1)
+        assert "a batch of 11 tasks counts as so many calls" in told.text
+        assert counted.by == [Throttled.PROJECT]
+        listed = await edge.tasks.ListTasks(pb.ListTasksRequest(), metadata=owner.metadata)
+        assert not listed.tasks
+        await batch(edge, owner, 8)  # the two calls before it count, too
+        assert (await accepted(edge, owner, 1))[0] == 0
+
+    async def test_a_batch_of_more_than_the_limit_needs_a_full_bucket(
+        self, edge: Edge, owner: Caller, stranger: Caller
+    ) -> None:
+        await batch(edge, owner, 4 * LIMIT)
+        for call in (batch(edge, owner, 2), get_project(edge, owner.metadata)):
+            # All that it was too many has to come back.
+            assert 3 * LIMIT < calls_to_come_back(await refusal(call)) <= 3 * LIMIT + 2
+        await get_project(edge, stranger.metadata)
+        assert "or in smaller batches" in (await refusal(batch(edge, stranger, LIMIT + 1))).text
+
+    async def test_a_batch_that_is_too_large_is_charged_as_the_largest(
+        self, edge: Edge, owner: Caller
+    ) -> None:
+        assert (await refusal(batch(edge, owner, 1_001))).code == grpc.StatusCode.INVALID_ARGUMENT
+        refused = await refusal(get_project(edge, owner.metadata))
+        assert calls_to_come_back(refused) <= 1_000 - LIMIT + 2
 
 
 class TestInstances:
@@ -106,6 +142,24 @@ class TestInstances:
             await two.engine.throttle.tell()
             await heard.wait()
             assert (await accepted(one, owner, 1))[0] == 0
+
+    async def test_pay_for_large_batches_of_each_other(self, store_url: str) -> None:
+        """Each lets one in that begins with a full bucket; what both are too many delays both."""
+        rate = Rate(LIMIT, HOUR_S)
+        async with (
+            serving(store_url, calls=rate, instance="one") as one,
+            serving(store_url, calls=rate, instance="two") as two,
+        ):
+            owner = await one.register("owner@example.com")
+            for edge in (one, two):
+                await batch(edge, owner, 3 * LIMIT)
+            for teller, hearer in ((one, two), (two, one)):
+                heard = hears(hearer)
+                await teller.engine.throttle.tell()
+                await heard.wait()
+            for edge in (one, two):
+                refused = await refusal(get_project(edge, owner.metadata))
+                assert 5 * LIMIT < calls_to_come_back(refused) <= 5 * LIMIT + 2
 
     async def test_tell_each_other_by_themselves(self, store_url: str) -> None:
         rate = Rate(LIMIT, HOUR_S)
@@ -142,19 +196,51 @@ class TestPeer:
         async with serving(store_url, wire=wire, telemetry=counted) as edge:
             yield edge
 
+    @staticmethod
+    async def refused(edge: Edge, stranger: Caller) -> Metadata:
+        """Let the address send so many wrong tokens that it is refused; return one of them."""
+        wrong: Metadata = (("authorization", f"Bearer {stranger.token[:-1]}"),)
+        for _ in range(3):
+            assert (await refusal(get_project(edge, wrong))).reason == "TOKEN_INVALID"
+        return wrong
+
     async def test_that_sends_wrong_tokens_is_not_looked_up_any_more(
         self, edge: Edge, owner: Caller, stranger: Caller, counted: Counted
     ) -> None:
         await get_project(edge, owner.metadata)  # its token is remembered
-        wrong: Metadata = (("authorization", f"Bearer {stranger.token[:-1]}"),)
-        for _ in range(3):
-            assert (await refusal(get_project(edge, wrong))).reason == "TOKEN_INVALID"
+        wrong = await self.refused(edge, stranger)
+
         assert_told(await refusal(get_project(edge, wrong)), "peer:127.0.0.1", 1_000 * HOUR_S // 3 + 1)
-        # Not even one that is right: it would have to be looked up.
-        assert (await refusal(get_project(edge, stranger.metadata))).reason == "RATE_LIMITED"
         # Who is known, behind the same address, does not notice.
         await get_project(edge, owner.metadata)
-        assert counted.by == [Throttled.FAILED_AUTHENTICATION] * 2
+        assert counted.by == [Throttled.FAILED_AUTHENTICATION]
+
+    async def test_that_is_refused_has_its_valid_tokens_looked_up(
+        self, edge: Edge, owner: Caller, stranger: Caller, counted: Counted
+    ) -> None:
+        """One that this process has never seen, behind others that are well formed, and none."""
+        await self.refused(edge, stranger)
+        unknown = [token_format.new_token(owner.project_id)[1] for _ in range(50)]
+
+        *refused, _ = await asyncio.gather(
+            *(refusal(get_project(edge, Caller("", token).metadata)) for token in unknown),
+            get_project(edge, stranger.metadata),
+        )
+
+        assert {one.reason for one in refused if one} == {"RATE_LIMITED"}
+        assert counted.by == [Throttled.FAILED_AUTHENTICATION] * 50
+
+    async def test_that_is_refused_has_its_valid_tokens_read_anew(
+        self, edge: Edge, owner: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As each is every few seconds, and when one of its project has ended."""
+        monkeypatch.setattr(authentication, "_REMEMBERED_S", -1.0)
+        await get_project(edge, owner.metadata)
+        await self.refused(edge, stranger)
+
+        await get_project(edge, owner.metadata)
+        edge.engine.authenticator.forget(owner.project_id)
+        await get_project(edge, owner.metadata)
 
     async def test_what_headers_say_of_another_address_does_not_count(self, edge: Edge) -> None:
         forwarded: list[Metadata] = [

@@ -15,7 +15,10 @@ from tests.store.raw import DATABASE_OF, KEY, Entry, RawStore, read
 
 #: Keys that live as long as the store, the project, or what they point at.
 WITHOUT_TTL = frozenset(
-    {"store", "email", "project", "credentials", "closed", "due", "leases", "ended", "queue", "index"}
+    {
+        *("store", "email", "project", "credentials", "closed"),
+        *("due", "leases", "ended", "deadlines", "queue", "index"),
+    }
 )
 #: Keys that must end by themselves.
 WITH_TTL = frozenset({"request", "claim", "feed", "instances"})
@@ -152,6 +155,10 @@ def _place_violations(view: _View, key: _Key, kept: dict[str, str], state: TaskS
         yield f"it is {state}, and {'not ' if dispatching else ''}leased"
     if task_id not in view.scores("index", key.partition, project):
         yield "ListTasks does not find it"
+    expires_ms = view.scores("deadlines", key.partition).get(key.name)
+    is_to_start = waiting and "deadline" in kept and "attempt" not in kept
+    if expires_ms != (int(due or 0) + int(kept["deadline"]) + 1 if is_to_start else None):
+        yield f"it is {state}, and expires at {expires_ms}"
     wanted = {
         "due": waiting or dispatching,
         "token": dispatching,
@@ -209,6 +216,10 @@ def _orphans(view: _View) -> Iterator[str]:
         for key in view.by_family[family]:
             if view.state(key.partition, key.name) is None:
                 yield f"{family} {key.name}: its task is gone"
+    for key, entry in view.by_family["deadlines"].items():
+        for name in entry.scores or {}:
+            if view.state(key.partition, name) is None:
+                yield f"deadline of {name}: its task is gone"
     for key, entry in view.by_family["leases"].items():
         for name in entry.scores or {}:
             if view.state(key.partition, name) != "DISPATCHING":

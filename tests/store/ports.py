@@ -11,7 +11,7 @@ from kuueri_grpc.domain.outcome import Outcome, answered
 from kuueri_grpc.domain.state import Trigger
 from kuueri_grpc.domain.task import HttpTarget, Task, TaskSpec
 from kuueri_grpc.domain.timeline import EventType
-from kuueri_grpc.ports import Claim, ClaimBatch, Lease, NewTask, Report
+from kuueri_grpc.ports import Claim, ClaimBatch, Lease, NewTask, ProjectLane, Report, Room
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.cluster import ClusterClient
@@ -113,14 +113,24 @@ class Ports:
         instance: str = HERE,
         lease_ms: int = HOUR_MS,
         project_id: str = PROJECT,
-        full: Collection[int] = (),
+        full: Collection[ProjectLane] = (),
         suspects: bool = True,
+        size: int | None = None,
+        larger: bool = False,
+        passed: int | None = None,
+        **more: Any,
     ) -> ClaimBatch:
-        """Claim from the partition of a project; one suspect at the most."""
+        """Claim from the partition of a project; one suspect at the most. `more`: see `Room`."""
         partition = keys.partition_of(project_id, self.settings.partitions)
-        (batch,) = await self.execution.claim(
-            {partition: limit}, instance, lease_ms, full, partition if suspects else None
+        room = Room(
+            full=full,
+            suspect_from=partition if suspects else None,
+            sizes={} if size is None else {partition: size},
+            larger_from=partition if larger else None,
+            passed={} if passed is None else {partition: passed},
+            **more,
         )
+        (batch,) = await self.execution.claim({partition: limit}, instance, lease_ms, room)
         return batch
 
     async def claim(

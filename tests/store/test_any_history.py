@@ -69,8 +69,9 @@ class History:
         if steps > 0:
             assert (await projects.end_tasks(project, None)).cursor is None
         if steps > 1:
-            assert await projects.erase_tasks(project)
+            assert (await projects.erase_tasks(project)).left == 0
         if steps > 2:
+            assert await projects.forget_requests(project)
             await projects.drop(project)
 
     async def pass_time(self) -> None:

@@ -6,6 +6,8 @@ from redis.asyncio import Redis
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import HttpMethod, HttpTarget, RepeatPolicy, RetryPolicy, Schedule, TaskSpec
 from kuueri_grpc.domain.timeline import EventType, Reason
+from kuueri_grpc.store.clock import PartitionClocks, StoreClock
+from kuueri_grpc.store.execution import RedisExecutionStore
 from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.settings import StoreSettings
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
@@ -327,3 +329,36 @@ class TestPause:
 
         assert resumed.schedule_time_ms is not None
         assert before_ms + HOUR_MS <= resumed.schedule_time_ms <= await ports.now_ms() + HOUR_MS
+
+
+async def test_one_that_was_due_before_it_was_made_is_late_since_then(ports: Ports) -> None:
+    (task,) = await ports.subscribe(due_at("a", 1_000))
+    claim = await ports.take("a")
+    assert (claim.schedule_time_ms, claim.due_ms) == (1_000, task.create_time_ms)
+
+    await ports.report(claim.lease, Trigger.RETRY, wait_ms=1)
+    due_ms = (await ports.tasks.get(PROJECT, "a")).schedule_time_ms or 0
+    await ports.until(due_ms)
+    assert (await ports.take("a")).due_ms == due_ms
+
+
+async def test_instants_that_the_engine_reckons_with_are_by_its_clock(ports: Ports) -> None:
+    """The node that keeps a partition has a clock of its own, which may be minutes ahead."""
+    behind_ms = 300_000
+    names = (f"project{n:010}" for n in range(1, 99))
+    project = next(name for name in names if partition_of(name, ports.settings.partitions))
+    await ports.create_project(project)
+    partition = partition_of(project, ports.settings.partitions)
+    engine = StoreClock()
+    runner, settings, _, vault, registry = ports.execution_parts
+    store = RedisExecutionStore(runner, settings, engine, vault, registry)
+    store._clocks = PartitionClocks(engine, partition + 2, one_server=False)
+    engine.observe(await ports.now_ms() - behind_ms)
+    (task,) = await ports.subscribe(spec("a"), project_id=project)
+
+    (batch,) = await store.claim({partition: 1}, "here", HOUR_MS)
+
+    (claim,) = batch.claims
+    assert claim.schedule_time_ms == task.schedule_time_ms, "what its owner is told"
+    told = [claim.due_ms, claim.run_start_ms, (batch.next_due_ms or 0) - HOUR_MS]
+    assert all(abs(instant - engine.now_ms()) < behind_ms // 2 for instant in told)

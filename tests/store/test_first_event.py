@@ -26,17 +26,12 @@ async def _paused(ports: Ports) -> None:
     await ports.tasks.resume(PROJECT, "waits")
 
 
-async def _closed(ports: Ports) -> None:
-    await ports.runner.run("project_end", partition_of(PROJECT, 4), [PROJECT, "-inf", 10])
-
-
 #: What becomes of the task, and what its timeline says besides SUBSCRIBED then.
 WAYS: dict[str, tuple[Callable[[Ports], Awaitable[object]], list[EventType]]] = {
     "claim": (_claimed, [EventType.DISPATCHED, EventType.SUCCEEDED, EventType.COMPLETED]),
     "cancel": (lambda ports: ports.tasks.cancel(PROJECT, "waits"), [EventType.CANCELED]),
     "pause": (_paused, [EventType.PAUSED, EventType.RESUMED]),
     "run": (lambda ports: ports.tasks.run(PROJECT, "waits"), []),
-    "project_end": (_closed, [EventType.CANCELED]),
 }
 
 

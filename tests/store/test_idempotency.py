@@ -42,6 +42,9 @@ def twice(ports: Ports) -> Twice:
 
 async def assert_same(twice: Twice, call: Callable[[], Awaitable[object]]) -> object:
     first, again, between, after = await twice.both(call)
+    if isinstance(first, ClaimBatch) and isinstance(again, ClaimBatch):
+        # Where the next one may begin is no part of what was done.
+        again = dataclasses.replace(again, passed=first.passed)
     assert same(first, again), f"answered {first!r}, and then {again!r}"
     assert after.databases == between.databases
     return first
@@ -335,6 +338,7 @@ class TestProjects:
         await ports.projects.end_tasks(PROJECT, None)
 
         await assert_same(twice, lambda: ports.projects.erase_tasks(PROJECT))
+        await assert_same(twice, lambda: ports.projects.forget_requests(PROJECT))
         await assert_same(twice, lambda: ports.projects.drop(PROJECT))
 
     async def test_rotate_the_signing_secret(self, twice: Twice) -> None:

@@ -6,11 +6,14 @@ from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.task import HttpTarget, Schedule, TaskSpec
 from kuueri_grpc.domain.timeline import EventType
 from kuueri_grpc.store import keys
-from kuueri_grpc.store.keys import lane_of
+from kuueri_grpc.store.vault import LANES
+from tests.keys import VAULT
 from tests.store.ports import HOUR_MS, PROJECT, Ports
 
+lane_of = VAULT.lane_of
+
 SLOW, QUICK = "https://slow.example/hook", "https://quick.example/hook"
-FULL = frozenset({lane_of(SLOW)})
+FULL = frozenset({(PROJECT, lane_of(SLOW))})
 BACKLOG = 1_200
 
 
@@ -122,4 +125,4 @@ async def test_a_task_of_before_there_were_lanes_is_in_none(ports: Ports) -> Non
 )
 def test_a_lane_is_of_an_origin(one: str, other: str, same: bool) -> None:
     assert (lane_of(one) == lane_of(other)) is same
-    assert 0 <= lane_of(one) < keys.LANES
+    assert 0 <= lane_of(one) < LANES

@@ -1,6 +1,7 @@
 """Projects, credentials and signing secrets as the store keeps them."""
 
 import asyncio
+import json
 from collections.abc import Awaitable
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from kuueri_grpc.domain.access import Scope
 from kuueri_grpc.domain.errors import EmailExists, KuueriError, ProjectNotFound, TooManySigningSecrets
 from kuueri_grpc.ports import Credential, Rotation
+from kuueri_grpc.store import keys
 from kuueri_grpc.store.projects import MOST_SIGNING_SECRETS
 from tests.store.ports import HOUR_MS, PROJECT, QUEUE_LIMIT, Ports, spec
 
@@ -164,6 +166,18 @@ class TestRotateSigning:
         await ports.projects.rotate_signing_secret(PROJECT, "whsec_third", HOUR_MS)
 
         assert await sign_with(ports) == ("whsec_third", "whsec_second", "whsec_first")
+
+    @pytest.mark.parametrize("grace_ms", [0, HOUR_MS])
+    async def test_the_time_that_is_answered_is_the_one_that_is_kept(
+        self, ports: Ports, grace_ms: int
+    ) -> None:
+        before_ms = await ports.now_ms()
+        old_expire_ms = await ports.projects.rotate_signing_secret(PROJECT, "whsec_second", grace_ms)
+
+        assert before_ms + grace_ms <= old_expire_ms <= await ports.now_ms() + grace_ms
+        key = keys.project(keys.partition_of(PROJECT, ports.settings.partitions), PROJECT)
+        _, *former = json.loads((ports.raw().databases[0][key].fields or {})["signing"])
+        assert [one["x"] for one in former] == ([old_expire_ms] if grace_ms else [])
 
     async def test_the_former_stops_after_its_grace(self, ports: Ports) -> None:
         await ports.projects.rotate_signing_secret(PROJECT, "whsec_second", 30)

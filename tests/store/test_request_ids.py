@@ -165,7 +165,8 @@ async def test_it_goes_with_its_project(ports: Ports) -> None:
     await ports.try_subscribe(asked(), *batch(3))
     await ports.projects.close(PROJECT)
     await ports.projects.end_tasks(PROJECT, None)
-    assert await ports.projects.erase_tasks(PROJECT)
+    assert (await ports.projects.erase_tasks(PROJECT)).left == 0
+    assert await ports.projects.forget_requests(PROJECT)
     await ports.projects.drop(PROJECT)
     assert not ports.raw().names_with(PROJECT)
 

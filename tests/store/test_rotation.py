@@ -7,6 +7,7 @@ import pytest
 from kuueri_grpc.crypto.keyring import EncryptionKey, Keyring
 from kuueri_grpc.domain.task import HttpTarget, Schedule, TaskSpec
 from kuueri_grpc.ports import NewTask
+from kuueri_grpc.process.rotation import KeyRotation
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.rotation import Rotation, Tally
 from kuueri_grpc.store.tasks import RedisTaskStore
@@ -146,3 +147,40 @@ async def test_the_time_to_live_of_an_ended_task_stays(ports: Ports) -> None:
     await whole(rotation(ports))
 
     assert stale(ports) == []  # and the check after every test finds its time to live
+
+
+async def test_what_a_repeated_call_finds_done_counts_as_its_own(ports: Ports) -> None:
+    """The client repeats a call whose answer was lost; the first one had replaced everything."""
+    await ports.subscribe(*(spec(f"task-{i}") for i in range(5)))
+
+    class Repeating(Rotation):
+        async def _run(self, name: str, project_id: str, *arguments: object) -> object:
+            if name == "reseal":
+                await super()._run(name, project_id, *arguments)  # type: ignore[arg-type]
+            return await super()._run(name, project_id, *arguments)  # type: ignore[arg-type]
+
+    repeating = Repeating(ports.client, ports.runner, ports.settings.partitions, Vault(NEW))
+
+    assert (await whole(repeating)).resealed == 6  # the signing secrets are one
+
+
+async def test_all_that_was_sealed_anew_is_counted_however_often_it_goes_over_them(ports: Ports) -> None:
+    await ports.subscribe(*(spec(f"task-{i}") for i in range(3)))
+    rotation = KeyRotation(ports.client, NEW, ports.settings.partitions, batch=100)
+    later = iter([5, 0])
+
+    async for tally in rotation.run():
+        if tally.projects == tally.of_projects:  # at the end of a time; a server goes on with the old key
+            await ports.subscribe(*(spec(f"later-{i}") for i in range(next(later, 0))))
+
+    assert rotation.resealed == 3 + 1 + 5
+
+
+async def test_a_step_is_bounded_by_the_bytes_that_it_looks_at(ports: Ports) -> None:
+    """Those that need no sealing are read as well."""
+    await ports.subscribe(*(spec(f"task-{i}", "x" * 400_000) for i in range(8)))
+    await whole(rotation(ports, batch=100))
+
+    records = [tally.records async for tally in rotation(ports, batch=100).run()]
+
+    assert records == [2, 4, 6, 8, 8, 8]

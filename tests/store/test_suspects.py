@@ -8,11 +8,12 @@ import pytest
 from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.domain.state import TaskState, Trigger
 from kuueri_grpc.domain.timeline import Reason
-from kuueri_grpc.ports import ClaimBatch, LostAttempt, Renewal
+from kuueri_grpc.ports import LostAttempt, Renewal, Room
 from kuueri_grpc.store.execution import RedisExecutionStore
-from kuueri_grpc.store.keys import lane_of, partition_of
+from kuueri_grpc.store.keys import partition_of
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.settings import StoreSettings
+from tests.keys import VAULT
 from tests.store.ports import HERE, HOUR_MS, PROJECT, Ports, spec
 
 LEASE_MS = 20
@@ -79,7 +80,7 @@ async def test_of_several_partitions_one_gives_a_suspect(ports: Ports) -> None:
         await ports.execution.claim(limits, HERE, LEASE_MS)
         await ports.until(await ports.now_ms() + LEASE_MS + 1)
 
-    batches = await ports.execution.claim(limits, HERE, HOUR_MS, suspect_from=partitions[1])
+    batches = await ports.execution.claim(limits, HERE, HOUR_MS, Room(suspect_from=partitions[1]))
 
     given = {batch.partition: [claim.project_id for claim in batch.claims] for batch in batches}
     assert given == {partitions[0]: [], partitions[1]: [other]}
@@ -151,7 +152,9 @@ async def test_an_outcome_makes_it_one_like_any_other(ports: Ports) -> None:
 
 async def test_commands_find_it_where_it_waits(ports: Ports) -> None:
     await suspects(ports, "canceled", "paused", "run", "resumed")
-    assert (await ports.look(suspects=False, full=[lane_of("https://target.example")])).left_suspects
+    assert (
+        await ports.look(suspects=False, full=[(PROJECT, VAULT.lane_of("https://target.example"))])
+    ).left_suspects
     await ports.tasks.cancel(PROJECT, "canceled")
     await ports.tasks.pause(PROJECT, "paused")
     await ports.tasks.run(PROJECT, "run")
@@ -212,5 +215,5 @@ class TestUnanswered:
 
         (batch,) = await store.claim(limits, HERE, HOUR_MS)
 
-        assert batch == ClaimBatch(batch.partition, [], batch.next_due_ms, [], [], 0, [])
+        assert (batch.claims, batch.recovered, batch.poisoned, batch.expired) == ([], [], [], 0)
         assert await ports.report(theirs.lease, Trigger.COMPLETE)

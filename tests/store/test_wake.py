@@ -6,9 +6,10 @@ from itertools import count
 import pytest
 
 from kuueri_grpc.domain.state import TaskState, Trigger
-from kuueri_grpc.domain.task import Schedule
+from kuueri_grpc.domain.task import HttpTarget, Schedule, TaskSpec
 from kuueri_grpc.ports import Claim, Due
 from kuueri_grpc.store import keys
+from tests.keys import VAULT
 from tests.store.drive import drive
 from tests.store.hearing import Ear, hearing
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
@@ -201,3 +202,59 @@ async def test_a_task_that_is_given_back(ports: Ports, ear: Ear) -> None:
     due_ms = (await ports.tasks.get(PROJECT, driven.task_id)).schedule_time_ms
     assert due_ms is not None
     assert await ear.so_far() == [Due(HERE, due_ms)]
+
+
+class TestBehindTasksWithoutRoom:
+    """They are due and stay at the head of the index, and hide nothing that becomes due behind them."""
+
+    SLOW = "https://slow.example/hook"
+
+    async def aside(self, ports: Ports, ear: Ear) -> None:
+        """Leave tasks in the lane of a slow target, and hear of it."""
+        await ports.subscribe(*(TaskSpec(f"slow-{n}", HttpTarget(self.SLOW)) for n in range(3)))
+        await ear.so_far()
+        full = [(PROJECT, VAULT.lane_of(self.SLOW))]
+        assert (await ports.look(full=full)).left_lanes
+        assert await ear.so_far() == [], "they were due before"
+
+    @pytest.mark.parametrize("wait_ms", [0, HOUR_MS])
+    async def test_a_task_for_another_target(self, ports: Ports, ear: Ear, wait_ms: int) -> None:
+        await self.aside(ports, ear)
+
+        (task,) = await ports.subscribe(spec("new", schedule=Schedule(delay_ms=wait_ms)))
+
+        assert await ear.so_far() == [Due(HERE, task.schedule_time_ms or 0)]
+
+    async def test_a_retry(self, ports: Ports, ear: Ear) -> None:
+        await self.aside(ports, ear)
+        await subscribe(ports, "again", 1_000)
+        (claim,) = (await ports.look(full=[(PROJECT, VAULT.lane_of(self.SLOW))])).claims
+        await ear.so_far()
+
+        await ports.report(claim.lease, Trigger.RETRY)
+
+        due_ms = (await ports.tasks.get(PROJECT, claim.task_id)).schedule_time_ms
+        assert await ear.so_far() == [Due(HERE, due_ms or 0)]
+
+    async def test_a_later_task_of_a_queue_that_has_a_backlog_is_no_news(
+        self, ports: Ports, ear: Ear
+    ) -> None:
+        await self.aside(ports, ear)
+        await ports.subscribe(spec("due"))
+        await ear.so_far()
+
+        for n in range(3):
+            await ports.subscribe(spec(f"more-{n}"), spec(f"later-{n}", schedule=Schedule(delay_ms=HOUR_MS)))
+
+        assert await ear.so_far() == []
+
+
+async def test_a_lease_that_ends_before_the_others(ports: Ports, ear: Ear) -> None:
+    """An instance with a shorter lease time than the others."""
+    await claim_one(ports, ear)
+    await subscribe(ports, "short", 1_000)
+    await ear.so_far()
+
+    await ports.take("short", HOUR_MS // 2)
+
+    assert await ear.so_far() == [Due(HERE, min(leases(ports)))]

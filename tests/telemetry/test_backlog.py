@@ -1,5 +1,8 @@
 """What waits in the store: counted right, with bounded work."""
 
+import contextlib
+from collections.abc import AsyncIterator
+
 import pytest
 
 from kuueri_grpc.domain.state import Trigger
@@ -7,6 +10,7 @@ from kuueri_grpc.domain.task import Schedule
 from kuueri_grpc.ports import Backlog
 from kuueri_grpc.store import backlog as backlog_module
 from kuueri_grpc.store.backlog import RedisBacklogReader
+from kuueri_grpc.store.keys import partition_of
 from tests.store.ports import HOUR_MS, PROJECT, Ports, spec
 
 LATER = Schedule(delay_ms=HOUR_MS)
@@ -45,11 +49,33 @@ async def test_a_task_in_flight_or_paused_does_not_wait(ports: Ports) -> None:
     assert (seen.waiting, seen.due, seen.leased) == (2, 0, 0)
 
 
+@contextlib.asynccontextmanager
+async def made_before(ports: Ports, *task_ids: str) -> AsyncIterator[None]:
+    """Let tasks have been made an hour ago, until the end of the block."""
+    tag = partition_of(PROJECT, ports.settings.partitions)
+    keys = [f"{{{tag}}}:task:{PROJECT}/{task_id}" for task_id in task_ids]
+    script = "for _, key in ipairs(KEYS) do redis.call('HINCRBY', key, 'create', ARGV[1]) end"
+    await ports.run_in(1, script, keys, -HOUR_MS)
+    yield
+    await ports.run_in(1, script, keys, HOUR_MS)
+
+
+async def test_one_that_was_due_before_it_was_made_waits_since_then(ports: Ports) -> None:
+    now_ms = await ports.now_ms()
+    await ports.subscribe(spec("long-ago", schedule=Schedule(at_ms=1_000)))
+    assert (await read(ports)).oldest_due_ms <= await ports.now_ms() - now_ms
+
+    await ports.subscribe(spec("waits", schedule=Schedule(at_ms=now_ms - 60_000)))
+    async with made_before(ports, "waits"):
+        assert 60_000 <= (await read(ports)).oldest_due_ms < HOUR_MS, "also behind others of that kind"
+
+
 async def test_the_oldest_is_the_one_that_was_due_first(ports: Ports) -> None:
     now_ms = await ports.now_ms()
     await ports.subscribe(spec("new", queue="a"), spec("b", schedule=LATER))
     await ports.subscribe(spec("old", queue="z", schedule=Schedule(at_ms=now_ms - 60_000)))
-    seen = await read(ports)
+    async with made_before(ports, "old"):
+        seen = await read(ports)
     assert seen.due == 2
     assert 60_000 <= seen.oldest_due_ms <= await ports.now_ms() - (now_ms - 60_000)
 
@@ -58,7 +84,8 @@ async def test_a_queue_that_had_its_turn_is_as_old_as_its_tasks(ports: Ports) ->
     past = Schedule(at_ms=await ports.now_ms() - 60_000)
     await ports.subscribe(spec("a", schedule=past), spec("b", schedule=past))
     await ports.claim(limit=1)
-    seen = await read(ports)
+    async with made_before(ports, "b"):
+        seen = await read(ports)
     assert (seen.due, seen.leased) == (1, 1)
     assert seen.oldest_due_ms >= 60_000
 

@@ -144,7 +144,7 @@ def test_content_length(method: HttpMethod) -> None:
         ("http://h/p#top", {"a": "1"}, "http://h/p?a=1"),
         ("http://h/p#a?b", {"a": "1"}, "http://h/p?a=1"),
         ("http://h/p?a=0", {"a": "1"}, "http://h/p?a=0&a=1"),
-        ("http://h/p", {"a b": "c&d=e", "ü": "€"}, "http://h/p?a+b=c%26d%3De&%C3%BC=%E2%82%AC"),
+        ("http://h/p", {"a b": "c&d=e", "ü": "€"}, "http://h/p?a%20b=c%26d%3De&%C3%BC=%E2%82%AC"),
         ("http://h/p?q", {}, "http://h/p?q"),
     ],
 )

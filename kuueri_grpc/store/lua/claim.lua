@@ -1,31 +1,33 @@
 #!lua flags=allow-oom
--- claim.lua: give expired leases back, then take due tasks, each leased under a fencing token.
+-- claim.lua: give expired leases back, expire what did not start in time, then take due tasks, each leased under a
+-- fencing token.
 -- ARGS: limit, lease (ms), instance, claim id, losses before POISON, until when the caller waits (ms or ''),
 --       claim ids of the caller whose answers it never had (separated by blanks, or ''), 1 if it has room
---       for a suspect (else ''), then the lanes that it has no room for
+--       for a suspect (else ''), bytes of requests that it has room for, 1 if one task may be larger (else ''),
+--       the score in DUE to look from ('' the beginning), how many tasks of one project it has room for, number of
+--       projects for which that is another number, for each of them: project, number; then the lanes that it has
+--       no room for, each as <project>/<lane>
 -- Returns: {now, next due or -1, claims, secrets, recovered, poisoned, expired, 1 if lanes were left, else 0,
---       1 if suspects were left, else 0, unreadable}
+--       1 if suspects were left, else 0, unreadable, projects that were left, 1 if a task was left for its
+--       size, else 0, the score to look from next time, next chore or -1}
 --       claim: {project, task, queue, token, attempt, retry, repeat, run start, due, create, lane or '',
 --                for how long to watch it (ms, 0: it is no suspect), request, policy}
---       next due: of what is not in those lanes
+--       next due: of what the caller has room for; next chore: of what needs no room (ends of leases, deadlines)
 --       secrets: flat {project, signing secrets JSON, ...} of the projects in the claims
 --       recovered: flat {project/task, attempt, reason, ...}; poisoned: flat {project/task, attempt, ...};
 --       expired: how many; unreadable: {project/task, ...} that have FAILED, as their records are damaged
+-- The score: of what is before it in DUE the caller has room for nothing, nor will it while it has no room for
+-- more than now. What becomes due goes behind `now`, so the same members are not looked at again and again.
 -- Idempotent: an instance's latest claim id is kept; the same id again gives the tasks that are
 -- leased under it and takes nothing new. A call that is carried out after its caller has given up (the
 -- server was frozen, and finds it in a socket) changes nothing.
 local limit, lease, instance, claim_id = tonumber(ARGS[1]), tonumber(ARGS[2]), ARGS[3], ARGS[4]
-local max_losses, waits_until, unanswered = tonumber(ARGS[5]), tonumber(ARGS[6]), ARGS[7]
-local suspect_wanted = ARGS[8] == '1'
-local full = {}
-for i = 9, #ARGS do
-  full[ARGS[i]] = true
-end
+local max_losses, waits_until, unanswered = tonumber(ARGS[5]), tonumber(ARGS[6]), ARGS[7] -- then lib_room.lua's
 
 local lease_end = int(now + lease)
-local PAGE = 100 -- queues, or tasks, that are looked at in one go
+local PAGE = 100 -- tasks that are looked at in one go
 local MOST_MOVED = 500 -- tasks of a queue that go to a lane in one call
-local left_lanes, left_suspects = 0, 0
+local MOST_EXPIRED = 100 -- tasks whose deadlines have passed, in one call
 
 local claims = {}
 local recovered, poisoned, expired, unreadable = {}, {}, 0, {}
@@ -128,8 +130,30 @@ local function expire(name, project, queue_name, id, sequence)
   retire(project, name)
 end
 
--- `lane`: the one that the task is in; nil where it is in the queue itself.
-local function take(queue, project, queue_name, lane, id)
+-- Tasks that did not start in time, where there is no room for them.
+local function expire_overdue()
+  for _, name in ipairs(call('ZRANGE', DEADLINES, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, MOST_EXPIRED)) do
+    local project, id = split(name)
+    use(EXECUTION_DB)
+    local t = fields_of(name, 'state', 'queue', 'seq', 'due', 'lane', 'lost', 'create', 'attempt', 'deadline',
+      'early')
+    local due, deadline = whole(t[4]), whole(t[9])
+    -- One that is damaged is met when its turn comes; what RunTask asked for runs however late it is.
+    local waits = WAITING[t[1]] and t[2] and whole(t[3]) and due and deadline and not t[8] and not present(t[10])
+    if waits and now <= due + deadline then
+      await_start(name, due, deadline) -- a server of before there was this index has moved it
+    else
+      await_start_no_more(name, deadline or 'unknown')
+    end
+    if waits and now > due + deadline then
+      dequeue_anywhere(project .. '/' .. t[2], t[5], t[6], id)
+      expire(name, project, t[2], id, unfold(name, t[3], t[7], t[4]))
+    end
+  end
+end
+
+-- Take a task, or put it elsewhere. `lane`: the one that it is in; nil where it is in the queue itself.
+local function take(queue, project, queue_name, lane, id, size)
   local name = project .. '/' .. id
   dequeue(queue, id)
   local t = fields_of(name, 'state', 'due', 'seq', 'attempt', 'retry', 'repeat', 'start', 'redo', 'deadline',
@@ -154,13 +178,16 @@ local function take(queue, project, queue_name, lane, id)
   if watch > 0 and not suspect_wanted then
     left_suspects = 1
     return enqueue(lane_in(queue, SUSPECTS), id, int(due))
-  elseif not lane and watch == 0 and full[t[11]] then
+  elseif not lane and watch == 0 and t[11] and full[project .. '/' .. t[11]] then
     left_lanes = 1
     return enqueue(lane_in(queue, t[11]), id, int(due))
   end
   sequence = unfold(name, sequence, t[12], t[2])
-  if t[9] and attempt == 0 and not early and now > due + tonumber(t[9]) then
-    return expire(name, project, queue_name, id, sequence)
+  if attempt == 0 then
+    await_start_no_more(name, t[9])
+    if t[9] and not early and now > due + tonumber(t[9]) then
+      return expire(name, project, queue_name, id, sequence)
+    end
   end
   if watch > 0 then
     suspect_wanted, left_suspects = false, 1 -- one at a time; there may be more
@@ -185,68 +212,49 @@ local function take(queue, project, queue_name, lane, id)
   write_member(EXECUTION_DB, 'ZADD', LEASES, lease_end, name)
   claims[#claims + 1] = { project, id, queue_name, token, attempt, retry, repetition, start, due, create,
     t[11] or '', watch }
+  shares[project] = shares[project] - 1
+  bytes_left = bytes_left - size
 end
 
--- The queues and lanes that are ready, in the order of their turns, `limit` at the most.
-local function ready_queues()
-  local ready, from = {}, 0
-  repeat
-    local page = call('ZRANGE', DUE, '-inf', NOW, 'BYSCORE', 'LIMIT', from, PAGE)
-    for _, queue in ipairs(page) do
-      local _, lane = split_lane(queue)
-      if full[lane] then
-        left_lanes = 1
-      elseif lane == SUSPECTS and not suspect_wanted then
-        left_suspects = 1
-      elseif #ready < limit then
-        ready[#ready + 1] = queue
-      end
-    end
-    from = from + PAGE
-  until #ready == limit or #page < PAGE
-  return ready
-end
-
--- Take `share` tasks of a queue, or of a lane; what goes to a lane does not count.
+-- Take `share` tasks of a queue, or of a lane; what goes to a lane does not count. Whether it had its turn: false
+-- where the first task is larger than the room.
 local function take_share(queue, share)
   local place, lane = split_lane(queue)
   local project, queue_name = split(place)
+  share = math.min(share, share_left(project))
   if lane == SUSPECTS then
-    share = suspect_wanted and 1 or 0
+    share = suspect_wanted and share or 0
+    share = math.min(share, 1)
   end
-  local wanted, seen = #claims + share, 0
+  local before, seen = #claims, 0
+  local wanted = before + share
+  if share == 0 then
+    return false -- those before it took what room there was
+  end
   repeat
     local count = share + (next(full) and PAGE or 0)
     local ids = call('ZRANGE', QUEUE .. queue, '-inf', NOW, 'BYSCORE', 'LIMIT', seen, count)
-    for _, id in ipairs(ids) do
+    local sizes = sizes_of(project, ids)
+    for i, id in ipairs(ids) do
       if #claims == wanted then
-        return
+        return true
+      end
+      if sizes[i] > bytes_left and not (one_larger and #claims == 0) then
+        left_bytes = 1
+        return seen > 0
       end
       seen = seen + 1
-      take(queue, project, queue_name, lane, id)
+      take(queue, project, queue_name, lane, id, sizes[i])
       use(EXECUTION_DB)
     end
   until #claims == wanted or #ids < count or not next(full) or seen >= MOST_MOVED
-end
-
--- When the first queue has its turn that the caller has room for; nil: there is none.
-local function next_turn()
-  local from = 0
-  repeat
-    local page = call('ZRANGE', DUE, from, from + PAGE - 1, 'WITHSCORES')
-    for i = 1, #page, 2 do
-      local _, lane = split_lane(page[i])
-      if not full[lane] and (lane ~= SUSPECTS or suspect_wanted) then
-        return tonumber(page[i + 1])
-      end
-    end
-    from = from + PAGE
-  until #page < 2 * PAGE
+  return true
 end
 
 use(EXECUTION_DB)
 local latest = CLAIM .. instance
 local given_up = waits_until and now > waits_until
+local passed = look_from or 0
 if not given_up and call('GET', latest) == claim_id then
   replay()
 elseif not given_up then
@@ -259,27 +267,32 @@ elseif not given_up then
   for i = 1, #over, 2 do
     recover(over[i], tonumber(over[i + 1]))
   end
+  use(EXECUTION_DB)
+  expire_overdue()
   write(EXECUTION_DB, 'SET', latest, claim_id, 'PX', 60000)
   commit() -- what was given back can be taken below
   use(EXECUTION_DB)
-  local first_lease = call('EXISTS', LEASES) == 0
-  local ready = ready_queues()
+  local first_lease = head(LEASES)
+  local ready
+  ready, passed = ready_queues(limit)
   local share = math.max(1, math.floor(limit / math.max(1, #ready)))
   for _, queue in ipairs(ready) do
-    take_share(queue, share)
-    yield_turn(queue)
+    if take_share(queue, share) then
+      yield_turn(queue)
+    end
   end
   commit()
-  if first_lease and #claims > 0 then
-    -- Nobody else has a reason to look here: they would learn of this lease from nobody if its holder died.
+  if #claims > 0 and (not first_lease or now + lease < first_lease) then
+    -- Nobody else has a reason to look here then: they would learn of this lease from nobody if its holder died.
     call('PUBLISH', WAKE, lease_end)
   end
 end
 
 use(EXECUTION_DB)
-local next_due, next_lease = next_turn(), head(LEASES)
-if next_lease and (not next_due or next_lease < next_due) then
-  next_due = next_lease
+local next_due, chore, deadline = next_turn(passed), head(LEASES), head(DEADLINES)
+chore = math.min(chore or deadline or -1, deadline or chore or -1)
+if chore >= 0 then
+  next_due = math.min(chore, next_due or chore)
 end
 
 -- What the dispatcher needs besides.
@@ -296,4 +309,9 @@ for project in pairs(projects) do
   secrets[#secrets + 1] = project
   secrets[#secrets + 1] = call('HGET', PROJECT .. project, 'signing') or '[]'
 end
-return { now, next_due or -1, claims, secrets, recovered, poisoned, expired, left_lanes, left_suspects, unreadable }
+local left = {}
+for project in pairs(left_projects) do
+  left[#left + 1] = project
+end
+return { now, next_due or -1, claims, secrets, recovered, poisoned, expired, left_lanes, left_suspects, unreadable,
+  left, left_bytes, passed, chore }

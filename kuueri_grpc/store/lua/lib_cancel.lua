@@ -1,7 +1,7 @@
 -- lib_cancel.lua: how a task is canceled. Put behind the prelude of the scripts that do it, see scripts.py.
 
 -- What `cancel` has to know of a task: the fields to read.
-local CANCELABLE = { 'state', 'queue', 'seq', 'token', 'holder', 'lane', 'lost', 'create', 'due' }
+local CANCELABLE = { 'state', 'queue', 'seq', 'token', 'holder', 'lane', 'lost', 'create', 'due', 'deadline' }
 
 -- End a live task as CANCELED, and note what its holder may still be doing, and until when it can. `t`: its
 -- CANCELABLE fields.
@@ -13,6 +13,7 @@ local function cancel(project, id, t, reason)
     write(EXECUTION_DB, 'HSET', TASK .. name, 'revoked', t[4], 'revoked_by', t[5], 'revoked_until', int(expiry))
   else
     dequeue_anywhere(project .. '/' .. t[2], t[6], t[7], id)
+    await_start_no_more(name, t[10])
   end
   local sequence = unfold(name, t[3], t[8], t[9])
   sequence = record(project, t[2], id, sequence, event('CANCELED', nil, reason))

@@ -1,5 +1,47 @@
 -- lib_task.lua: what every script shares of how a task is told of, ends and is read. Put behind the prelude.
 
+-- Lanes ------------------------------------------------------------------------------------------
+
+-- Tasks whose target has no room now wait in a lane of their queue, `<queue>~<lane>`, so that nothing waits
+-- behind them (no queue's name has a '~'). A lane is a queue like any other, with turns of its own.
+local function lane_in(queue, lane)
+  return queue .. '~' .. lane
+end
+
+-- The queue's name and the lane in a member of DUE; the lane is nil for the queue itself.
+local function split_lane(name)
+  local at = string.find(name, '~', 1, true)
+  if not at then
+    return name, nil
+  end
+  return string.sub(name, 1, at - 1), string.sub(name, at + 1)
+end
+
+-- An attempt that lost this many leases may have been the cause: it is a suspect. Suspects wait in a lane of
+-- their own where a process has no room for one.
+local SUSPICIOUS, SUSPECTS = 2, '!'
+
+-- `lost`: the field of that name.
+local function suspect(lost)
+  return (tonumber(lost or 0) or 0) >= SUSPICIOUS
+end
+
+-- A waiting task leaves the lane that it may wait in. `lane`, `lost`: its fields of those names.
+local function dequeue_from_lanes(queue, lane, lost, id)
+  if lane then
+    dequeue(lane_in(queue, lane), id)
+  end
+  if suspect(lost) then
+    dequeue(lane_in(queue, SUSPECTS), id)
+  end
+end
+
+-- A waiting task leaves, wherever it waits.
+local function dequeue_anywhere(queue, lane, lost, id)
+  dequeue(queue, id)
+  dequeue_from_lanes(queue, lane, lost, id)
+end
+
 -- The timeline -----------------------------------------------------------------------------------
 
 -- A line of a timeline is JSON, see codec.py; it is put together here, as encoding tables is what a script
@@ -99,6 +141,41 @@ local function retire(project, name)
   write(CONFIGURATION_DB, 'PEXPIREAT', CONFIG .. name, FORGOTTEN)
   write(TIMELINE_DB, 'PEXPIREAT', TIMELINE .. name, FORGOTTEN)
   write_member(EXECUTION_DB, 'ZADD', ENDED, FORGOTTEN, name)
+end
+
+-- What calls were answered -----------------------------------------------------------------------
+
+-- What repeats a call is known by expires by itself. So that what a project has of it can be found, as
+-- project_forget.lua does, its names are listed by the span in which they were made; a list lives as long as the
+-- last of its names may, which is a day. No request id has a '~', so none of them is such a list.
+local SPAN, SPANS, DAY = 4 * 3600 * 1000, 7, 24 * 3600 * 1000
+local listed = {} -- lists that this script gives their time to live
+
+-- Of the current span, and of those before it whose names may still be there.
+local function remembered_lists(project)
+  local lists = {}
+  for back = 0, SPANS do
+    lists[back + 1] = REQUEST .. project .. '/~~' .. int(math.floor(now / SPAN) - back)
+  end
+  return lists
+end
+
+-- Note that something is kept under a name of a project for a day at the most: a request id, or what begins with one
+-- '~', or the timeline of a purged task.
+local function list_name(project, name)
+  local span = math.floor(now / SPAN)
+  local list = REQUEST .. project .. '/~~' .. int(span)
+  write(EXECUTION_DB, 'RPUSH', list, name)
+  if not listed[list] then
+    write(EXECUTION_DB, 'PEXPIREAT', list, int((span + 1) * SPAN + DAY))
+    listed[list] = true
+  end
+end
+
+-- Keep `text` under a name of a project for `lasts` ms.
+local function remember(project, name, text, lasts)
+  write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. name, text, 'PX', lasts)
+  list_name(project, name)
 end
 
 -- Leases -----------------------------------------------------------------------------------------

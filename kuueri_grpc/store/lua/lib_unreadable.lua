@@ -65,5 +65,6 @@ local function end_unreadable(project, queue_name, id, token, claimed)
     'repeat', int(whole(t[5], 0) or 0), 'end', NOW, 'due', '', 'hold', '', 'redo', '', 'early', '',
     'lost', '', 'left', '', 'token', '', 'holder', '', 'done', token or '', 'last', attempt,
     'last_at', NOW, 'last_ms', 0, 'last_status', '', 'last_reason', 'UNREADABLE')
+  await_start_no_more(name, 'unknown')
   retire(project, name)
 end

@@ -15,6 +15,7 @@ local DUE, LEASES, ENDED = KEYS[1], KEYS[2], KEYS[3]
 local QUEUE, TASK, INDEX, REQUEST, CLAIM = KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local CONFIG, TIMELINE, PROJECT, CREDENTIALS = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local FEED, WAKE, WATCH, NEWS, CLOSED = KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local DEADLINES = KEYS[18]
 
 local RETENTION, TIMELINE_CAP, FEED_CAP = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local ARGS = {}
@@ -119,69 +120,65 @@ local function dequeue(queue, id)
   write_member(EXECUTION_DB, 'ZREM', QUEUE .. queue, id)
 end
 
--- Tasks whose target has no room now wait in a lane of their queue, `<queue>~<lane>`, so that nothing waits
--- behind them (no queue's name has a '~'). A lane is a queue like any other, with turns of its own.
-local function lane_in(queue, lane)
-  return queue .. '~' .. lane
-end
-
--- The queue's name and the lane in a member of DUE; the lane is nil for the queue itself.
-local function split_lane(name)
-  local at = string.find(name, '~', 1, true)
-  if not at then
-    return name, nil
-  end
-  return string.sub(name, 1, at - 1), string.sub(name, at + 1)
-end
-
--- An attempt that lost this many leases may have been the cause: it is a suspect. Suspects wait in a lane of
--- their own where a process has no room for one.
-local SUSPICIOUS, SUSPECTS = 2, '!'
-
--- `lost`: the field of that name.
-local function suspect(lost)
-  return (tonumber(lost or 0) or 0) >= SUSPICIOUS
-end
-
--- A waiting task leaves the lane that it may wait in. `lane`, `lost`: its fields of those names.
-local function dequeue_from_lanes(queue, lane, lost, id)
-  if lane then
-    dequeue(lane_in(queue, lane), id)
-  end
-  if suspect(lost) then
-    dequeue(lane_in(queue, SUSPECTS), id)
-  end
-end
-
--- A waiting task leaves, wherever it waits.
-local function dequeue_anywhere(queue, lane, lost, id)
-  dequeue(queue, id)
-  dequeue_from_lanes(queue, lane, lost, id)
-end
-
 -- A queue that had its turn goes behind the others that wait: it scores at least `now`.
 local function yield_turn(queue)
   touched[queue] = now
 end
 
--- Re-score every touched queue, and wake the schedulers if the partition is due earlier than before.
+-- Announce an instant (ms), unless an earlier one is announced.
+local function wake_at(instant)
+  messages[WAKE] = int(math.min(instant, tonumber(messages[WAKE] or instant)))
+end
+
+-- Re-score every touched queue, and wake the schedulers if one of them is due earlier than before.
 -- A queue that is ready keeps its place in the row, and one that becomes ready goes to its end: however
 -- old its first task is, it does not get in front of those that wait for their turn.
+--
+-- Members that a process has no room for stay at the head of DUE, all of them due. So a head that is due says
+-- nothing of what the schedulers sleep until, and whatever got earlier is announced. A head in the future is
+-- known to all of them, and announces what comes after it.
 local function settle(head_before)
+  local earliest = nil
   for queue, place in pairs(touched) do
     local due = head(QUEUE .. queue)
     if due then
-      place = place or math.min(now, tonumber(call('ZSCORE', DUE, queue) or now))
-      call('ZADD', DUE, int(math.max(due, place)), queue)
+      -- What had its turn, or was set aside in a lane, was due before and is no news.
+      local is_news = not place and not string.find(queue, '~', 1, true)
+      local before = not place and call('ZSCORE', DUE, queue)
+      local after = math.max(due, place or math.min(now, tonumber(before or now)))
+      call('ZADD', DUE, int(after), queue)
+      if is_news and (not before or after < tonumber(before)) then
+        earliest = math.min(after, earliest or after)
+      end
     else
       call('ZREM', DUE, queue)
     end
   end
-  local head_after = head(DUE)
-  if head_after and (not head_before or head_after < head_before) then
-    messages[WAKE] = int(head_after)
+  if earliest and (not head_before or head_before <= now or earliest < head_before) then
+    wake_at(earliest)
   end
   touched = {}
+end
+
+-- Start deadlines --------------------------------------------------------------------------------
+
+-- A task with a start deadline that has not started is in DEADLINES, by the first instant (ms) at which it has
+-- expired, wherever it waits: also where no process has room for it.
+local first_deadline = nil -- the earliest that this script adds
+
+-- `deadline`: the task's field of that name, or ''.
+local function await_start(name, due, deadline)
+  if present(deadline) then
+    local expiry = tonumber(due) + tonumber(deadline) + 1
+    write_member(EXECUTION_DB, 'ZADD', DEADLINES, int(expiry), name)
+    first_deadline = math.min(expiry, first_deadline or expiry)
+  end
+end
+
+local function await_start_no_more(name, deadline)
+  if present(deadline) then
+    write_member(EXECUTION_DB, 'ZREM', DEADLINES, name)
+  end
 end
 
 -- Project -> its counters, {events, live tasks}; false: there is no such project. A counter that is no number counts
@@ -288,6 +285,13 @@ local function commit()
     if #writes[db] > 0 or next(members[db]) or (db == EXECUTION_DB and next(touched)) then
       use(db)
       local head_before = db == EXECUTION_DB and next(touched) and head(DUE)
+      if db == EXECUTION_DB and first_deadline then
+        local first_before = head(DEADLINES)
+        if not first_before or first_deadline < first_before then
+          wake_at(first_deadline)
+        end
+        first_deadline = nil
+      end
       for _, command in ipairs(writes[db]) do
         call(unpack(command))
       end

@@ -5,6 +5,8 @@
 -- Idempotent: what is gone is gone.
 local project = ARGS[1]
 
+use(EXECUTION_DB)
+call('DEL', CLAIM .. '~' .. project)
 use(TIMELINE_DB)
 call('UNLINK', FEED .. project)
 use(AUTHORISATION_DB)

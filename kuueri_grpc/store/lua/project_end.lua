@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- project_end.lua: cancel tasks of a closed project, as Cancel does it, the oldest first.
+-- project_end.lua: cancel the tasks in flight of a closed project, as Cancel does it, and remove its other tasks
+-- with all that is kept of them; the oldest first.
 -- ARGS: project, cursor (a bound of scores of the index, '-inf' to start), about how many to look at
--- Returns: {cursor of the next call or '', revoked}; revoked: {task, token, holder, lease left (ms)} of each
---       attempt whose holder may still be going on
--- Idempotent: a task that has ended stays as it is, and its attempt that was revoked is named again.
+-- Returns: {cursor of the next call or '', revoked, how many were removed, how many are left}; revoked: {task, token,
+--       holder, lease left (ms)} of each attempt whose holder may still be going on. These tasks stay until project_erase.lua.
+-- Idempotent: an attempt that was revoked is named again, as long as its lease lasts; what is gone is gone.
 local project, cursor, look_at = ARGS[1], ARGS[2], tonumber(ARGS[3])
 
 use(EXECUTION_DB)
@@ -22,20 +23,46 @@ if last then
     ids[#ids + 1] = id
   end
 end
-for _, id in ipairs(ids) do
+
+local stay = {} -- ids
+local function finish(id)
   use(EXECUTION_DB)
-  local t = call('HMGET', TASK .. project .. '/' .. id, unpack(CANCELABLE))
-  if t[1] and not TERMINAL[t[1]] then
+  local name = project .. '/' .. id
+  local t = fields_of(name, unpack(CANCELABLE))
+  local state = t[1]
+  if state == 'DISPATCHING' then
+    if not (t[2] and whole(t[3])) then
+      t[2], t[3] = t[2] or 'default', '1' -- damaged, and soon gone: what its timeline says is of no matter
+    end
     cancel(project, id, t, 'BY_REQUEST')
+    stay[#stay + 1] = id
+    return
   end
+  if state == 'CANCELED' then
+    local _, _, left = revoked(name)
+    if left > 0 then
+      stay[#stay + 1] = id
+      return
+    end
+  end
+  if t[2] and not TERMINAL[state] then
+    dequeue_anywhere(project .. '/' .. t[2], t[6], t[7], id)
+    count_live(project, -1)
+  end
+  erase(project, id)
+end
+
+for _, id in ipairs(ids) do
+  finish(id)
 end
 commit()
 
+use(EXECUTION_DB)
 local attempts = {}
-for _, id in ipairs(ids) do
+for _, id in ipairs(stay) do
   local token, holder, left = revoked(project .. '/' .. id)
   if left > 0 then
     attempts[#attempts + 1] = { id, token, holder, left }
   end
 end
-return { last and '(' .. last or '', attempts }
+return { last and '(' .. last or '', attempts, #ids - #stay, call('ZCARD', index) }

@@ -1,12 +1,19 @@
 #!lua flags=allow-oom
--- project_forget.lua: remove what is remembered of a closed project's request ids. No index names them, as they
--- expire by themselves: they are looked for among all keys, a bounded number at a time.
--- ARGS: project, cursor ('0' to start), how many keys to look at, about
--- Returns: cursor of the next call, '0' at the end
+-- project_forget.lua: remove what is remembered of a closed project's request ids. They are found by the lists that
+-- `remember` keeps of their names.
+-- ARGS: project, how many at the most
+-- Returns: how many were removed; as many as that: there may be more
 -- Idempotent: what is gone is gone.
+local project, limit = ARGS[1], tonumber(ARGS[2])
+
 use(EXECUTION_DB)
-local page = call('SCAN', ARGS[2], 'MATCH', REQUEST .. ARGS[1] .. '/*', 'COUNT', tonumber(ARGS[3]))
-if #page[2] > 0 then
-  call('UNLINK', unpack(page[2]))
+local removed = 0
+for _, list in ipairs(remembered_lists(project)) do
+  local names = removed < limit and call('LPOP', list, limit - removed) or {}
+  for _, name in ipairs(names) do
+    write(EXECUTION_DB, 'UNLINK', REQUEST .. project .. '/' .. name)
+  end
+  removed = removed + #names
 end
-return page[1]
+commit()
+return removed

@@ -4,14 +4,14 @@
 -- ARGS: project, task, operation, how long a repeated call is recognised (ms)
 -- Returns: {'OK'} | {'MISSING'} | {'RUNNING', state}
 -- Idempotent: the operation is kept for a while; the same one again answers OK.
-local project, id, operation, remember = ARGS[1], ARGS[2], ARGS[3], ARGS[4]
+local project, id, operation, lasts = ARGS[1], ARGS[2], ARGS[3], ARGS[4]
 local name = project .. '/' .. id
 local LATEST, MOMENT = 1000, 60000 -- events that are kept a moment longer; that moment (ms)
 -- No request_id has a '~', so this cannot be one.
-local trace = REQUEST .. project .. '/~' .. operation
+local trace = '~' .. operation
 
 use(EXECUTION_DB)
-if call('EXISTS', trace) == 1 then
+if call('EXISTS', REQUEST .. project .. '/' .. trace) == 1 then
   return { 'OK' } -- and if there is such a task again, it is another one
 end
 local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'create')
@@ -35,12 +35,14 @@ if state == 'PAUSED' then
   count_live(project, -1)
 end
 if #events > 0 then
-  local kept = purged_timeline(project, id, t[4] or '')
+  local created = t[4] or ''
+  local kept = purged_timeline(project, id, created)
   write(EXECUTION_DB, 'DEL', kept)
   write(EXECUTION_DB, 'RPUSH', kept, unpack(events))
   write(EXECUTION_DB, 'PEXPIRE', kept, MOMENT)
+  list_name(project, id .. '/' .. created)
 end
-write(EXECUTION_DB, 'SET', trace, id, 'PX', remember)
+remember(project, trace, id, lasts)
 write(EXECUTION_DB, 'DEL', TASK .. name)
 write(EXECUTION_DB, 'ZREM', INDEX .. project, id)
 write(EXECUTION_DB, 'ZREM', ENDED, name)

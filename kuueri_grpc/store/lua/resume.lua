@@ -7,7 +7,7 @@ local project, id = ARGS[1], ARGS[2]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
-local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'left', 'origin')
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'left', 'origin', 'deadline', 'attempt')
 local state = t[1]
 if not state then
   return { 'MISSING' }
@@ -23,6 +23,7 @@ elseif state == 'PAUSED' then
   local sequence = record(project, t[2], id, tonumber(t[3]), event('RESUMED', nil, 'BY_REQUEST', due))
   write(EXECUTION_DB, 'HSET', TASK .. name, 'state', t[5], 'due', due, 'seq', sequence, 'left', '')
   enqueue(project .. '/' .. t[2], id, due)
+  await_start(name, due, not t[7] and t[6])
 end
 commit()
 return { 'OK', snapshot(name) }

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- rotate_signing.lua: sign with a new secret, with the former one beside it for a grace time.
 -- ARGS: project, secret (sealed), grace (ms), most secrets of a project
--- Returns: {'OK'} | {'MISSING'} | {'SECRETS_FULL'}
+-- Returns: {'OK', when the former one ends} | {'MISSING'} | {'SECRETS_FULL'}
 -- Idempotent: a secret that is the newest already, as it was sealed, changes nothing.
 local project, secret, grace, most = ARGS[1], ARGS[2], tonumber(ARGS[3]), tonumber(ARGS[4])
 
@@ -12,7 +12,7 @@ if not kept or not project_open(project) then
 end
 local secrets = cjson.decode(kept)
 if secrets[1] and secrets[1].s == secret then
-  return { 'OK' }
+  return { 'OK', secrets[2] and secrets[2].x or now }
 end
 local rotated = { { s = secret, x = cjson.null } }
 for _, former in ipairs(secrets) do
@@ -29,4 +29,4 @@ if #rotated > most then
 end
 use(AUTHORISATION_DB)
 call('HSET', PROJECT .. project, 'signing', cjson.encode(rotated))
-return { 'OK' }
+return { 'OK', rotated[2] and rotated[2].x or now }

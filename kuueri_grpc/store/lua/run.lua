@@ -7,7 +7,8 @@ local project, id, operation = ARGS[1], ARGS[2], ARGS[3]
 local name = project .. '/' .. id
 
 use(EXECUTION_DB)
-local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'ran', 'lane', 'lost', 'create', 'due')
+local t = call('HMGET', TASK .. name, 'state', 'queue', 'seq', 'origin', 'ran', 'lane', 'lost', 'create', 'due',
+  'deadline')
 local state = t[1]
 if not state then
   return { 'MISSING' }
@@ -31,5 +32,6 @@ write(EXECUTION_DB, 'HSET', TASK .. name, 'state', state, 'due', NOW, 'seq', seq
   'ran', operation, 'left', '')
 dequeue_from_lanes(project .. '/' .. t[2], t[6], t[7], id)
 enqueue(project .. '/' .. t[2], id, NOW)
+await_start_no_more(name, t[10]) -- it runs now, however late that is
 commit()
 return { 'OK', snapshot(name) }

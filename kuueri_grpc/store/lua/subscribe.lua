@@ -80,6 +80,7 @@ local function accept(i, at)
     'seq', '0', 'op', operation, 'lane', ARGS[at + 10] }
   if ARGS[at + 4] ~= '' then
     task[17], task[18] = 'deadline', ARGS[at + 4]
+    await_start(name, due, ARGS[at + 4])
   end
   gather(EXECUTION_DB, task)
   -- Microseconds, plus the place in the call: tasks of one call keep their order.
@@ -96,7 +97,7 @@ local function accept(i, at)
   if request_id ~= '' then
     requests[request_id] = { fingerprints, id, i }
     local made = id .. ' ' .. string.match(fingerprints, '%S+') .. ' ' .. operation
-    write(EXECUTION_DB, 'SET', REQUEST .. project .. '/' .. request_id, made, 'PX', request_ttl)
+    remember(project, request_id, made, request_ttl)
   end
   return { 'OK', now, due }
 end

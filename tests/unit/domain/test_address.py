@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from kuueri_grpc.domain.target_policy import BlockedAddress, TargetPolicy
+from kuueri_grpc.domain.target_policy import DENIED, BlockedAddress, TargetPolicy
 
 REFUSED = {
     # IPv4 by range, first and last address
@@ -159,6 +159,27 @@ def test_an_allowed_range_is_open_in_every_spelling(allowed: str, address: str) 
 def test_an_allowed_range_opens_nothing_else(allowed: str, address: str) -> None:
     with pytest.raises(BlockedAddress):
         TargetPolicy([allowed]).check_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0.0.0.0", "::", "::ffff:0.0.0.0", "64:ff9b::", "2002::1"],  # noqa: S104
+)
+def test_the_unspecified_address_is_loopback_too(address: str) -> None:
+    with pytest.raises(BlockedAddress, match=DENIED):
+        TargetPolicy(["0.0.0.0/0", "::/0"], deny=["127.0.0.0/8"]).check_address(address)
+    with pytest.raises(BlockedAddress):
+        TargetPolicy(["0.0.0.0/8", "::/128"]).check_address(address)
+    TargetPolicy(["0.0.0.0/8", "127.0.0.0/8"]).check_address(address)
+
+
+def test_a_name_on_the_way_is_refused_only_where_it_is_denied() -> None:
+    policy = TargetPolicy(["inner.example"], deny=["db.example", "*.corp.example"])
+    for denied in ("db.example", "DB.example.", "a.b.corp.example"):
+        with pytest.raises(BlockedAddress, match=DENIED):
+            policy.check_alias(denied)
+    for other in ("example", "corp.example", "inner.example", "localhost"):
+        policy.check_alias(other)
 
 
 @pytest.mark.parametrize("cidr", ["10.0.0.1/8", "local host", "10.0.0.0/33", "10.1", "*", "a.*.example", ""])

@@ -34,17 +34,40 @@ def test_a_failure_without_an_answer_is_an_error_without_a_status(reason: Reason
     assert outcome.status_code is None
 
 
-def test_a_2xx_answer_that_broke_off_is_an_error() -> None:
-    assert not Outcome(12, 200, Reason.CONNECTION_LOST).succeeded
-
-
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(None, None), (404, None), (302, None), (None, Reason.HTTP_STATUS), (200, Reason.HTTP_STATUS)],
+    [
+        (None, None),
+        (404, None),
+        (302, None),
+        (None, Reason.HTTP_STATUS),
+        (200, Reason.HTTP_STATUS),
+        (99, Reason.HTTP_STATUS),
+        (600, Reason.HTTP_STATUS),
+        (200, Reason.TIMEOUT),
+        (500, Reason.TIMEOUT),
+        (200, Reason.CONNECTION_LOST),
+    ],
 )
 def test_status_and_reason_may_not_contradict(status: int | None, reason: Reason | None) -> None:
     with pytest.raises(ValueError, match=f"got status {status}"):
         Outcome(12, status, reason)
+
+
+@given(
+    st.none() | st.integers(-1, 1_000), st.none() | st.sampled_from(Reason), st.none() | st.integers(0, 9_999)
+)
+def test_there_are_three_kinds_of_outcomes_and_no_other(
+    status: int | None, reason: Reason | None, retry_after_ms: int | None
+) -> None:
+    success = reason is None and status in range(200, 300)
+    error_answer = reason is Reason.HTTP_STATUS and status in {*range(100, 200), *range(300, 600)}
+    no_answer = reason not in {None, Reason.HTTP_STATUS} and status is None and retry_after_ms is None
+    if success or error_answer or no_answer:
+        assert Outcome(12, status, reason, retry_after_ms).succeeded is success
+    else:
+        with pytest.raises(ValueError, match="contradict each other"):
+            Outcome(12, status, reason, retry_after_ms)
 
 
 @pytest.mark.parametrize(

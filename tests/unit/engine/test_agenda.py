@@ -10,10 +10,11 @@ from kuueri_grpc.domain.errors import StoreUnavailable
 from kuueri_grpc.engine.agenda import Agenda
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.health import Health, Part
+from kuueri_grpc.engine.reporter import Reporter
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
-from kuueri_grpc.ports import ClaimBatch, Clock, ExecutionStore
+from kuueri_grpc.ports import ClaimBatch, Clock, Dispatcher, ExecutionStore
 
 NOW_MS = 1_000_000
 
@@ -51,7 +52,13 @@ async def test_a_wake_up_that_overtakes_the_answer_of_a_claim_is_acted_upon(
     store.claim.side_effect = claim
     clock = create_autospec(Clock, instance=True)
     clock.now_ms.return_value = NOW_MS
-    attempts = create_autospec(Attempts, instance=True, free_slots=10)
+    attempts = Attempts(
+        create_autospec(Dispatcher, instance=True),
+        Reporter(store),
+        clock,
+        max_in_flight=10,
+        max_bytes=1 << 20,
+    )
     revocations = create_autospec(Revocations, instance=True)
     health = Health()
 

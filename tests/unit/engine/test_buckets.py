@@ -59,10 +59,49 @@ def test_a_charge_is_taken_whether_it_is_there_or_not(clock: Clock) -> None:
     assert buckets.take("a") == pytest.approx(18)
 
 
-def test_what_is_overdrawn_is_one_bucket_at_the_most(clock: Clock) -> None:
+def test_what_is_overdrawn_is_filled_up_in_full(clock: Clock) -> None:
     buckets = Buckets(Rate(10, 60), clock=clock)
     buckets.charge("a", 1_000)
-    assert buckets.take("a") == pytest.approx(66)
+    assert buckets.take("a") == pytest.approx(991 * 6)
+
+
+def test_more_is_taken_whole_or_not_at_all(clock: Clock) -> None:
+    buckets = Buckets(Rate(10, 60), clock=clock)
+    assert taken(buckets, tries=5) == 5
+    assert buckets.take_more("a", 6) == pytest.approx(6)
+    assert taken(buckets, tries=1) == 1
+    assert buckets.take_more("a", 4) == 0
+    assert buckets.take("a") > 0
+
+
+def test_more_than_a_bucket_holds_is_taken_from_a_full_one(clock: Clock) -> None:
+    buckets = Buckets(Rate(10, 60), clock=clock)
+    assert taken(buckets, tries=2) == 2
+    assert buckets.take_more("a", 99) == pytest.approx(6)
+    clock.now += 6
+    assert buckets.take_more("a", 99) == 0
+    assert buckets.take("a") == pytest.approx(91 * 6)
+    clock.now += 91 * 6
+    assert taken(buckets, tries=2) == 1
+
+
+@given(
+    limit=st.integers(1, 50),
+    batches=st.lists(st.tuples(st.floats(0, 50), st.integers(1, 200)), min_size=1, max_size=60),
+)
+def test_batches_come_to_no_more_than_the_rate(limit: int, batches: list[tuple[float, int]]) -> None:
+    """At any time: what the time has given, and a full bucket or one batch."""
+    clock = Clock()
+    buckets = Buckets(Rate(limit, 60), clock=clock)
+    began, done, largest = clock.now, 0, limit
+    for pause, size in batches:
+        clock.now += pause
+        if buckets.take("a"):
+            continue
+        done += 1
+        if size > 1 and not buckets.take_more("a", size - 1):
+            done, largest = done + size - 1, max(largest, size)
+        assert done <= largest + (clock.now - began) * limit / 60 + 1e-6
 
 
 def test_the_buckets_least_used_go_when_there_are_too_many(clock: Clock) -> None:

@@ -6,10 +6,13 @@ from unittest.mock import MagicMock, create_autospec
 
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.health import Health
+from kuueri_grpc.engine.lanes import Lanes
 from kuueri_grpc.engine.ownership import Ownership
 from kuueri_grpc.engine.revocation import Revocations
 from kuueri_grpc.engine.scheduler import Scheduler
 from kuueri_grpc.engine.settings import EngineSettings
+from kuueri_grpc.engine.shares import Shares
+from kuueri_grpc.engine.suspects import Suspects
 from kuueri_grpc.ports import ClaimBatch, Clock, ExecutionStore
 
 NOW_MS = 1_000_000
@@ -26,7 +29,15 @@ class Looks:
         store.claim.side_effect = self._claim
         self.clock = create_autospec(Clock, instance=True)
         self.at(NOW_MS)
-        self.attempts = create_autospec(Attempts, instance=True, free_slots=10)
+        lanes = Lanes(10)
+        self.attempts = create_autospec(
+            Attempts,
+            instance=True,
+            free_slots=10,
+            lanes=lanes,
+            shares=Shares(10, 1 << 20, lanes),
+            suspects=Suspects(),
+        )
         revocations = create_autospec(Revocations, instance=True)
         revocations.claiming = MagicMock()
         settings = EngineSettings(linger_ms=0)

@@ -14,6 +14,12 @@ from kuueri_grpc.pb import error_reason_pb2
 from kuueri_grpc.service import errors as service
 from kuueri_grpc.service.auth import TokenMissing
 from kuueri_grpc.service.errors import to_status
+from kuueri_grpc.service.message_errors import (
+    MessageLate,
+    MessageTooLarge,
+    ScopeNotDeclared,
+    TooManyOpenStreams,
+)
 from kuueri_grpc.service.tokens import PageTokenInvalid, ResumeTokenInvalid
 from kuueri_grpc.service.violations import InvalidFields, Violation, Violations
 
@@ -79,6 +85,9 @@ PURGED = (
     "now: a task that is to be carried out again needs another request_id"
 )
 QUOTA = "project 'p' has reached its limit of 7 tasks in queue; try again when some have ended"
+OPEN_STREAMS = (
+    "the address 192.0.2.1 has 100 streams open that need no token, the most it may; end some first"
+)
 NO_TOKEN = "no token 'k' in this project; it was revoked, or has run out"
 LAST_TOKEN = (
     "token 'k' is the last full one of its project that does not run out; "
@@ -289,6 +298,35 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
         code_pb2.DATA_LOSS,
         UNREADABLE,
         [info("TASK_UNREADABLE", task_id="a"), resource("Task", "a", UNREADABLE)],
+    ),
+    (
+        MessageTooLarge(65_536),
+        code_pb2.RESOURCE_EXHAUSTED,
+        "the message of this call is too large; at most 65,536 bytes are allowed",
+        [info("MESSAGE_TOO_LARGE", limit="65536")],
+    ),
+    (
+        MessageLate(60),
+        code_pb2.UNAVAILABLE,
+        "the message of this call did not arrive within 60 s",
+        [info("MESSAGE_LATE"), RETRY_AT_ONCE],
+    ),
+    (
+        TooManyOpenStreams("192.0.2.1", 100),
+        code_pb2.RESOURCE_EXHAUSTED,
+        OPEN_STREAMS,
+        [
+            info("QUOTA_OPEN_STREAMS", limit="100"),
+            error_details_pb2.QuotaFailure(
+                violations=[{"subject": "peer:192.0.2.1", "description": OPEN_STREAMS}]
+            ),
+        ],
+    ),
+    (
+        ScopeNotDeclared("TaskService/New"),
+        code_pb2.PERMISSION_DENIED,
+        "TaskService/New is not open to any token",
+        [info("SCOPE_NOT_DECLARED")],
     ),
     *(
         (

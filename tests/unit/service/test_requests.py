@@ -137,13 +137,12 @@ class TestUntimely:
 
 
 class TestBatch:
-    def read(self, *tasks: task_pb2.Task, request_id: str = "") -> list[requests.Item]:
-        return requests.read_batch(
-            pb.BatchSubscribeRequest(tasks=tasks, request_id=request_id), LIMITS, NOW_MS
-        )[0]
+    async def read(self, *tasks: task_pb2.Task, request_id: str = "") -> list[requests.Item]:
+        request = pb.BatchSubscribeRequest(tasks=tasks, request_id=request_id)
+        return (await requests.read_batch(request, LIMITS, NOW_MS))[0]
 
-    def test_reads_each_task_on_its_own(self) -> None:
-        first, second, third = self.read(
+    async def test_reads_each_task_on_its_own(self) -> None:
+        first, second, third = await self.read(
             good_task(task_id="a"), good_task(queue="a b"), good_task(task_id="c")
         )
         assert isinstance(first, NewTask)
@@ -152,32 +151,46 @@ class TestBatch:
         assert isinstance(second, InvalidFields)
         assert second.violations == (Violation("tasks[1].queue", f"is 'a b'; {ID_EXPECTED}"),)
 
-    def test_each_task_has_its_place_under_a_request_id(self) -> None:
-        first, bad, third = self.read(good_task(), good_task(queue="a b"), good_task(), request_id="r-1")
+    async def test_each_task_has_its_place_under_a_request_id(self) -> None:
+        tasks = good_task(), good_task(queue="a b"), good_task()
+        first, bad, third = await self.read(*tasks, request_id="r-1")
         assert isinstance(first, NewTask)
         assert isinstance(third, NewTask)
         assert isinstance(bad, InvalidFields)
         assert (first.request_id, first.place, third.request_id, third.place) == ("r-1", 0, "r-1", 2)
         assert first.fingerprint == third.fingerprint == fingerprint(first.spec)
 
-    def test_the_default_view_is_what_the_client_does_not_know(self) -> None:
-        assert (
-            requests.read_batch(pb.BatchSubscribeRequest(tasks=[good_task()]), LIMITS, NOW_MS)[1] == MINIMAL
-        )
+    async def test_the_default_view_is_what_the_client_does_not_know(self) -> None:
+        request = pb.BatchSubscribeRequest(tasks=[good_task()])
+        assert (await requests.read_batch(request, LIMITS, NOW_MS))[1] == MINIMAL
 
-    def test_refuses_what_is_wrong_with_the_call_as_a_whole(self) -> None:
+    async def test_refuses_what_is_wrong_with_the_call_as_a_whole(self) -> None:
         request = pb.BatchSubscribeRequest(request_id="a b", view=9)  # type: ignore[arg-type]
         with pytest.raises(InvalidFields) as caught:
-            requests.read_batch(request, LIMITS, NOW_MS)
+            await requests.read_batch(request, LIMITS, NOW_MS)
         assert [fault.field for fault in caught.value.violations] == ["tasks", "request_id", "view"]
 
     @pytest.mark.parametrize(("count", "came"), [(0, "0"), (1_001, "1,001")])
-    def test_refuses_a_number_outside_the_limits(self, count: int, came: str) -> None:
+    async def test_refuses_a_number_outside_the_limits(self, count: int, came: str) -> None:
         with pytest.raises(InvalidFields, match=f"^tasks are {came}; expected 1 to 1,000$"):
-            self.read(*[good_task()] * count)
+            await self.read(*[good_task()] * count)
 
-    def test_takes_as_many_as_the_limit_allows(self) -> None:
-        assert len(self.read(*[good_task()] * 1_000)) == 1_000
+    async def test_takes_as_many_as_the_limit_allows(self) -> None:
+        assert len(await self.read(*[good_task()] * 1_000)) == 1_000
+
+
+class TestManyEntries:
+    """What comes in numbers is counted before it is copied, and named once."""
+
+    @pytest.mark.parametrize("count", [65, 100_000])
+    def test_labels_of_a_filter(self, count: int) -> None:
+        request = pb.ListTasksRequest(labels={f"a{i}": "" for i in range(count)})
+        with pytest.raises(InvalidFields, match=f"^labels are {count:,}; at most 64 are allowed$"):
+            requests.read_list(request)
+
+    def test_as_many_labels_of_a_filter_as_a_task_can_have(self) -> None:
+        labels = {f"a{i}": "" for i in range(64)}
+        assert requests.read_list(pb.ListTasksRequest(labels=labels)).where.labels == labels
 
 
 class TestTaskId:

@@ -6,10 +6,13 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import yarl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kuueri_grpc.dispatcher.url import parse
 from kuueri_grpc.domain.target_policy import TargetPolicy
+from kuueri_grpc.domain.url import host_of
 from kuueri_grpc.service.url import url_fault
 
 MAX = 2_083
@@ -175,3 +178,21 @@ def test_the_short_cut_accepts_nothing_that_the_rules_refuse(url: str) -> None:
     with mock.patch("kuueri_grpc.service.url._COMMON", re.compile(r"(?!)")):  # matches nothing
         by_the_rules = url_fault(url, MAX, OPEN)
     assert url_fault(url, MAX, OPEN) == by_the_rules
+
+
+_URLS = st.text("hHtTpPsS:/.0123456789aAxXnN-_[]@#?%\\ü١ ", max_size=24)
+
+
+@given(_URLS.map("http://".__add__) | _URLS | st.sampled_from(ACCEPTED + list(REFUSED)))
+def test_what_is_accepted_every_parser_after_it_takes_for_the_same(url: str) -> None:
+    """The dispatcher's, by httpx, and aiohttp's, by yarl: none finds a fault, or another host."""
+    if url_fault(url, MAX, OPEN) is not None:
+        return
+    target = parse(url)
+
+    dialled = yarl.URL.build(
+        scheme=target.origin[0], authority=target.authority.decode("ascii"), encoded=True
+    )
+    assert dialled.raw_host == target.host == host_of(url)
+    assert (dialled.explicit_port or None) == target.origin[2]
+    assert target.path.startswith(b"/")

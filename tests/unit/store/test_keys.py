@@ -45,6 +45,7 @@ def test_the_keys_of_a_partition() -> None:
         "WATCH": "{7}:watch:",
         "NEWS": "{7}:news:",
         "CLOSED": "{7}:closed",
+        "DEADLINES": "{7}:deadlines",
     }
 
 
@@ -74,7 +75,7 @@ CHANNELS = {"WAKE", "WATCH", "NEWS"}
 
 def stem_of(name: str) -> str:
     """Return the part of a key that says what it is: all before the first part that varies."""
-    return name.replace("{p}", "{7}").partition("<")[0]
+    return name.replace("{p}", "{7}").partition("<")[0].rstrip("~")  # which marks names of no instance
 
 
 def test_no_name_occurs_in_two_databases() -> None:
