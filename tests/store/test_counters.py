@@ -37,11 +37,6 @@ async def _release(ports: Ports) -> None:
     assert await ports.claim()
 
 
-async def _delete(ports: Ports) -> None:
-    await ports.projects.close(PROJECT)
-    await ports.projects.end_tasks(PROJECT, None)
-
-
 #: What a script does to a project with a task that is due and one that is paused.
 CHANGES: dict[str, Callable[[Ports], Awaitable[object]]] = {
     "subscribe": lambda ports: ports.subscribe(spec("more"), spec("still-more")),
@@ -53,7 +48,6 @@ CHANGES: dict[str, Callable[[Ports], Awaitable[object]]] = {
     "run": lambda ports: ports.tasks.run(PROJECT, "paused"),
     "cancel": lambda ports: ports.tasks.cancel(PROJECT, "due"),
     "purge": lambda ports: ports.tasks.purge(PROJECT, "paused"),
-    "delete the project": _delete,
 }
 
 
