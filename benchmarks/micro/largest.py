@@ -15,7 +15,8 @@ from benchmarks.micro import samples
 from benchmarks.micro.scripts import PROJECT, Stores, opened
 from kuueri_grpc.domain.errors import KuueriError
 from kuueri_grpc.domain.task import HttpTarget, Schedule, TaskSpec
-from kuueri_grpc.ports import Claim, NewTask
+from kuueri_grpc.engine.sizes import MOST_EACH
+from kuueri_grpc.ports import Claim, NewTask, Room
 from kuueri_grpc.store import keys
 from kuueri_grpc.store.embedded import EmbeddedValkey
 from kuueri_grpc.store.projects import RedisProjectStore
@@ -84,7 +85,8 @@ class Bench:
     async def claim(self, lease_ms: int = HOUR_MS, project: str = PROJECT) -> Sequence[Claim]:
         """Claim what is due in a project's partition."""
         limits = {_partition(project): CHUNK}
-        (batch,) = await self.stores.execution.claim(limits, secrets.token_hex(4), lease_ms)
+        room = Room(sizes=dict.fromkeys(limits, MOST_EACH), larger_from=_partition(project))
+        (batch,) = await self.stores.execution.claim(limits, secrets.token_hex(4), lease_ms, room)
         return batch.claims
 
 

@@ -180,6 +180,16 @@ async def _(bench: Bench, run: int) -> Call:
     return lambda: bench.run("timeline", PROJECT, "told", 0, 1_000)
 
 
+@_case("purged", "as many events as are kept")
+async def _(bench: Bench, run: int) -> Call:
+    if run == 0:
+        line = {"n": 1, "t": 1_700_000_000_000, "e": "ERRORED", "a": 1, "r": "TLS", "l": 1, "d": _DETAIL}
+        await bench.in_database(
+            1, bench.key(f"request:{PROJECT}/told/1"), "RPUSH", [json.dumps(line)] * 1_001
+        )
+    return lambda: bench.run("purged", PROJECT, "told", 1)
+
+
 @_case("feed", "as many entries as a watch reads, of full script calls")
 async def _(bench: Bench, run: int) -> Call:
     if run == 0:

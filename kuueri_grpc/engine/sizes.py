@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 #: What one claim brings at the most, and a task: answers are read at once, and hold up everything meanwhile.
 _MOST = 8 << 20
+#: What a partition gives in one claim, but for a first task that is larger: the script copies it, at some
+#: 5 ms a MiB.
+MOST_EACH = 512 << 10
 #: Of those with large tasks so many are asked in one claim, for most of that.
 _LARGE_AT_ONCE, _LARGE_SHARE = 3, 3 / 4
 
@@ -37,9 +40,9 @@ class Sizes:
         room = max(0, min(_MOST, free))
         large = [partition for partition in partitions if partition in self._large]
         if not large:
-            return dict.fromkeys(partitions, room // len(partitions)), partitions[0]
+            return dict.fromkeys(partitions, min(MOST_EACH, room // len(partitions))), partitions[0]
         small = [partition for partition in partitions if partition not in self._large]
         for_large = int(room * _LARGE_SHARE) if small else room
-        parts = dict.fromkeys(large, for_large // len(large))
-        parts.update(dict.fromkeys(small, (room - for_large) // max(1, len(small))))
+        parts = dict.fromkeys(large, min(MOST_EACH, for_large // len(large)))
+        parts.update(dict.fromkeys(small, min(MOST_EACH, (room - for_large) // max(1, len(small)))))
         return parts, large[0]

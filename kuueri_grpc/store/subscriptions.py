@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,8 +30,9 @@ from kuueri_grpc.store.vault import Vault
 
 #: Tasks in one script call: long calls hold up every other client of the store.
 _SUBSCRIBE_CHUNK = 100
-#: Of the requests of tasks that come in calls of their own and share a script call.
-_GROUP_BYTES = 1_048_576
+#: Bytes of the requests in one script call, of a batch or of tasks that come in calls of their own: about
+#: 3 ms of the store. A larger request has a call of its own.
+_CHUNK_BYTES = 524_288
 #: Characters of the operation of a Subscribe, which is kept in each task: one more takes 16 bytes more.
 #: It has to tell a call from others for the same task_id only.
 _SUBSCRIBE_OPERATION = 7
@@ -57,7 +58,7 @@ class Subscriptions:
         self._settings = settings
         self._vault = vault
         self._show = show
-        self._group_commit = GroupCommit(self._subscribe_group, _SUBSCRIBE_CHUNK, _GROUP_BYTES)
+        self._group_commit = GroupCommit(self._subscribe_group, _SUBSCRIBE_CHUNK, _CHUNK_BYTES)
 
     async def subscribe(
         self, project_id: str, tasks: Sequence[NewTask], queue_limit: int
@@ -66,26 +67,25 @@ class Subscriptions:
         if len(tasks) == 1:
             item = self._subscription(project_id, tasks[0])
             return [await self._group_commit.add((project_id, queue_limit), item, item.weight)]
-        if len(tasks) > _SUBSCRIBE_CHUNK:
+        chunks = list(_chunks(tasks))
+        if len(chunks) > 1:
             await self._runner.load("subscribe")
-        chunks: list[asyncio.Task[list[Task | KuueriError]]] = []
+        calls: list[asyncio.Task[list[Task | KuueriError]]] = []
         try:
-            for start in range(0, len(tasks), _SUBSCRIBE_CHUNK):
-                items = [
-                    self._subscription(project_id, new) for new in tasks[start : start + _SUBSCRIBE_CHUNK]
-                ]
-                chunks.append(asyncio.create_task(self._subscribe_chunk(project_id, queue_limit, items)))
+            for chunk in chunks:
+                items = [self._subscription(project_id, new) for new in chunk]
+                calls.append(asyncio.create_task(self._subscribe_chunk(project_id, queue_limit, items)))
                 # The store works on it while the next one is sealed, and other callers get their turn.
                 await asyncio.sleep(0)
         except BaseException:
-            for chunk in chunks:
-                chunk.cancel()
+            for call in calls:
+                call.cancel()
             raise
-        return _joined(await asyncio.gather(*chunks, return_exceptions=True), tasks)
+        return _joined(chunks, await asyncio.gather(*calls, return_exceptions=True))
 
     async def recall(self, project_id: str, tasks: Sequence[NewTask]) -> list[Task | KuueriError | None]:
         """See `ports.TaskStore`."""
-        chunks = [tasks[start : start + _SUBSCRIBE_CHUNK] for start in range(0, len(tasks), _SUBSCRIBE_CHUNK)]
+        chunks = list(_chunks(tasks))
         answers = await self._runner.run_each(
             "recall", [self._recall_call(project_id, chunk) for chunk in chunks]
         )
@@ -225,24 +225,39 @@ def _refusal(project_id: str, new: NewTask, result: Sequence[Any]) -> KuueriErro
             raise codec.CorruptRecord(f"a script answered {result[:1]!r} and {len(result) - 1} more")
 
 
+def _chunks(tasks: Sequence[NewTask]) -> Iterator[list[NewTask]]:
+    """Yield the tasks in parts for a script call each, at least one in each."""
+    chunk: list[NewTask] = []
+    weight = 0
+    for new in tasks:
+        target = new.spec.target
+        more = len(target.body) + len(target.url) + sum(len(n) + len(v) for n, v in target.headers.items())
+        if chunk and (len(chunk) == _SUBSCRIBE_CHUNK or weight + more > _CHUNK_BYTES):
+            yield chunk
+            chunk, weight = [], 0
+        chunk.append(new)
+        weight += more
+    yield chunk
+
+
 def _joined(
-    chunks: Sequence[Sequence[Task | KuueriError] | BaseException], tasks: Sequence[NewTask]
+    chunks: Sequence[Sequence[NewTask]], answers: Sequence[Sequence[Task | KuueriError] | BaseException]
 ) -> list[Task | KuueriError]:
     """Return the results of all chunks; those of a chunk that the store did not answer for are its error.
 
     Raises:
         StoreUnavailable: the store answered for none.
     """
-    failures = [chunk for chunk in chunks if isinstance(chunk, BaseException)]
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
     for failure in failures:
-        if len(failures) == len(chunks) or not isinstance(failure, StoreUnavailable):
+        if len(failures) == len(answers) or not isinstance(failure, StoreUnavailable):
             raise failure
     results: list[Task | KuueriError] = []
-    for chunk in chunks:
-        if isinstance(chunk, StoreUnavailable):
-            results += [chunk] * min(_SUBSCRIBE_CHUNK, len(tasks) - len(results))
-        elif not isinstance(chunk, BaseException):
-            results += chunk
+    for chunk, answer in zip(chunks, answers, strict=True):
+        if isinstance(answer, StoreUnavailable):
+            results += [answer] * len(chunk)
+        elif not isinstance(answer, BaseException):
+            results += answer
     return results
 
 

@@ -156,8 +156,8 @@ def _place_violations(view: _View, key: _Key, kept: dict[str, str], state: TaskS
     if task_id not in view.scores("index", key.partition, project):
         yield "ListTasks does not find it"
     expires_ms = view.scores("deadlines", key.partition).get(key.name)
-    is_to_start = waiting and "deadline" in kept and "attempt" not in kept
-    if expires_ms != (int(due or 0) + int(kept["deadline"]) + 1 if is_to_start else None):
+    may_expire = waiting and "deadline" in kept and "attempt" not in kept and not kept.get("early")
+    if expires_ms != (int(due or 0) + int(kept["deadline"]) + 1 if may_expire else None):
         yield f"it is {state}, and expires at {expires_ms}"
     wanted = {
         "due": waiting or dispatching,

@@ -169,9 +169,12 @@ class TestDeadlines:
 
         assert resumed.schedule_time_ms is not None
         assert (await ports.look(limit=0)).next_chore_ms == resumed.schedule_time_ms + 501
-        ran = await ports.tasks.run(PROJECT, "a")
-        assert ran.schedule_time_ms is not None
-        assert (await ports.look(limit=0)).next_chore_ms == ran.schedule_time_ms + 501
+        await ports.tasks.run(PROJECT, "a")
+        assert (await ports.look(limit=0)).next_chore_ms is None, "what is to run now runs however late"
+        await ports.tasks.pause(PROJECT, "a")
+        resumed = await ports.tasks.resume(PROJECT, "a")
+        assert resumed.schedule_time_ms is not None
+        assert (await ports.look(limit=0)).next_chore_ms == resumed.schedule_time_ms + 501
         await ports.tasks.cancel(PROJECT, "a")
         assert (await ports.look(limit=0)).next_chore_ms is None
 

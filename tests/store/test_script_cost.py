@@ -19,9 +19,6 @@ _MOST_RUNS = 30
 
 #: Cases whose script is not bounded by bytes yet, and what they take.
 _UNBOUNDED = {
-    "subscribe: a chunk of a batch, as many requests as a message holds": "it counts tasks alone: 190 ms",
-    "recall: a repeated chunk of the largest tasks": "it counts tasks alone: as much as a claim",
-    "claim: a full claim of the largest tasks": "it counts tasks alone: seconds",
     "claim: as many queues, and as many leases that have run out": "both at once: 5 ms",
 }
 
