@@ -7,6 +7,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from kuueri_grpc.ports import UnfitStore
 from kuueri_grpc.store.commands import Commands
+from kuueri_grpc.store.permissions import check_permissions
 
 DATABASES = 4
 #: The first releases with script flags: a script says whether it may run while memory is full.
@@ -42,6 +43,7 @@ async def check_fitness(client: Commands, *, clustered: bool = False) -> None:
             f"the store's maxmemory-policy is {policy!r}: it would drop tasks when memory runs short; "
             "set it to 'noeviction'"
         )
+    await check_permissions(client)
 
 
 def text(value: bytes | str | None) -> str:

@@ -31,6 +31,7 @@ _SHARED: Mapping[str, Sequence[str]] = {
     "announce": (),
     "note_key": (),
     "free_email": (),
+    "permitted": (),
     "subscribe": (*_PRELUDE, "lib_request"),
     "recall": (*_PRELUDE, "lib_request"),
     "claim": (*_PRELUDE, "lib_unreadable", "lib_room"),
