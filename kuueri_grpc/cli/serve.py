@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import shlex
 import shutil
 import sys
@@ -22,6 +23,7 @@ from kuueri_grpc.cli.options import (
 )
 from kuueri_grpc.config import ConfigError, Settings, load_settings
 from kuueri_grpc.process.errors import StartError
+from kuueri_grpc.process.ready import print_lines
 from kuueri_grpc.supervisor import supervise
 
 app = typer.Typer(rich_markup_mode=None)
@@ -152,13 +154,16 @@ def serve(
         _run(settings)
     except StartError as error:
         raise CliError(str(error)) from None
+    finally:
+        # Before the error is shown: what is in the log came before it.
+        logging.shutdown()
 
 
 def _run(settings: Settings) -> None:
     steps = first_steps if settings.tls.cert is None else first_steps_over_tls
 
     def show(address: str) -> None:
-        typer.echo("\n".join(steps(reachable(address), wants_admin=settings.admin_token is not None)))
+        print_lines("\n".join(steps(reachable(address), wants_admin=settings.admin_token is not None)))
 
     if settings.workers > 1:
         asyncio.run(supervise(settings, on_ready=show))

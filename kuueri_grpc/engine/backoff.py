@@ -33,7 +33,13 @@ class Backoff:
     async def wait(self, doing: str, error: Exception) -> None:
         """Log the failure (once per outage at WARNING) and wait."""
         level = logging.DEBUG if self._failures else logging.WARNING
-        _log.log(level, "%s failed, trying again until it works: %s", doing, error)
+        _log.log(
+            level,
+            "%s failed, trying again until it works: %s",
+            doing,
+            error,
+            extra={"event": "loop_retries", "doing": doing},
+        )
         await self.pause()
 
     async def pause(self) -> None:

@@ -58,7 +58,7 @@ class Reporter:
             except TRANSIENT as error:
                 self._pending = batch + self._pending
                 self._arrived.set()
-                await backoff.wait(f"reporting {len(batch)} outcomes", error)
+                await backoff.wait("reporting outcomes", error)
                 continue
             backoff.reset()
             not_taken = []

@@ -1,6 +1,12 @@
-"""The one line that a server prints when it is ready."""
+"""The lines that a server prints when it is ready."""
 
+import logging
+import sys
 from collections.abc import Sequence
+
+from kuueri_grpc.telemetry.log_writer import write_if_read
+
+_log = logging.getLogger(__name__)
 
 
 def print_ready(address: str | None, store: str, roles: Sequence[str]) -> None:
@@ -10,7 +16,13 @@ def print_ready(address: str | None, store: str, roles: Sequence[str]) -> None:
     else:
         only = "" if len(roles) > 1 else f"roles: {roles[0]}; "
         line = f"kuueri is ready on {address} ({only}{store})"
-    print(line, flush=True)  # noqa: T201
+    print_lines(line)
+
+
+def print_lines(text: str) -> None:
+    """Print to standard output if that is read; a server serves without, too."""
+    if not write_if_read(sys.stdout, f"{text}\n"):
+        _log.warning("standard output is not read; on it would be: %s", text.partition("\n")[0])
 
 
 def shown(host: str, port: int) -> str:

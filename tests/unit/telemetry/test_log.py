@@ -33,11 +33,18 @@ def fail(text: str) -> None:
         _log.exception("it broke down", extra={"event": "broke"})
 
 
+def written(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the lines so far, which a thread writes."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return capsys.readouterr().err
+
+
 def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO")
     set_instance("i1")
     warn()
-    line = capsys.readouterr().err
+    line = written(capsys)
     text = "kuueri_grpc.some.module: lost 2 event=lease_lost project=p1 task=t1 attempt=3 instance=i1"
     assert re.fullmatch(rf"[\d-]+ [\d:,]+ WARNING {text}\n", line)
 
@@ -46,7 +53,7 @@ def test_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     set_instance("i1")
     warn()
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = written(capsys).splitlines()
     fields = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields.pop("time"))
     assert fields == {
@@ -64,7 +71,7 @@ def test_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_traceback_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     fail('said "no",\n\\ twice')
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = written(capsys).splitlines()
     fields = json.loads(line)
     assert fields["message"] == "it broke down"
     assert fields["exception"].endswith('ValueError: said "no",\n\\ twice')
@@ -73,7 +80,7 @@ def test_a_traceback_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_traceback_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO")
     fail("no")
-    first, *rest = capsys.readouterr().err.splitlines()
+    first, *rest = written(capsys).splitlines()
     assert first.endswith("it broke down event=broke")
     assert rest[0] == "Traceback (most recent call last):"
     assert rest[-1] == "ValueError: no"
@@ -85,7 +92,7 @@ def test_the_level_is_of_this_project_alone(capsys: pytest.CaptureFixture[str], 
     for name in ("kuueri_grpc.engine", "aiohttp.client"):
         for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
             logging.getLogger(name).log(number, "-%s-%s-", name, logging.getLevelName(number))
-    lines = re.findall(r"-(\S+)-([A-Z]+)-", capsys.readouterr().err)
+    lines = re.findall(r"-(\S+)-([A-Z]+)-", written(capsys))
     levels = ["DEBUG", "INFO", "WARNING", "ERROR"]
     ours = [("kuueri_grpc.engine", name) for name in levels[levels.index(level) :]]
     assert lines == [*ours, ("aiohttp.client", "WARNING"), ("aiohttp.client", "ERROR")]
@@ -113,11 +120,11 @@ def test_secrets_are_cut_out(capsys: pytest.CaptureFixture[str], log_format: str
     configure_logging("INFO", "json" if log_format == "json" else "human")
     _log.info("%s", text, extra={"detail": text})
     fail(text)
-    written = capsys.readouterr().err
-    assert SECRET not in written
-    assert "it broke down" in written
+    lines = written(capsys)
+    assert SECRET not in lines
+    assert "it broke down" in lines
     if log_format == "json":
-        assert [json.loads(line)["level"] for line in written.splitlines()] == ["INFO", "ERROR"]
+        assert [json.loads(line)["level"] for line in lines.splitlines()] == ["INFO", "ERROR"]
 
 
 @pytest.mark.parametrize(
