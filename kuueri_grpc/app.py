@@ -54,6 +54,7 @@ from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
 from kuueri_grpc.process.store import OpenStore, open_store
 from kuueri_grpc.service.certificates import CertificateError
+from kuueri_grpc.service.counted import methods, refusals
 from kuueri_grpc.service.server import EngineApi, GrpcServer
 from kuueri_grpc.store.backlog import RedisBacklogReader
 from kuueri_grpc.store.clock import StoreClock
@@ -284,6 +285,7 @@ async def _run(
 ) -> None:
     server = None
     if API_ROLE in settings.roles:
+        observation.telemetry.prepare(methods(), refusals())
         server = await open_edge(settings, process.engine, _target_policy(settings))
     loops: list[Loop] = [
         process.switchboard.run,

@@ -6,6 +6,21 @@ from email.utils import parsedate_to_datetime
 
 from kuueri_grpc.domain.timeline import Reason
 
+#: Reasons of an attempt that failed.
+FAILURES = (
+    Reason.HTTP_STATUS,
+    Reason.TIMEOUT,
+    Reason.CONNECTION_REFUSED,
+    Reason.CONNECTION_FAILED,
+    Reason.CONNECTION_LOST,
+    Reason.DNS,
+    Reason.TLS,
+    Reason.BLOCKED_ADDRESS,
+    Reason.TOO_MANY_REDIRECTS,
+    Reason.INVALID_RESPONSE,
+    Reason.INTERNAL,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

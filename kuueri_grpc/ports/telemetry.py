@@ -1,5 +1,6 @@
 """Ports: what the process tells its operators as it works, and what the store holds for them to see."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -35,6 +36,12 @@ class Telemetry:
 
     Called on the hot path: no method blocks or raises.
     """
+
+    def prepare(self, methods: Iterable[str], refusals: Iterable[str]) -> None:
+        """Name what may be counted by `call_ended` and `tasks_refused`: a first time then counts in a rate.
+
+        A series that appears with 1 has not increased, as far as an alert can see.
+        """
 
     def call_ended(self, method: str, code: str, seconds: float | None) -> None:
         """A client's call ended. `method`: "TaskService/GetTask"; `code`: the canonical status code.

@@ -249,6 +249,12 @@ def reason_of(error: Exception) -> str:
     return _reason_name(next(known, reasons.ERROR_REASON_INTERNAL))
 
 
+def reason_names() -> list[str]:
+    """Return all that `reason_of` may return."""
+    values = reasons.ErrorReason.values()
+    return [_reason_name(value) for value in values if value != reasons.ERROR_REASON_UNSPECIFIED]
+
+
 def to_status(error: Exception) -> status_pb2.Status:
     """Return what a caller is told of `error`.
 

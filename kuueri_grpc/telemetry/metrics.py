@@ -6,6 +6,7 @@ library's own look-up costs more than the counting.
 """
 # ruff: noqa: D102  `ports.Telemetry` says what its methods are told
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from prometheus_client import (
@@ -18,7 +19,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from kuueri_grpc.domain.outcome import Outcome
+from kuueri_grpc.domain.outcome import FAILURES, Outcome
 from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.ports import Telemetry, Throttled, Unfinished
 from kuueri_grpc.telemetry.queues import QueueLabels
@@ -31,6 +32,8 @@ _LATENESS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 
 _ATTEMPT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
 #: Of calls of clients, and of calls to the store, up to where its client gives up (s).
 _CALL_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: Values of labels.
+_SUCCEEDED, _RENEWED, _REFUSED = "SUCCEEDED", "renewed", "refused"
 #: Of claims (tasks).
 _CLAIM_TASKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
@@ -41,6 +44,11 @@ class _Children(dict[tuple[str, ...], _Child], Generic[_Child]):
     def __init__(self, metric: _Child) -> None:
         super().__init__()
         self._metric: _Child = metric
+
+    def prepare(self, *values: str) -> None:
+        """Make the children of a metric with one label that have these values."""
+        for value in values:
+            _ = self[value,]
 
     def __missing__(self, values: tuple[str, ...]) -> _Child:
         child: _Child = self._metric.labels(*values)
@@ -94,8 +102,6 @@ class MetricsTelemetry(Telemetry):
         self._recovered = _Children(
             counter("kuueri_attempts_recovered", "Attempts given back without an outcome.", "reason")
         )
-        for reason in (Reason.LEASE_LOST, Reason.HANDED_BACK):
-            _ = self._recovered[reason,]  # a series from the start: the first one counts in a rate too
         self._left = counter("kuueri_attempts_left", "Attempts aborted and neither handed back nor reported.")
         self._claim_tasks = histogram("kuueri_claim_tasks", "Tasks that a claim call gave.", _CLAIM_TASKS)
         self._leases_lost = counter("kuueri_leases_lost", "Leases of attempts in flight that were lost.")
@@ -123,6 +129,17 @@ class MetricsTelemetry(Telemetry):
         self._queue_late = _Children(
             Summary("kuueri_queue_lateness_seconds", "Lateness, by queue.", labels, registry=registry)
         )
+
+        # Series from the start: the first one counts in a rate, too.
+        self._attempts.prepare(_SUCCEEDED, *FAILURES, *Unfinished)
+        self._recovered.prepare(Reason.LEASE_LOST, Reason.HANDED_BACK)
+        self._throttled.prepare(*Throttled)
+        self._certificates.prepare(_RENEWED, _REFUSED)
+
+    def prepare(self, methods: Iterable[str], refusals: Iterable[str]) -> None:
+        for method in methods:
+            _ = self._calls[method, "INTERNAL"]
+        self._refused.prepare(*refusals)
 
     def call_ended(self, method: str, code: str, seconds: float | None) -> None:
         self._calls[method, code].inc()
@@ -154,7 +171,7 @@ class MetricsTelemetry(Telemetry):
         self._expired.inc(count)
 
     def attempt_ended(self, project_id: str, queue: str, outcome: Outcome, late_ms: int) -> None:
-        self._attempts[outcome.reason or "SUCCEEDED",].inc()
+        self._attempts[outcome.reason or _SUCCEEDED,].inc()
         late = late_ms / 1_000
         self._late.observe(late)
         self._duration.observe(outcome.latency_ms / 1_000)
@@ -181,10 +198,10 @@ class MetricsTelemetry(Telemetry):
         self._throttled[by,].inc()
 
     def certificates_renewed(self) -> None:
-        self._certificates["renewed",].inc()
+        self._certificates[_RENEWED,].inc()
 
     def certificates_refused(self) -> None:
-        self._certificates["refused",].inc()
+        self._certificates[_REFUSED,].inc()
 
     def epoch_changed(self) -> None:
         self._epochs.inc()

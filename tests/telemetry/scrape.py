@@ -38,6 +38,10 @@ class Numbers:
             values[labels[label]] = values.get(labels[label], 0) + value
         return values
 
+    def counted(self, name: str, label: str) -> dict[str, float]:
+        """Return `by`, without what is 0."""
+        return {value: count for value, count in self.by(name, label).items() if count}
+
     def has(self, name: str) -> bool:
         return name in self.samples
 

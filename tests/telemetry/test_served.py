@@ -12,6 +12,8 @@ import grpc
 import pytest
 
 from kuueri_grpc.pb import task_pb2
+from kuueri_grpc.pb.error_reason_pb2 import ErrorReason
+from kuueri_grpc.service.admission import OPERATOR_CALLS, SCOPES
 from tests.acceptance.caller import Project, after, duration, post, retries
 from tests.acceptance.targets import Target, held, listening, status
 from tests.telemetry.scrape import get
@@ -58,14 +60,14 @@ async def test_numbers_are_what_happened(tmp_path: Path, target: Target, workers
 
         await project.cancel(hanging.task_id)
         seen = await system.numbers()
-        assert seen.by("kuueri_attempts_total", "outcome") == {
+        assert seen.counted("kuueri_attempts_total", "outcome") == {
             "SUCCEEDED": 4,
             "HTTP_STATUS": 3,
             "TIMEOUT": 1,
             "ABORTED": 1,
         }
         assert seen.sum("kuueri_tasks_accepted_total") == 8
-        assert seen.by("kuueri_tasks_refused_total", "reason") == {"TASK_EXISTS": 2, "INVALID_FIELD": 3}
+        assert seen.counted("kuueri_tasks_refused_total", "reason") == {"TASK_EXISTS": 2, "INVALID_FIELD": 3}
         assert seen.sum("kuueri_attempt_lateness_seconds_count") == 8
         assert seen.sum("kuueri_attempt_duration_seconds_count") == 8
         assert seen.sum("kuueri_attempt_duration_seconds_sum") >= 0.05
@@ -95,6 +97,31 @@ async def test_numbers_are_what_happened(tmp_path: Path, target: Target, workers
             "kuueri_watches",
         ):
             assert seen.sum(quiet) == 0, quiet
+
+
+async def test_series_are_there_before_anything_happens(tmp_path: Path) -> None:
+    async with administered(tmp_path, "--workers", "1") as system:
+        seen = await system.numbers()
+        internal = [
+            labels["method"]
+            for labels, value in seen.samples["kuueri_grpc_calls_total"]
+            if labels["code"] == "INTERNAL" and value == 0
+        ]
+        assert {"TaskService/Subscribe", "TaskService/Watch", "ProjectService/Register"} <= set(internal)
+        assert set(SCOPES) | OPERATOR_CALLS == set(internal)
+        assert seen.by("kuueri_tasks_refused_total", "reason") == {
+            name.removeprefix("ERROR_REASON_"): 0 for name in ErrorReason.keys()[1:]
+        }
+        outcomes = seen.by("kuueri_attempts_total", "outcome")
+        assert {"SUCCEEDED", "TIMEOUT", "TLS", "BROKE_DOWN"} <= outcomes.keys()
+        assert set(outcomes.values()) == {0}
+        for name in (
+            "kuueri_calls_throttled_total",
+            "kuueri_tls_reloads_total",
+            "kuueri_tasks_poisoned_total",
+        ):
+            assert seen.has(name)
+            assert seen.sum(name) == 0
 
 
 async def test_workers_that_are_killed_are_counted_and_so_is_what_they_had(

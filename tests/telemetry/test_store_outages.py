@@ -154,7 +154,7 @@ async def test_a_store_whose_memory_is_full_refuses_what_is_new_alone(system: Sy
         await system.project.get(system.task_id)
         seen = await system.numbers()
         assert seen.sum("kuueri_store_errors_total", operation="subscribe", kind="oom") == 2
-        assert seen.by("kuueri_tasks_refused_total", "reason") == {"STORE_UNAVAILABLE": 2}
+        assert seen.counted("kuueri_tasks_refused_total", "reason") == {"STORE_UNAVAILABLE": 2}
         assert seen.sum("kuueri_ready") == 1
         assert len(system.events("store_outage_began")) == 1
         assert not system.events("store_outage_ended")

@@ -1,13 +1,17 @@
 """What counts as a success, and what a target asks for with Retry-After."""
 
+import re
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import kuueri_grpc
+from kuueri_grpc.domain import outcome as outcomes
 from kuueri_grpc.domain.outcome import Outcome, answered, parse_retry_after
 from kuueri_grpc.domain.timeline import Reason
 from tests.unit.domain.strategies import FAILURES, NOW_MS
@@ -132,3 +136,13 @@ _date_parts = st.sampled_from(
 def test_no_header_that_a_target_sends_does_harm(header: str, now_ms: int) -> None:
     wait = parse_retry_after(header, now_ms)
     assert wait is None or wait >= 0
+
+
+def test_every_reason_that_the_dispatcher_gives_is_listed() -> None:
+    dispatcher = Path(kuueri_grpc.__file__).parent / "dispatcher"
+    found = {
+        name
+        for file in dispatcher.glob("*.py")
+        for name in re.findall(r"\bReason\.([A-Z_]+)", file.read_text())
+    }
+    assert found | {"HTTP_STATUS"} == {reason.value for reason in outcomes.FAILURES}

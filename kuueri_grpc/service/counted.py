@@ -1,0 +1,21 @@
+"""What calls are counted by: their methods, and the reasons for which tasks are refused."""
+
+from collections.abc import Sequence
+
+from kuueri_grpc.pb import project_service_pb2, task_service_pb2
+from kuueri_grpc.service.errors import reason_names
+
+
+def methods() -> Sequence[str]:
+    """Return the methods of the API as telemetry names them: "TaskService/GetTask"."""
+    return [
+        f"{service.name}/{method.name}"
+        for file in (task_service_pb2.DESCRIPTOR, project_service_pb2.DESCRIPTOR)
+        for service in file.services_by_name.values()
+        for method in service.methods
+    ]
+
+
+def refusals() -> Sequence[str]:
+    """Return every reason of an error, as `ErrorInfo` has it."""
+    return reason_names()
