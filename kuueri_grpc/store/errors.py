@@ -1,5 +1,6 @@
 """What a client library's errors mean to us, in one place."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -81,6 +82,7 @@ _TEXTS = {
     ErrorKind.BUSY: "it is busy with a script",
     ErrorKind.AUTH: "it does not accept this server's credentials",
 }
+_CERTIFICATE_FAULT = re.compile(r"certificate verify failed: (.*?)(?: \(_ssl\.c:\d+\))?\.?$", re.DOTALL)
 #: Letters of an error's text that are shown.
 _MOST_WORDS = 300
 
@@ -91,6 +93,13 @@ def kind_of(error: BaseException) -> ErrorKind:
         if isinstance(error, known):
             return kind
     return _ANSWERS.get(str(error).partition(" ")[0], ErrorKind.OTHER)
+
+
+def certificate_fault(error: BaseException) -> str:
+    """Return why the store's certificate was not accepted, if a failure is of that; '' if not."""
+    # The library makes an error of its own of it, with nothing of that error but its text.
+    found = _CERTIFICATE_FAULT.search(str(error))
+    return found[1] if found else ""
 
 
 def words_of(error: BaseException) -> str:

@@ -15,7 +15,8 @@ from kuueri_grpc.store.cluster_fitness import serves_in_part
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.connection import initialise
 from kuueri_grpc.store.durability import warn_of_weak_durability
-from kuueri_grpc.store.errors import ErrorKind, kind_of, outages_mapped
+from kuueri_grpc.store.errors import ErrorKind, certificate_fault, kind_of, outages_mapped
+from kuueri_grpc.store.foreign_keys import warn_of_foreign_keys
 from kuueri_grpc.store.observer import StoreObserver
 
 _log = logging.getLogger(__name__)
@@ -81,16 +82,18 @@ class RedisStoreProbe:
         checks = self._checks
         return isinstance(checks, ClusterClient) and await serves_in_part(checks, self._partitions)
 
-    async def warn_of_weak_durability(self) -> None:
-        """Log what a crash of the store would cost, if that is more than it need be."""
+    async def warn(self) -> None:
+        """Log what a crash of the store would cost, if that is more than it need be, and who else uses it."""
         with outages_mapped():
             await warn_of_weak_durability(self._checks)
+        await warn_of_foreign_keys(self._checks)
 
 
 async def await_store(probe: RedisStoreProbe, location: str, patience_s: float = _PATIENCE_S) -> str:
     """Return the epoch of the store's data when the store serves.
 
-    While it loads its data it is waited for; unreachable, or refusing writes, it is tried for `patience_s`.
+    While it loads its data it is waited for; unreachable, or refusing writes, it is tried for `patience_s`. A
+    refusal that lasts (credentials, certificates) ends it at once.
 
     Args:
         probe: looks at the store.
@@ -106,7 +109,7 @@ async def await_store(probe: RedisStoreProbe, location: str, patience_s: float =
     while True:
         try:
             epoch = await probe.check()
-            await probe.warn_of_weak_durability()
+            await probe.warn()
         except StoreUnavailable as error:
             cause = error.__cause__ or error
             if kind_of(cause) is ErrorKind.LOADING:
@@ -114,15 +117,22 @@ async def await_store(probe: RedisStoreProbe, location: str, patience_s: float =
                     _log.warning("the store at %s is loading its data; waiting until it has", location)
                     told = True
                 deadline = time.monotonic() + patience_s
-            elif time.monotonic() > deadline or kind_of(cause) is ErrorKind.AUTH:
+            elif time.monotonic() > deadline or _lasts(cause):
                 raise StoreUnavailable(f"the store at {location} does not serve: {said(cause)}") from error
             await asyncio.sleep(_TRY_AGAIN_S)
         else:
             return epoch
 
 
+def _lasts(cause: BaseException) -> bool:
+    """Return whether the failure stays until somebody changes a setting, here or there."""
+    return kind_of(cause) is ErrorKind.AUTH or bool(certificate_fault(cause))
+
+
 def said(cause: BaseException) -> str:
     """Return in words why a store does not serve, for the operator."""
+    if fault := certificate_fault(cause):
+        return f"its certificate is not accepted: {fault}"
     if isinstance(cause, RedisError | OSError) and str(cause):
         return str(cause)
     return "it does not answer in time" if isinstance(cause, TimeoutError) else str(cause)

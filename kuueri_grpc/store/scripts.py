@@ -32,6 +32,7 @@ _SHARED: Mapping[str, Sequence[str]] = {
     "note_key": (),
     "free_email": (),
     "permitted": (),
+    "foreign": (),
     "subscribe": (*_PRELUDE, "lib_request"),
     "recall": (*_PRELUDE, "lib_request"),
     "claim": (*_PRELUDE, "lib_unreadable", "lib_room"),

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,13 @@ from tests.outages.valkeys import Valkey, free_port, running
 PASSWORD = "correct-horse"
 
 
-async def refused_start(directory: Path, url: str) -> str:
+async def refused_start(directory: Path, url: str, env: Mapping[str, str] | None = None) -> str:
     """Start a server, which must give up; return what it says."""
     ended = await asyncio.to_thread(
         subprocess.run,
         [command("kuueri"), "serve", "--port", "0", "--workers", "1", "--redis-url", url],
         cwd=directory,
-        env=environment(directory, ENVIRONMENT),
+        env=environment(directory, {**ENVIRONMENT, **(env or {})}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -121,6 +122,19 @@ async def test_store_that_loads_is_waited_for(tmp_path: Path) -> None:
             await noticing
             await register(channel)
             assert "keeps no append-only file" in server.log
+
+
+async def test_keys_of_others_are_warned_of(tmp_path: Path, valkey: Valkey) -> None:
+    async with valkey.client() as store, valkey.client(db=2) as configuration:
+        await store.set("session:their-secret", "1")
+        await configuration.set("{7}:config:not-theirs", "1")
+        async with serving(tmp_path / "server", valkey.url) as (server, channel):
+            await register(channel)
+            assert "the store has keys that are not this server's (database 0)" in server.log
+            assert "their-secret" not in server.log
+        await store.delete("session:their-secret")
+    async with serving(tmp_path / "second", valkey.url) as (server, _):
+        assert "store_shared" not in server.log
 
 
 async def test_full_store_is_served_from_the_start(tmp_path: Path, system: System) -> None:

@@ -11,6 +11,7 @@ import trustme
 from tests.acceptance.caller import post, register
 from tests.acceptance.targets import Target
 from tests.outages.servers import serving
+from tests.outages.test_start import refused_start
 from tests.outages.valkeys import Valkey, free_port
 
 REDIS = shutil.which("redis-server")
@@ -73,3 +74,35 @@ async def test_tasks_run_with_the_files_and_the_password_of_the_settings(
         task = await project.subscribe(post(target.url("/hook")))
         await project.ended(task.task_id)
     assert len(target.at("/hook")) == 1
+
+
+async def test_a_certificate_of_another_authority_ends_the_start(
+    tmp_path: Path, store_url: str, certificates: Certificates
+) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    said = await refused_start(
+        tmp_path, store_url, {**settings(certificates), "TASKS_DATABASE__REDIS__TLS__CA": str(other)}
+    )
+    assert (
+        "does not serve: its certificate is not accepted: self-signed certificate in certificate chain\n"
+        in said
+    )
+    assert PASSWORD not in said
+
+
+async def test_a_certificate_for_another_host_ends_the_start(
+    tmp_path: Path, store_url: str, certificates: Certificates
+) -> None:
+    said = await refused_start(tmp_path, store_url.replace("127.0.0.1", "localhost"), settings(certificates))
+    assert "does not serve: its certificate is not accepted: Hostname mismatch" in said
+    assert "'localhost'" in said
+
+
+async def test_a_wrong_password_ends_the_start(
+    tmp_path: Path, store_url: str, certificates: Certificates
+) -> None:
+    said = await refused_start(
+        tmp_path, store_url, {**settings(certificates), "TASKS_DATABASE__REDIS__PASSWORD": "wrong"}
+    )
+    assert "invalid username-password pair" in said
