@@ -21,12 +21,22 @@ _OTHERS = 0o077
 
 
 def credentials_path() -> Path:
-    """`$KUUERI_CREDENTIALS`, else `kuueri/credentials.json` in the user's configuration directory (XDG)."""
+    """`$KUUERI_CREDENTIALS`, else `kuueri/credentials.json` in the user's configuration directory (XDG).
+
+    Raises:
+        CliError: the user has none, as a number without a name in a container.
+    """
     if named := os.environ.get(PATH_VARIABLE):
         return Path(named).expanduser()
     base = os.environ.get("XDG_CONFIG_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return (Path(base) if base.startswith("/") else Path.home() / ".config") / "kuueri" / "credentials.json"
+    try:
+        # The XDG specification has relative paths ignored.
+        configuration = Path(base) if base.startswith("/") else Path.home() / ".config"
+    except RuntimeError:
+        raise CliError(
+            f"this user has no home directory for credentials; name a file for them in {PATH_VARIABLE}"
+        ) from None
+    return configuration / "kuueri" / "credentials.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ def first_steps(address: str, *, wants_admin: bool = False) -> list[str]:
     """
     kuueri, grpcurl = command_path("kuueri"), command_path("grpcurl")
     flag = address_flag(address)
-    if CredentialsFile().is_kept(address):
+    if _knows(address):
         return [
             "In another terminal:",
             f"  {grpcurl} -plaintext {address} list",
@@ -204,6 +204,13 @@ def first_steps(address: str, *, wants_admin: bool = False) -> list[str]:
         f'  {grpcurl} -plaintext -H "{authorization}" -d {subscribe} {address} {method}',
         f"  {kuueri} list{flag}",
     ]
+
+
+def _knows(address: str) -> bool:
+    try:
+        return CredentialsFile().is_kept(address)
+    except CliError:
+        return False
 
 
 def _admin(wanted: bool) -> str:

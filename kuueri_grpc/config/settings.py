@@ -26,10 +26,17 @@ _ADMIN_TOKEN_LENGTH, _ADMIN_TOKEN_LETTERS = 32, 8
 
 
 def default_data_dir() -> Path:
-    """`kuueri` in the user's data directory, as the XDG Base Directory Specification has it."""
+    """`kuueri` in the user's data directory, as the XDG Base Directory Specification has it.
+
+    A user without a home directory (a number without a name, in a container) has `/var/lib/kuueri`.
+    """
     base = os.environ.get("XDG_DATA_HOME", "")
-    # The specification has relative paths ignored.
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "kuueri"
+    try:
+        # The specification has relative paths ignored.
+        data = Path(base) if base.startswith("/") else Path.home() / ".local" / "share"
+    except RuntimeError:
+        data = Path("/var/lib")
+    return data / "kuueri"
 
 
 class QueueSettings(Section):

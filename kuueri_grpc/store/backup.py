@@ -186,7 +186,7 @@ def _checking(data_dir: Path) -> "Iterator[_Checker]":
     files = data_dir / FILES
     if not (files / _MANIFEST).exists():
         raise BackupError(f"there is no store in {data_dir}; name its directory with --data-dir")
-    with owned(data_dir), tempfile.TemporaryDirectory() as scratch:
+    with owned(data_dir), tempfile.TemporaryDirectory(prefix="check-", dir=data_dir) as scratch:
         yield _Checker(files, Path(scratch))
 
 

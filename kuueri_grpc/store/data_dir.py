@@ -43,17 +43,25 @@ def socket_path(data_dir: Path) -> Path:
     `data_dir`: whoever comes after a killed process finds it, and nothing piles up.
 
     Raises:
-        ValkeyStartError: both are too long.
+        ValkeyStartError: both are too long, or nobody may write to the second.
     """
     path = data_dir / "valkey.sock"
     if _fits(path):
         return path
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        raise ValkeyStartError(
+            f"no room for a socket: {data_dir} is too long (a path takes {MAX_SOCKET_PATH_BYTES} bytes), and "
+            "no directory for temporary files can be written to; give a shorter directory with --data-dir, "
+            "or mount one that this user can write to at /tmp"
+        ) from None
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"kuueri-{os.geteuid()}-{digest}" / "valkey.sock"
+    path = temporary / f"kuueri-{os.geteuid()}-{digest}" / "valkey.sock"
     if _fits(path):
         return path
     raise ValkeyStartError(
-        f"no room for a socket: {data_dir} and {tempfile.gettempdir()} are both too long "
+        f"no room for a socket: {data_dir} and {temporary} are both too long "
         f"(a socket's path takes {MAX_SOCKET_PATH_BYTES} bytes); "
         "give a shorter directory with --data-dir or in TMPDIR"
     )

@@ -2,13 +2,13 @@
 
 import contextlib
 import logging
-import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from kuueri_grpc import __version__
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.loops import running
+from kuueri_grpc.process.socket_directory import socket_directory
 from kuueri_grpc.process.stop import Stop
 from kuueri_grpc.telemetry.endpoint import AdminAddress
 
@@ -56,11 +56,15 @@ class Roster:
 
 
 @contextlib.asynccontextmanager
-async def administered(address: AdminAddress | None, stop: Stop) -> AsyncIterator[Roster]:
+async def administered(
+    address: AdminAddress | None, places: Sequence[Path], stop: Stop
+) -> AsyncIterator[Roster]:
     """Serve the admin endpoint, if there is to be one, until the block ends.
 
+    `places`: where to put sockets, see `socket_places`.
+
     Raises:
-        StartError: the address cannot be listened on, or asking the workers broke down.
+        StartError: the address cannot be listened on, there is no place, or asking the workers broke down.
     """
     if address is None:
         yield Roster()
@@ -72,13 +76,13 @@ async def administered(address: AdminAddress | None, stop: Stop) -> AsyncIterato
 
     fleet = Fleet(new_registry(__version__))
     async with contextlib.AsyncExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kuueri-"))
+        directory = stack.enter_context(socket_directory(places))
         try:
             bound = await stack.enter_async_context(serve_admin(address, fleet))
         except OSError as error:
             raise StartError(str(error)) from error
         _log.info("metrics and health are on %s", bound, extra={"event": "admin_serves", "address": bound})
         failures = await stack.enter_async_context(running([fleet.run], stop))
-        yield Roster(Path(directory), fleet.join, fleet.leave, fleet.hung)
+        yield Roster(directory, fleet.join, fleet.leave, fleet.hung)
         if failures:
             raise StartError(f"the admin endpoint broke down: {failures[0]}")

@@ -1,7 +1,9 @@
 """All workers of a server, on the store that they share."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -10,8 +12,10 @@ from kuueri_grpc.config.settings import CryptoSettings
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.handover import Order, pack_order
 from kuueri_grpc.process.ready import print_ready, shown
+from kuueri_grpc.process.socket_directory import socket_places
 from kuueri_grpc.process.stop import Stop
 from kuueri_grpc.process.store import OpenStore, open_store
+from kuueri_grpc.store.data_dir import ValkeyStartError, prepare
 from kuueri_grpc.supervisor.admin import Roster, administered
 from kuueri_grpc.supervisor.worker_slot import WorkerSlot
 
@@ -40,10 +44,18 @@ async def run_crew(
         StartError: the store or the admin endpoint cannot be used, or a worker cannot start.
     """
     async with (
-        administered(settings.admin_address, stop) as roster,
+        administered(settings.admin_address, _socket_places(settings), stop) as roster,
         open_store(settings, stop) as store,
     ):
         await _Crew(settings, store, port, roster, waiting).run(stop, on_ready)
+
+
+def _socket_places(settings: Settings) -> list[Path]:
+    if settings.redis_url is None and settings.admin_address is not None:
+        # Before the store is opened there, which makes it otherwise.
+        with contextlib.suppress(ValkeyStartError):
+            prepare(settings.data_dir)
+    return socket_places(settings.data_dir)
 
 
 class _Crew:

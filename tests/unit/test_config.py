@@ -66,6 +66,14 @@ def test_data_dir_follows_xdg_unless_relative(monkeypatch: pytest.MonkeyPatch, t
     assert load_settings().data_dir == tmp_path / ".local/share/kuueri"
 
 
+def test_a_user_without_a_home_has_a_data_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("could not determine home directory")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert load_settings().data_dir == Path("/var/lib/kuueri")
+
+
 def test_each_source_beats_the_ones_below(monkeypatch: pytest.MonkeyPatch) -> None:
     write({"PORT": 1, "HOST": "file", "SERVICE": {"LEASE_MS": 1000, "MAX_IN_FLIGHT": 1, "MAX_PER_HOST": 1}})
     monkeypatch.setenv("TASKS_PORT", "2")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kuueri_grpc.cli.credentials import CredentialsFile, ProjectCredentials, credentials_path
+from kuueri_grpc.cli.credentials import PATH_VARIABLE, CredentialsFile, ProjectCredentials, credentials_path
 from kuueri_grpc.cli.errors import CliError
 
 ADDRESS = "127.0.0.1:8202"
@@ -187,3 +187,15 @@ def test_a_removed_project_is_forgotten(file: CredentialsFile) -> None:
     file.remove(ADDRESS, "project-a")
     assert file.current(ADDRESS) is None
     file.remove(ADDRESS, "project-a")
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME", PATH_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", _no_home)
+    with pytest.raises(CliError, match=f"no home directory .* {PATH_VARIABLE}"):
+        credentials_path()
+
+
+def _no_home() -> Path:
+    raise RuntimeError("could not determine home directory")
