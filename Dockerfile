@@ -19,7 +19,8 @@ RUN PATH=/opt/build/bin:$PATH python -m hatchling build --target wheel --directo
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Kuueri Tasks" \
       org.opencontainers.image.licenses="MIT"
-RUN useradd --create-home --uid 10001 kuueri \
+RUN groupadd --gid 10001 kuueri \
+ && useradd --create-home --uid 10001 --gid 10001 kuueri \
  && install --directory --owner kuueri --group kuueri /var/lib/kuueri
 COPY --from=build /opt/kuueri /opt/kuueri
 ENV PATH=/opt/kuueri/bin:$PATH \
@@ -27,16 +28,18 @@ ENV PATH=/opt/kuueri/bin:$PATH \
     TASKS_HOST=0.0.0.0 \
     TASKS_ADMIN_PORT=8203 \
     TASKS_DATA_DIR=/var/lib/kuueri
-USER kuueri
+# By number, so that Kubernetes can see that it is not root (runAsNonRoot).
+USER 10001:10001
 # It listens beyond the container, so it starts with certificates (TASKS_TLS__CERT, TASKS_TLS__KEY) or, where the
 # network is your own, with TASKS_INSECURE=true; and with TASKS_ADMIN_TOKEN, which Register needs then, or, to try it out,
 # with TASKS_LEVEL=DEVELOPMENT.
 # config.json is looked for in resource/config below this directory.
 WORKDIR /home/kuueri
 VOLUME /var/lib/kuueri
-EXPOSE 8202
-# Unhealthy while calls should not be sent here, be it that the store is away. The admin port is the container's own.
+# gRPC; health and metrics, which listen on the container's own loopback address unless TASKS_ADMIN_HOST is set.
+EXPOSE 8202 8203
+# Unhealthy when a restart would help. Whether calls should be sent here, be it that the store is away, is /readyz.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s CMD ["python", "-c", \
-  "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"TASKS_ADMIN_PORT\"]}/readyz', timeout=4)"]
+  "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"TASKS_ADMIN_PORT\"]}/healthz', timeout=4)"]
 ENTRYPOINT ["kuueri"]
 CMD ["serve"]

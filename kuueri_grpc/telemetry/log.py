@@ -98,7 +98,7 @@ class _Unblocked(logging.Handler):
     def _dropped(self, count: int) -> str:
         text = "%d lines of the log were dropped: standard error was not read"
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (count,), None)
-        record.event, record.lines = "log_lines_dropped", count
+        record.__dict__.update({"event": "log_lines_dropped", "lines": count})
         self.filter(record)
         return self.format(record)
 

@@ -72,7 +72,13 @@ async def start(volume: Path, *options: str, env: Mapping[str, str] | None = Non
         *confined(volume, sys.executable, "-m", "kuueri_grpc.cli", "serve"),
         *("--port", "0", "--admin-port", "0", *LOOPBACK, *options),
         cwd="/",
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SCRIPT.parents[2]), **(env or {})},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(SCRIPT.parents[2]),
+            # As for probes, which come from outside a container.
+            "TASKS_ADMIN_HOST": "0.0.0.0",  # noqa: S104
+            **(env or {}),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -83,9 +89,9 @@ async def start(volume: Path, *options: str, env: Mapping[str, str] | None = Non
 
 async def serves(served: Served, target: Target) -> None:
     await served.ready()
-    admin = (await served.logged(r"metrics and health are on (\S+:\d+)"))[1]
+    admin = (await served.logged(r"metrics and health are on 0\.0\.0\.0(:\d+)"))[1]
     for path in ("/healthz", "/readyz", "/metrics"):
-        assert (await get(admin, path)).status == 200
+        assert (await get(f"127.0.0.1{admin}", path)).status == 200
     async with connected(served.address) as channel, asyncio.timeout(PATIENCE_S):
         project = await register(channel)
         task = await project.subscribe(post(target.url("/hook")))

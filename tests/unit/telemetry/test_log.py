@@ -68,6 +68,23 @@ def test_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_an_outage_that_comes_and_goes_fills_no_log(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "json")
+    for number in range(50):
+        for event in ("store_outage_began", "store_outage_ended"):
+            _log.warning("outage", extra={"event": event, "kind": "auth", "number": number})
+        _log.warning("lost", extra={"event": "lease_lost", "task": f"t{number}"})
+    _log.warning("outage", extra={"event": "store_outage_began", "kind": "timeout"})
+    for handler in logging.getLogger().handlers:
+        handler.close()
+    lines = [json.loads(line) for line in written(capsys).splitlines()]
+    assert sum(line["event"] == "lease_lost" for line in lines) == 50
+    began = [line for line in lines if line["event"] == "store_outage_began" and line["kind"] == "auth"]
+    assert [line["number"] for line in began] == [0, 1, 2, 49]
+    assert [line.get("repeated") for line in began] == [None, None, None, 46]
+    assert sum(line.get("kind") == "timeout" for line in lines) == 1
+
+
 def test_a_traceback_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     fail('said "no",\n\\ twice')
