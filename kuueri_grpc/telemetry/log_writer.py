@@ -30,7 +30,7 @@ class LogWriter:
     """
 
     def __init__(
-        self, write: Callable[[str], None], dropped: Callable[[int], str], repeats: Repeats | None = None
+        self, write: Callable[[str], object], dropped: Callable[[int], str], repeats: Repeats | None = None
     ) -> None:
         self._write = write
         self._dropped_line = dropped
@@ -114,7 +114,7 @@ class LogWriter:
                 self._changed.wait(self._repeats.next_due_s(time.monotonic()))
 
 
-def writer_of(stream: TextIO | None) -> Callable[[str], None]:
+def writer_of(stream: TextIO | None) -> Callable[[str], object]:
     """Return what writes text to a stream, unbuffered. It passes over errors: nothing could report them."""
     try:
         descriptor = None if stream is None else stream.fileno()

@@ -22,8 +22,6 @@ from tests.outages.valkeys import Valkey
 from tests.supervision.processes import Served, all_gone
 from tests.telemetry.scrape import get
 
-pytestmark = pytest.mark.timeout(240)
-
 USER = 10001
 SCRIPT = Path(__file__).with_name("hardened.sh")
 
@@ -47,7 +45,7 @@ def _refusal() -> str:
 
 
 REFUSAL = _refusal()
-pytestmark = [pytestmark, pytest.mark.skipif(bool(REFUSAL), reason=REFUSAL or "-")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.skipif(bool(REFUSAL), reason=REFUSAL or "-")]
 
 
 @pytest.fixture

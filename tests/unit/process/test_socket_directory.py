@@ -2,12 +2,20 @@
 
 import fcntl
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.socket_directory import socket_directory, socket_places
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory whose path is short enough for sockets, however long pytest's own is."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(autouse=True)
@@ -41,44 +49,42 @@ def test_without_a_temporary_directory_the_data_directory_is_left(
     assert socket_places(tmp_path / "missing") == []
 
 
-def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
-    with socket_directory([tmp_path / "missing", tmp_path]) as directory:
-        assert directory.parent == tmp_path
+def test_it_is_private_and_gone_afterwards(room: Path) -> None:
+    with socket_directory([room / "missing", room]) as directory:
+        assert directory.parent == room
         assert directory.stat().st_mode & 0o777 == 0o700
         (directory / "1.sock").touch()
-    assert list(tmp_path.iterdir()) == []
+    assert list(room.iterdir()) == []
 
 
-def test_what_a_killed_supervisor_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    others = tmp_path / "kuueri-data"
+def test_what_a_killed_supervisor_left_is_removed_and_nothing_else(room: Path) -> None:
+    others = room / "kuueri-data"
     others.mkdir()
-    left = tmp_path / "kuueri-workers-left"
+    left = room / "kuueri-workers-left"
     left.mkdir()
     for name in ("lock", "1.sock", "2.sock"):
         (left / name).touch()
-    lives = tmp_path / "kuueri-workers-lives"
+    lives = room / "kuueri-workers-lives"
     lives.mkdir()
     with (lives / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with socket_directory([tmp_path]) as directory, socket_directory([tmp_path]) as second:
-            assert set(tmp_path.iterdir()) == {others, lives, directory, second}
-    assert set(tmp_path.iterdir()) == {others, lives}
+        with socket_directory([room]) as directory, socket_directory([room]) as second:
+            assert set(room.iterdir()) == {others, lives, directory, second}
+    assert set(room.iterdir()) == {others, lives}
 
 
-def test_a_path_that_no_socket_takes_is_passed_over(tmp_path: Path) -> None:
-    long = tmp_path / ("x" * 100)
+def test_a_path_that_no_socket_takes_is_passed_over(room: Path) -> None:
+    long = room / ("x" * 100)
     long.mkdir()
-    with tempfile.TemporaryDirectory() as room:
-        short = Path(room)
-        with socket_directory([long, short]) as directory:
-            assert directory.parent == short
-        with pytest.raises(StartError, match="its path is too long for a socket"), socket_directory([long]):
-            pass
+    with socket_directory([long, room]) as directory:
+        assert directory.parent == room
+    with pytest.raises(StartError, match="its path is too long for a socket"), socket_directory([long]):
+        pass
 
 
-def test_no_place_says_what_to_mount(tmp_path: Path) -> None:
+def test_no_place_says_what_to_mount(room: Path) -> None:
     with (
-        pytest.raises(StartError, match=r"mount an empty directory .* at /tmp"),
-        socket_directory([tmp_path / "missing"]),
+        pytest.raises(StartError, match=r"missing: No such file.*mount an empty directory .* at /tmp"),
+        socket_directory([room / "missing"]),
     ):
         pass
