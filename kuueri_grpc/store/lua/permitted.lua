@@ -16,11 +16,12 @@ local WITHOUT_KEY = {
 -- A key comes behind the command; then this.
 local WITH_KEY = {
   { 'DEL' }, { 'EXISTS' }, { 'GET' }, { 'HDEL', 'f' }, { 'HEXISTS', 'f' }, { 'HGET', 'f' }, { 'HGETALL' },
-  { 'HINCRBY', 'f', '1' }, { 'HLEN' }, { 'HMGET', 'f' }, { 'HSET', 'f', 'v' }, { 'HSETNX', 'f', 'v' }, { 'HSTRLEN', 'f' },
-  { 'LINDEX', '0' }, { 'LLEN' }, { 'LPOP' }, { 'LRANGE', '0', '1' }, { 'LTRIM', '0', '1' }, { 'PEXPIRE', '1' },
-  { 'PEXPIREAT', '1' }, { 'RPUSH', 'v' }, { 'SADD', 'm' }, { 'SET', 'v' }, { 'SISMEMBER', 'm' }, { 'SMEMBERS' },
-  { 'SREM', 'm' }, { 'UNLINK' }, { 'XADD', '*', 'f', 'v' }, { 'XRANGE', '-', '+' }, { 'ZADD', '1', 'm' }, { 'ZCARD' },
-  { 'ZCOUNT', '1', '2' }, { 'ZRANGE', '0', '1' }, { 'ZREM', 'm' }, { 'ZSCORE', 'm' },
+  { 'HLEN' }, { 'HMGET', 'f' }, { 'HSET', 'f', 'v' }, { 'HSETNX', 'f', 'v' }, { 'HSTRLEN', 'f' },
+  { 'LINDEX', '0' }, { 'LLEN' }, { 'LPOP' }, { 'LPUSH', 'v' }, { 'LRANGE', '0', '1' },
+  { 'LTRIM', '0', '1' }, { 'PEXPIRE', '1' }, { 'PEXPIREAT', '1' }, { 'RPUSH', 'v' }, { 'SADD', 'm' },
+  { 'SET', 'v' }, { 'SISMEMBER', 'm' }, { 'SMEMBERS' }, { 'SREM', 'm' }, { 'UNLINK' },
+  { 'XADD', '*', 'f', 'v' }, { 'XRANGE', '-', '+' }, { 'XREVRANGE', '+', '-' }, { 'ZADD', '1', 'm' },
+  { 'ZCARD' }, { 'ZCOUNT', '1', '2' }, { 'ZRANGE', '0', '1' }, { 'ZREM', 'm' }, { 'ZSCORE', 'm' },
 }
 
 local refused = { #WITH_KEY }
