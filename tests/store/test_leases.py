@@ -244,7 +244,7 @@ class TestRecovery:
         await ports.claim(250, lease_ms=LEASE_MS)
         await run_out(ports)
 
-        again = [claim.task_id for _ in range(4) for claim in await ports.claim(100, instance="other")]
+        again = [claim.task_id for _ in range(8) for claim in await ports.claim(100, instance="other")]
 
         assert sorted(again) == sorted(f"t{n}" for n in range(250))
 

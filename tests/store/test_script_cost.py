@@ -7,7 +7,6 @@ script in a millisecond, where this one is slower. It is measured for all at a t
 """
 
 from importlib import resources
-from typing import Any
 
 import pytest
 
@@ -17,18 +16,8 @@ from benchmarks.micro.largest_cases import CASES
 BOUND_US = 5_000
 _MOST_RUNS = 30
 
-#: Cases whose script is not bounded by bytes yet, and what they take.
-_UNBOUNDED = {
-    "claim: as many queues, and as many leases that have run out": "both at once: 5 ms",
-}
 
-
-def _cases() -> list[Any]:
-    marks = {name: [pytest.mark.xfail(reason=reason, run=False)] for name, reason in _UNBOUNDED.items()}
-    return [pytest.param(case, marks=marks.get(str(case), ()), id=str(case)) for case in CASES]
-
-
-@pytest.mark.parametrize("case", _cases())
+@pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.one_server("reads the slow log of one server")
 async def test_a_script_is_short(store_url: str, case: Case) -> None:
     async with bench(store_url) as ready:
@@ -42,7 +31,3 @@ def test_every_script_has_a_case() -> None:
     assert {case.script for case in CASES} == {
         name for name in scripts if not name.startswith("lib_") and name != "prelude"
     }
-
-
-def test_what_is_not_bounded_yet_is_a_case() -> None:
-    assert _UNBOUNDED.keys() <= {str(case) for case in CASES}

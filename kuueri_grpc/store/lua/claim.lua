@@ -24,6 +24,7 @@
 local limit, lease, instance, claim_id = tonumber(ARGS[1]), tonumber(ARGS[2]), ARGS[3], ARGS[4]
 local max_losses, waits_until, unanswered = tonumber(ARGS[5]), tonumber(ARGS[6]), ARGS[7] -- then lib_room.lua's
 
+local MOST_RECOVERED = 40 -- leases that have run out, in one call: each is a task to put back
 local lease_end = int(now + lease)
 local PAGE = 100 -- tasks that are looked at in one go
 local MOST_MOVED = 500 -- tasks of a queue that go to a lane in one call
@@ -263,7 +264,7 @@ elseif not given_up then
     commit() -- or the leases that are looked at next would be theirs
     use(EXECUTION_DB)
   end
-  local over = call('ZRANGE', LEASES, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, 100, 'WITHSCORES')
+  local over = call('ZRANGE', LEASES, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, MOST_RECOVERED, 'WITHSCORES')
   for i = 1, #over, 2 do
     recover(over[i], tonumber(over[i + 1]))
   end
