@@ -13,7 +13,9 @@ from kuueri_grpc.domain.state import Trigger
 from kuueri_grpc.domain.timeline import Reason
 from kuueri_grpc.ports import Instance, NewTask, Report, TaskFilter
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.foreign_keys import warn_of_foreign_keys
 from kuueri_grpc.store.instances import RedisInstanceRegistry
+from kuueri_grpc.store.permissions import check_permissions
 from kuueri_grpc.store.scripts import Argument, run_alone
 from kuueri_grpc.store.vault import Vault
 
@@ -266,6 +268,18 @@ async def _(bench: Bench, run: int) -> Call:
     for instance_id in ids if run == 0 else ():
         await registry.announce(instance(instance_id))
     return lambda: registry.announce(instance(ids[0]))
+
+
+@_case("permitted", "all commands")
+async def _(bench: Bench, run: int) -> Call:
+    return lambda: check_permissions(bench.stores.client)
+
+
+@_case("foreign", "a store of many keys")
+async def _(bench: Bench, run: int) -> Call:
+    if run == 0:
+        await bench.subscribe([spec(name) for name in names(0, 2_000)])
+    return lambda: warn_of_foreign_keys(bench.stores.client)
 
 
 @_case("free_email", "an address")
