@@ -50,8 +50,12 @@ class Output:
         self.console = make_console()
 
     def view(self, shown: TaskView.ValueType) -> TaskView.ValueType:
-        """Return the view to ask a task in: in JSON everything is printed, for a person what `shown` has."""
-        return TaskView.TASK_VIEW_FULL if self.as_json else shown
+        """Return the view to ask a task in: `shown` for a person, at least BASIC in JSON.
+
+        FULL is for those alone who ask for it: it takes a full token, and shows what the target knows its
+        caller by.
+        """
+        return max(shown, TaskView.TASK_VIEW_BASIC) if self.as_json else shown
 
     def document(self, document: Message | Mapping[str, Any]) -> None:
         """Print one line of JSON."""

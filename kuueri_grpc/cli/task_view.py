@@ -13,7 +13,7 @@ from kuueri_grpc.cli.instants import format_local, format_relative
 from kuueri_grpc.cli.names import growth_name, method_name, reason_name, state_name
 from kuueri_grpc.cli.rows import Column, RowPrinter
 from kuueri_grpc.cli.safe_text import printable
-from kuueri_grpc.pb.task_pb2 import Attempt, Backoff, RepeatPolicy, RetryPolicy, Task
+from kuueri_grpc.pb.task_pb2 import Attempt, Backoff, HttpTarget, RepeatPolicy, RetryPolicy, Task
 
 _STYLES = {
     "SCHEDULED": "cyan",
@@ -71,14 +71,7 @@ def task_details(task: Task) -> Iterator[tuple[str, str | Text]]:
     yield "state", state_text(task)
     yield "queue", task.queue
     yield "request", _request(task)
-    target = task.http_target
-    yield from (("header", f"{name}: {value}") for name, value in sorted(target.headers.items()))
-    yield from (("query", f"{name}={value}") for name, value in sorted(target.query_params.items()))
-    # An earlier server does not say the size, and leaves no body out.
-    if body_size := target.body_size or len(target.body):
-        yield "body", f"{body_size:,} bytes"
-    if target.follow_redirects:
-        yield "redirects", "followed"
+    yield from _target_details(task.http_target)
     if task.schedule.HasField("start_deadline"):
         yield "start", f"within {_duration(task.schedule.start_deadline)} of the due time"
     if task.HasField("retry_policy"):
@@ -100,8 +93,32 @@ def task_details(task: Task) -> Iterator[tuple[str, str | Text]]:
         yield "last attempt", _attempt(task.last_attempt)
 
 
+def _target_details(target: HttpTarget) -> Iterator[tuple[str, str | Text]]:
+    yield from (("header", f"{name}: {value}") for name, value in sorted(target.headers.items()))
+    yield from (("header", name) for name in sorted(target.header_names))
+    yield from (("query", f"{name}={value}") for name, value in sorted(target.query_params.items()))
+    yield from (("query", name) for name in sorted(target.query_param_names))
+    # An earlier server does not say the size, and leaves no body out.
+    if body_size := target.body_size or len(target.body):
+        yield "body", f"{body_size:,} bytes"
+    if text := _body_text(target.body):
+        yield "", text
+    if target.follow_redirects:
+        yield "redirects", "followed"
+
+
 def _request(task: Task) -> str:
-    return printable(f"{method_name(task.http_target.http_method)} {task.http_target.url}")
+    target = task.http_target
+    hidden = "?..." if target.url_query_hidden else ""
+    return printable(f"{method_name(target.http_method)} {target.url}{hidden}")
+
+
+def _body_text(body: bytes) -> str:
+    """Return a body as text, its control characters spelt out; one that is no text: empty."""
+    try:
+        return printable(body.decode())
+    except UnicodeDecodeError:
+        return ""
 
 
 def _attempt(attempt: Attempt) -> str:

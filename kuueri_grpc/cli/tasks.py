@@ -34,18 +34,26 @@ app = typer.Typer(rich_markup_mode=None)
 _PAGE_SIZE = 1_000
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", help="Id of the task.")]
+Full = Annotated[
+    bool,
+    typer.Option("--full", help="With the body, the values of headers and the query. It takes a full token."),
+]
 TaskIds = Annotated[list[str], typer.Argument(metavar="TASK_ID...", help="Ids of the tasks.")]
 
 
 @app.command("get", cls=SectionedCommand)
 @secured
 def get(
-    task_id: TaskId, as_json: Json = False, address: Address = DEFAULT_ADDRESS, token: Token = None
+    task_id: TaskId,
+    full: Full = False,
+    as_json: Json = False,
+    address: Address = DEFAULT_ADDRESS,
+    token: Token = None,
 ) -> None:
     """Show a task: its request, its policies, its counters."""
     output = Output(as_json)
     with Client.open(address, token, output.notice) as client:
-        request = GetTaskRequest(task_id=task_id, view=output.view(TaskView.TASK_VIEW_BASIC))
+        request = GetTaskRequest(task_id=task_id, view=_view(full))
         task = client.call(client.tasks.GetTask, request).task
     if as_json:
         output.document(task)
@@ -55,7 +63,7 @@ def get(
 
 @app.command("list", cls=SectionedCommand)
 @secured
-def list_tasks(
+def list_tasks(  # noqa: PLR0917  the options of a command
     state: Annotated[
         TaskState | None, choice_option(TaskState, "--state", "Only tasks in this state.")
     ] = None,
@@ -66,6 +74,7 @@ def list_tasks(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most tasks to list.")] = 50,
     all_tasks: Annotated[bool, typer.Option("--all", help="List all, however many.")] = False,
+    full: Full = False,
     as_json: Json = False,
     address: Address = DEFAULT_ADDRESS,
     token: Token = None,
@@ -83,11 +92,15 @@ def list_tasks(
         labels=labels,
     )
     output = Output(as_json)
-    request.view = output.view(TaskView.TASK_VIEW_BASIC)
+    request.view = _view(full)
     with Client.open(address, token, output.notice) as client:
         count = _show_tasks(_pages(client, request, None if all_tasks else limit, output.notice), output)
     if request.page_token and not all_tasks:
         output.notice(f"the newest {count}; there are more: --limit N or --all")
+
+
+def _view(full: bool) -> TaskView.ValueType:
+    return TaskView.TASK_VIEW_FULL if full else TaskView.TASK_VIEW_BASIC
 
 
 def _show_tasks(pages: Iterator[Sequence[Task]], output: Output) -> int:

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kuueri_grpc.pb import timeline_pb2 as kuueri_dot_tasks_dot_v1_dot_timeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akuueri/tasks/v1/task.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ekuueri/tasks/v1/timeline.proto\"\x9f\x06\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x32\n\x0bhttp_target\x18\x03 \x01(\x0b\x32\x1b.kuueri.tasks.v1.HttpTargetH\x00\x12+\n\x08schedule\x18\x04 \x01(\x0b\x32\x19.kuueri.tasks.v1.Schedule\x12\x32\n\x0cretry_policy\x18\x05 \x01(\x0b\x32\x1c.kuueri.tasks.v1.RetryPolicy\x12\x34\n\rrepeat_policy\x18\x06 \x01(\x0b\x32\x1d.kuueri.tasks.v1.RepeatPolicy\x12\x32\n\x0f\x61ttempt_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.kuueri.tasks.v1.Task.LabelsEntry\x12/\n\x05state\x18\t \x01(\x0e\x32\x1a.kuueri.tasks.v1.TaskStateB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rschedule_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rattempt_count\x18\r \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0bretry_count\x18\x0e \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0crepeat_count\x18\x0f \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x34\n\x0clast_attempt\x18\x10 \x01(\x0b\x32\x18.kuueri.tasks.v1.AttemptB\x04\xe2\x41\x01\x03\x12-\n\x04view\x18\x11 \x01(\x0e\x32\x19.kuueri.tasks.v1.TaskViewB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06target\"\xf5\x02\n\nHttpTarget\x12\x11\n\x03url\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x0bhttp_method\x18\x02 \x01(\x0e\x32\x1b.kuueri.tasks.v1.HttpMethod\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.kuueri.tasks.v1.HttpTarget.HeadersEntry\x12\x42\n\x0cquery_params\x18\x04 \x03(\x0b\x32,.kuueri.tasks.v1.HttpTarget.QueryParamsEntry\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x18\n\x10\x66ollow_redirects\x18\x06 \x01(\x08\x12\x17\n\tbody_size\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10QueryParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x01\n\x08Schedule\x12(\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12*\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x31\n\x0estart_deadline\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x07\n\x05start\"\xa0\x01\n\x07\x42\x61\x63koff\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x06growth\x18\x02 \x01(\x0e\x32\x17.kuueri.tasks.v1.Growth\x12/\n\x0cmax_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x04 \x01(\x01\"\xd8\x01\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\x05\x12+\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x18.kuueri.tasks.v1.BackoffH\x00\x12.\n\x08retry_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12/\n\x0cmax_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1e\n\x16retryable_status_codes\x18\x05 \x03(\x05\x42\x06\n\x04wait\"\x89\x01\n\x0cRepeatPolicy\x12\x13\n\x0bmax_repeats\x18\x01 \x01(\x05\x12+\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x18.kuueri.tasks.v1.BackoffH\x00\x12/\n\trepeat_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x06\n\x04wait\"\xea\x01\n\x07\x41ttempt\x12\x15\n\x07\x61ttempt\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x37\n\rdispatch_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1e\n\x0bstatus_code\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x30\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12-\n\x06reason\x18\x05 \x01(\x0e\x32\x17.kuueri.tasks.v1.ReasonB\x04\xe2\x41\x01\x03\x42\x0e\n\x0c_status_code*e\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_VIEW_MINIMAL\x10\x01\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x02\x12\x12\n\x0eTASK_VIEW_FULL\x10\x03*\xae\x01\n\nHttpMethod\x12\x1b\n\x17HTTP_METHOD_UNSPECIFIED\x10\x00\x12\x13\n\x0fHTTP_METHOD_GET\x10\x01\x12\x14\n\x10HTTP_METHOD_HEAD\x10\x02\x12\x14\n\x10HTTP_METHOD_POST\x10\x03\x12\x13\n\x0fHTTP_METHOD_PUT\x10\x04\x12\x15\n\x11HTTP_METHOD_PATCH\x10\x05\x12\x16\n\x12HTTP_METHOD_DELETE\x10\x06*`\n\x06Growth\x12\x16\n\x12GROWTH_UNSPECIFIED\x10\x00\x12\x13\n\x0fGROWTH_CONSTANT\x10\x01\x12\x11\n\rGROWTH_LINEAR\x10\x02\x12\x16\n\x12GROWTH_EXPONENTIAL\x10\x03*\x89\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x1a\n\x16TASK_STATE_DISPATCHING\x10\x02\x12\x17\n\x13TASK_STATE_RETRYING\x10\x03\x12\x18\n\x14TASK_STATE_REPEATING\x10\x04\x12\x15\n\x11TASK_STATE_PAUSED\x10\x05\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x06\x12\x17\n\x13TASK_STATE_CANCELED\x10\x07\x12\x15\n\x11TASK_STATE_FAILED\x10\x08\x12\x16\n\x12TASK_STATE_EXPIRED\x10\tB\x8a\x01\n\x13\x63om.kuueri.tasks.v1B\tTaskProtoP\x01Z(tasks.kuueri/gen/kuueri/tasks/v1;tasksv1\xa2\x02\x03KTV\xaa\x02\x0fKuueri.Tasks.V1\xca\x02\x0fKuueri\\Tasks\\V1\xea\x02\x11Kuueri::Tasks::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akuueri/tasks/v1/task.proto\x12\x0fkuueri.tasks.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ekuueri/tasks/v1/timeline.proto\"\x9f\x06\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x32\n\x0bhttp_target\x18\x03 \x01(\x0b\x32\x1b.kuueri.tasks.v1.HttpTargetH\x00\x12+\n\x08schedule\x18\x04 \x01(\x0b\x32\x19.kuueri.tasks.v1.Schedule\x12\x32\n\x0cretry_policy\x18\x05 \x01(\x0b\x32\x1c.kuueri.tasks.v1.RetryPolicy\x12\x34\n\rrepeat_policy\x18\x06 \x01(\x0b\x32\x1d.kuueri.tasks.v1.RepeatPolicy\x12\x32\n\x0f\x61ttempt_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.kuueri.tasks.v1.Task.LabelsEntry\x12/\n\x05state\x18\t \x01(\x0e\x32\x1a.kuueri.tasks.v1.TaskStateB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rschedule_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rattempt_count\x18\r \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0bretry_count\x18\x0e \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0crepeat_count\x18\x0f \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x34\n\x0clast_attempt\x18\x10 \x01(\x0b\x32\x18.kuueri.tasks.v1.AttemptB\x04\xe2\x41\x01\x03\x12-\n\x04view\x18\x11 \x01(\x0e\x32\x19.kuueri.tasks.v1.TaskViewB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06target\"\xd2\x03\n\nHttpTarget\x12\x11\n\x03url\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x0bhttp_method\x18\x02 \x01(\x0e\x32\x1b.kuueri.tasks.v1.HttpMethod\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.kuueri.tasks.v1.HttpTarget.HeadersEntry\x12\x42\n\x0cquery_params\x18\x04 \x03(\x0b\x32,.kuueri.tasks.v1.HttpTarget.QueryParamsEntry\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x18\n\x10\x66ollow_redirects\x18\x06 \x01(\x08\x12\x17\n\tbody_size\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cheader_names\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11query_param_names\x18\t \x03(\tB\x04\xe2\x41\x01\x03\x12\x1e\n\x10url_query_hidden\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10QueryParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x01\n\x08Schedule\x12(\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12*\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x31\n\x0estart_deadline\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x07\n\x05start\"\xa0\x01\n\x07\x42\x61\x63koff\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x06growth\x18\x02 \x01(\x0e\x32\x17.kuueri.tasks.v1.Growth\x12/\n\x0cmax_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x04 \x01(\x01\"\xd8\x01\n\x0bRetryPolicy\x12\x13\n\x0bmax_retries\x18\x01 \x01(\x05\x12+\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x18.kuueri.tasks.v1.BackoffH\x00\x12.\n\x08retry_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12/\n\x0cmax_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1e\n\x16retryable_status_codes\x18\x05 \x03(\x05\x42\x06\n\x04wait\"\x89\x01\n\x0cRepeatPolicy\x12\x13\n\x0bmax_repeats\x18\x01 \x01(\x05\x12+\n\x07\x62\x61\x63koff\x18\x02 \x01(\x0b\x32\x18.kuueri.tasks.v1.BackoffH\x00\x12/\n\trepeat_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x06\n\x04wait\"\xea\x01\n\x07\x41ttempt\x12\x15\n\x07\x61ttempt\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x37\n\rdispatch_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1e\n\x0bstatus_code\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x30\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12-\n\x06reason\x18\x05 \x01(\x0e\x32\x17.kuueri.tasks.v1.ReasonB\x04\xe2\x41\x01\x03\x42\x0e\n\x0c_status_code*e\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_VIEW_MINIMAL\x10\x01\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x02\x12\x12\n\x0eTASK_VIEW_FULL\x10\x03*\xae\x01\n\nHttpMethod\x12\x1b\n\x17HTTP_METHOD_UNSPECIFIED\x10\x00\x12\x13\n\x0fHTTP_METHOD_GET\x10\x01\x12\x14\n\x10HTTP_METHOD_HEAD\x10\x02\x12\x14\n\x10HTTP_METHOD_POST\x10\x03\x12\x13\n\x0fHTTP_METHOD_PUT\x10\x04\x12\x15\n\x11HTTP_METHOD_PATCH\x10\x05\x12\x16\n\x12HTTP_METHOD_DELETE\x10\x06*`\n\x06Growth\x12\x16\n\x12GROWTH_UNSPECIFIED\x10\x00\x12\x13\n\x0fGROWTH_CONSTANT\x10\x01\x12\x11\n\rGROWTH_LINEAR\x10\x02\x12\x16\n\x12GROWTH_EXPONENTIAL\x10\x03*\x89\x02\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x1a\n\x16TASK_STATE_DISPATCHING\x10\x02\x12\x17\n\x13TASK_STATE_RETRYING\x10\x03\x12\x18\n\x14TASK_STATE_REPEATING\x10\x04\x12\x15\n\x11TASK_STATE_PAUSED\x10\x05\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x06\x12\x17\n\x13TASK_STATE_CANCELED\x10\x07\x12\x15\n\x11TASK_STATE_FAILED\x10\x08\x12\x16\n\x12TASK_STATE_EXPIRED\x10\tB\x8a\x01\n\x13\x63om.kuueri.tasks.v1B\tTaskProtoP\x01Z(tasks.kuueri/gen/kuueri/tasks/v1;tasksv1\xa2\x02\x03KTV\xaa\x02\x0fKuueri.Tasks.V1\xca\x02\x0fKuueri\\Tasks\\V1\xea\x02\x11Kuueri::Tasks::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,6 +64,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HTTPTARGET'].fields_by_name['url']._serialized_options = b'\342A\001\002'
   _globals['_HTTPTARGET'].fields_by_name['body_size']._loaded_options = None
   _globals['_HTTPTARGET'].fields_by_name['body_size']._serialized_options = b'\342A\001\003'
+  _globals['_HTTPTARGET'].fields_by_name['header_names']._loaded_options = None
+  _globals['_HTTPTARGET'].fields_by_name['header_names']._serialized_options = b'\342A\001\003'
+  _globals['_HTTPTARGET'].fields_by_name['query_param_names']._loaded_options = None
+  _globals['_HTTPTARGET'].fields_by_name['query_param_names']._serialized_options = b'\342A\001\003'
+  _globals['_HTTPTARGET'].fields_by_name['url_query_hidden']._loaded_options = None
+  _globals['_HTTPTARGET'].fields_by_name['url_query_hidden']._serialized_options = b'\342A\001\003'
   _globals['_ATTEMPT'].fields_by_name['attempt']._loaded_options = None
   _globals['_ATTEMPT'].fields_by_name['attempt']._serialized_options = b'\342A\001\003'
   _globals['_ATTEMPT'].fields_by_name['dispatch_time']._loaded_options = None
@@ -74,32 +80,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTEMPT'].fields_by_name['latency']._serialized_options = b'\342A\001\003'
   _globals['_ATTEMPT'].fields_by_name['reason']._loaded_options = None
   _globals['_ATTEMPT'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
-  _globals['_TASKVIEW']._serialized_start=2273
-  _globals['_TASKVIEW']._serialized_end=2374
-  _globals['_HTTPMETHOD']._serialized_start=2377
-  _globals['_HTTPMETHOD']._serialized_end=2551
-  _globals['_GROWTH']._serialized_start=2553
-  _globals['_GROWTH']._serialized_end=2649
-  _globals['_TASKSTATE']._serialized_start=2652
-  _globals['_TASKSTATE']._serialized_end=2917
+  _globals['_TASKVIEW']._serialized_start=2366
+  _globals['_TASKVIEW']._serialized_end=2467
+  _globals['_HTTPMETHOD']._serialized_start=2470
+  _globals['_HTTPMETHOD']._serialized_end=2644
+  _globals['_GROWTH']._serialized_start=2646
+  _globals['_GROWTH']._serialized_end=2742
+  _globals['_TASKSTATE']._serialized_start=2745
+  _globals['_TASKSTATE']._serialized_end=3010
   _globals['_TASK']._serialized_start=178
   _globals['_TASK']._serialized_end=977
   _globals['_TASK_LABELSENTRY']._serialized_start=922
   _globals['_TASK_LABELSENTRY']._serialized_end=967
   _globals['_HTTPTARGET']._serialized_start=980
-  _globals['_HTTPTARGET']._serialized_end=1353
-  _globals['_HTTPTARGET_HEADERSENTRY']._serialized_start=1255
-  _globals['_HTTPTARGET_HEADERSENTRY']._serialized_end=1301
-  _globals['_HTTPTARGET_QUERYPARAMSENTRY']._serialized_start=1303
-  _globals['_HTTPTARGET_QUERYPARAMSENTRY']._serialized_end=1353
-  _globals['_SCHEDULE']._serialized_start=1356
-  _globals['_SCHEDULE']._serialized_end=1512
-  _globals['_BACKOFF']._serialized_start=1515
-  _globals['_BACKOFF']._serialized_end=1675
-  _globals['_RETRYPOLICY']._serialized_start=1678
-  _globals['_RETRYPOLICY']._serialized_end=1894
-  _globals['_REPEATPOLICY']._serialized_start=1897
-  _globals['_REPEATPOLICY']._serialized_end=2034
-  _globals['_ATTEMPT']._serialized_start=2037
-  _globals['_ATTEMPT']._serialized_end=2271
+  _globals['_HTTPTARGET']._serialized_end=1446
+  _globals['_HTTPTARGET_HEADERSENTRY']._serialized_start=1348
+  _globals['_HTTPTARGET_HEADERSENTRY']._serialized_end=1394
+  _globals['_HTTPTARGET_QUERYPARAMSENTRY']._serialized_start=1396
+  _globals['_HTTPTARGET_QUERYPARAMSENTRY']._serialized_end=1446
+  _globals['_SCHEDULE']._serialized_start=1449
+  _globals['_SCHEDULE']._serialized_end=1605
+  _globals['_BACKOFF']._serialized_start=1608
+  _globals['_BACKOFF']._serialized_end=1768
+  _globals['_RETRYPOLICY']._serialized_start=1771
+  _globals['_RETRYPOLICY']._serialized_end=1987
+  _globals['_REPEATPOLICY']._serialized_start=1990
+  _globals['_REPEATPOLICY']._serialized_end=2127
+  _globals['_ATTEMPT']._serialized_start=2130
+  _globals['_ATTEMPT']._serialized_end=2364
 # @@protoc_insertion_point(module_scope)

@@ -35,13 +35,21 @@ class _TaskViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskView.Val
     `last_attempt`.
     """
     TASK_VIEW_BASIC: _TaskView.ValueType  # 2
-    """All but `http_target.body`; `http_target.body_size` says how large that is."""
+    """All but `http_target.body`, the values of `http_target.headers` and
+    `http_target.query_params`, and the query of `http_target.url`: what is left out is
+    told by `body_size`, `header_names`, `query_param_names` and `url_query_hidden`.
+    """
     TASK_VIEW_FULL: _TaskView.ValueType  # 3
-    """Everything."""
+    """Everything. Takes a full token."""
 
 class TaskView(_TaskView, metaclass=_TaskViewEnumTypeWrapper):
-    """How much of a task an answer has; each view has all that the one before it has. What
-    unset means is said at the field of each request.
+    """How much of a task an answer has; each view has all that the one before it has. Unset,
+    it is BASIC, but MINIMAL in the answer of BatchSubscribe.
+
+    What a target is given to know its caller by is in FULL alone, and FULL takes a full
+    token: with another one, a request that asks for it is PERMISSION_DENIED
+    (SCOPE_FULL_NEEDED), and does nothing. The path of the URL and the labels are in BASIC:
+    they are no place for secrets.
     """
 
 TASK_VIEW_UNSPECIFIED: TaskView.ValueType  # 0
@@ -51,9 +59,12 @@ TASK_VIEW_MINIMAL: TaskView.ValueType  # 1
 `last_attempt`.
 """
 TASK_VIEW_BASIC: TaskView.ValueType  # 2
-"""All but `http_target.body`; `http_target.body_size` says how large that is."""
+"""All but `http_target.body`, the values of `http_target.headers` and
+`http_target.query_params`, and the query of `http_target.url`: what is left out is
+told by `body_size`, `header_names`, `query_param_names` and `url_query_hidden`.
+"""
 TASK_VIEW_FULL: TaskView.ValueType  # 3
-"""Everything."""
+"""Everything. Takes a full token."""
 Global___TaskView: _TypeAlias = TaskView  # noqa: Y015
 
 class _HttpMethod:
@@ -409,6 +420,9 @@ class HttpTarget(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     FOLLOW_REDIRECTS_FIELD_NUMBER: _builtins.int
     BODY_SIZE_FIELD_NUMBER: _builtins.int
+    HEADER_NAMES_FIELD_NUMBER: _builtins.int
+    QUERY_PARAM_NAMES_FIELD_NUMBER: _builtins.int
+    URL_QUERY_HIDDEN_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     """Required. Absolute URL with scheme `http` or `https` and a host, at most 2,083
     characters, without user-info (`user:password@`) and fragment (`#...`). The addresses that the host
@@ -432,6 +446,10 @@ class HttpTarget(_message.Message):
     """
     body_size: _builtins.int
     """Output only. Size of `body` in bytes, also where the view leaves the body out."""
+    url_query_hidden: _builtins.bool
+    """Output only. Whether `url` has a query of its own that is not shown: in the view
+    BASIC, `url` ends before the `?`.
+    """
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Request headers, at most 3,000, and 80 KiB (81,920 bytes) of names and values
@@ -450,6 +468,16 @@ class HttpTarget(_message.Message):
         none. The URL with them is at most 2,083 characters.
         """
 
+    @_builtins.property
+    def header_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Names of the headers in the view BASIC, which leaves `headers` out."""
+
+    @_builtins.property
+    def query_param_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Names of the query parameters in the view BASIC, which leaves
+        `query_params` out.
+        """
+
     def __init__(
         self,
         *,
@@ -460,10 +488,13 @@ class HttpTarget(_message.Message):
         body: _builtins.bytes = ...,
         follow_redirects: _builtins.bool = ...,
         body_size: _builtins.int = ...,
+        header_names: _abc.Iterable[_builtins.str] | None = ...,
+        query_param_names: _abc.Iterable[_builtins.str] | None = ...,
+        url_query_hidden: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_size", b"body_size", "follow_redirects", b"follow_redirects", "headers", b"headers", "http_method", b"http_method", "query_params", b"query_params", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_size", b"body_size", "follow_redirects", b"follow_redirects", "header_names", b"header_names", "headers", b"headers", "http_method", b"http_method", "query_param_names", b"query_param_names", "query_params", b"query_params", "url", b"url", "url_query_hidden", b"url_query_hidden"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

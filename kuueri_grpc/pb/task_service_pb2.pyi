@@ -42,7 +42,7 @@ class SubscribeRequest(_message.Message):
     unset. Unset: every call is a new one.
     """
     view: _task_pb2.TaskView.ValueType
-    """How much of the task the answer has. Unset: FULL."""
+    """How much of the task the answer has. Unset: BASIC."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
         """Required. The task."""
@@ -195,7 +195,7 @@ class GetTaskRequest(_message.Message):
     task_id: _builtins.str
     """Required. Id of the task."""
     view: _task_pb2.TaskView.ValueType
-    """How much of the task the answer has. Unset: FULL."""
+    """How much of the task the answer has. Unset: BASIC."""
     def __init__(
         self,
         *,
@@ -280,7 +280,7 @@ class ListTasksRequest(_message.Message):
     queue: _builtins.str
     """Only tasks of this queue. Unset: of any."""
     view: _task_pb2.TaskView.ValueType
-    """How much of each task the answer has. Unset: FULL. A page ends before the task that
+    """How much of each task the answer has. Unset: BASIC. A page ends before the task that
     would make the answer larger than 4 MB; one that is too large for a page of its own
     comes in the largest view that fits.
     """
@@ -386,7 +386,7 @@ class CancelRequest(_message.Message):
     task_id: _builtins.str
     """Required. Id of the task."""
     view: _task_pb2.TaskView.ValueType
-    """How much of the task the answer has. Unset: FULL."""
+    """How much of the task the answer has. Unset: BASIC."""
     def __init__(
         self,
         *,
@@ -436,7 +436,7 @@ class PauseRequest(_message.Message):
     task_id: _builtins.str
     """Required. Id of the task."""
     view: _task_pb2.TaskView.ValueType
-    """How much of the task the answer has. Unset: FULL."""
+    """How much of the task the answer has. Unset: BASIC."""
     def __init__(
         self,
         *,
@@ -486,7 +486,7 @@ class ResumeRequest(_message.Message):
     task_id: _builtins.str
     """Required. Id of the task."""
     view: _task_pb2.TaskView.ValueType
-    """How much of the task the answer has. Unset: FULL."""
+    """How much of the task the answer has. Unset: BASIC."""
     def __init__(
         self,
         *,
@@ -575,7 +575,7 @@ class RunTaskRequest(_message.Message):
     task_id: _builtins.str
     """Required. Id of the task."""
     view: _task_pb2.TaskView.ValueType
-    """How much of the task the answer has. Unset: FULL."""
+    """How much of the task the answer has. Unset: BASIC."""
     def __init__(
         self,
         *,
@@ -714,7 +714,7 @@ class WatchRequest(_message.Message):
     (RESUME_TOKEN_TOO_OLD). Unset: see Watch.
     """
     view: _task_pb2.TaskView.ValueType
-    """How much of the task the `snapshot` has. Unset: FULL."""
+    """How much of the task the `snapshot` has. Unset: BASIC."""
     def __init__(
         self,
         *,

@@ -48,9 +48,7 @@ def write_task(message: task_pb2.Task, task: Task, view: View) -> None:
 
 def _write_spec(message: task_pb2.Task, spec: TaskSpec, view: View) -> None:
     if spec.target != UNREADABLE_TARGET:
-        _write_target(message.http_target, spec.target)
-        if view == FULL:
-            message.http_target.body = spec.target.body
+        _write_target(message.http_target, spec.target, view)
     write_duration(message.attempt_timeout, spec.attempt_timeout_ms)
     if spec.labels:
         message.labels.update(spec.labels)
@@ -62,15 +60,25 @@ def _write_spec(message: task_pb2.Task, spec: TaskSpec, view: View) -> None:
         message.repeat_policy.CopyFrom(_to_repeat(spec.repeat))
 
 
-def _write_target(message: task_pb2.HttpTarget, target: HttpTarget) -> None:
-    message.url = target.url
+def _write_target(message: task_pb2.HttpTarget, target: HttpTarget, view: View) -> None:
     message.http_method = HTTP_METHODS.number(target.method)
-    if target.headers:
-        message.headers.update(target.headers)
-    if target.query_params:
-        message.query_params.update(target.query_params)
     message.body_size = len(target.body)
     message.follow_redirects = target.follow_redirects
+    if view == FULL:
+        message.url = target.url
+        if target.headers:
+            message.headers.update(target.headers)
+        if target.query_params:
+            message.query_params.update(target.query_params)
+        message.body = target.body
+        return
+    # What the target knows its caller by may be in values of headers and anywhere in a query.
+    message.url, mark, _ = target.url.partition("?")
+    message.url_query_hidden = bool(mark)
+    if target.headers:
+        message.header_names.extend(target.headers)
+    if target.query_params:
+        message.query_param_names.extend(target.query_params)
 
 
 def _to_schedule(schedule: Schedule) -> task_pb2.Schedule:

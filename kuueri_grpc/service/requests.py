@@ -17,7 +17,7 @@ from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.read_task import MAX_LABELS, check_identifier, check_label_key, read_task
 from kuueri_grpc.service.slices import Slices
 from kuueri_grpc.service.times import DAY_MS, SECOND_MS, Span, read_duration
-from kuueri_grpc.service.views import FULL, MINIMAL, View, read_view
+from kuueri_grpc.service.views import BASIC, MINIMAL, View, read_view
 from kuueri_grpc.service.violations import InvalidFields, Violations, shown
 
 DEFAULT_PAGE_SIZE = 50
@@ -51,7 +51,7 @@ def read_subscribe(
 ) -> tuple[Item, View]:
     """Return the task to subscribe, and the view to answer it in."""
     violations = Violations()
-    view = read_view(request.view, FULL, violations)
+    view = read_view(request.view, BASIC, violations)
     if request.HasField("task"):
         spec = read_task(request.task, "task", limits, now_ms, violations)
     else:
@@ -116,7 +116,7 @@ def read_task_request(request: TaskRequest) -> tuple[str, View]:
     """Return the id of the task, and the view to answer it in."""
     violations = Violations()
     task_id = check_identifier(request.task_id, "task_id", violations)
-    view = read_view(request.view, FULL, violations)
+    view = read_view(request.view, BASIC, violations)
     violations.raise_if_any()
     return task_id, view
 
@@ -127,7 +127,7 @@ class ListQuery:
 
     where: TaskFilter
     page_size: int
-    view: View = FULL
+    view: View = BASIC
 
 
 def read_list(request: task_service_pb2.ListTasksRequest) -> ListQuery:
@@ -148,7 +148,7 @@ def read_list(request: task_service_pb2.ListTasksRequest) -> ListQuery:
         labels = dict(request.labels)
         for key in labels:
             check_label_key(key, "labels", violations)
-    view = read_view(request.view, FULL, violations)
+    view = read_view(request.view, BASIC, violations)
     violations.raise_if_any()
     return ListQuery(TaskFilter(state, queue, labels), page_size, view)
 
@@ -182,7 +182,7 @@ class WatchScope:
 
     task_id: str | None = None
     queue: str | None = None
-    view: View = FULL
+    view: View = BASIC
 
 
 def read_watch(request: task_service_pb2.WatchRequest) -> WatchScope:
@@ -197,7 +197,7 @@ def read_watch(request: task_service_pb2.WatchRequest) -> WatchScope:
         check_identifier(request.queue, "queue", violations)
     elif not request.all:
         violations.add("all", "is false; expected true, or task_id or queue instead")
-    view = read_view(request.view, FULL, violations)
+    view = read_view(request.view, BASIC, violations)
     violations.raise_if_any()
     return WatchScope(
         task_id=request.task_id if scope == "task_id" else None,

@@ -24,11 +24,12 @@ from kuueri_grpc.service.answers import (
     to_task,
     write_fitting,
 )
-from kuueri_grpc.service.auth import caller
+from kuueri_grpc.service.auth import access, caller
 from kuueri_grpc.service.convert import to_gap
 from kuueri_grpc.service.errors import reason_of
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.outlet import Outlet
+from kuueri_grpc.service.views import check_view
 from kuueri_grpc.service.watching import FeedSealer, Sealer, TaskSealer, to_response
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -61,6 +62,7 @@ class TaskService(TaskServiceServicer):
         """Accept a task."""
         try:
             item, view = requests.read_subscribe(request, self._limits, self._clock.now_ms())
+            check_view(view, access().scope)
             (result,) = await self._accept([item])
             if isinstance(result, KuueriError):
                 raise result
@@ -81,6 +83,7 @@ class TaskService(TaskServiceServicer):
             # The call itself is counted already; a batch that is too large is refused for that.
             self._throttle.charge(caller(), min(count, self._limits.max_batch) - 1)
             items, view = await requests.read_batch(request, self._limits, self._clock.now_ms())
+            check_view(view, access().scope)
             results = await self._accept(items)
         except Exception as error:
             self._telemetry.tasks_refused(reason_of(error), count)
@@ -131,6 +134,7 @@ class TaskService(TaskServiceServicer):
     ) -> pb.GetTaskResponse:
         """Read a task."""
         task_id, view = requests.read_task_request(request)
+        check_view(view, access().scope)
         return pb.GetTaskResponse(task=to_task(await self._commands.get(caller(), task_id), view))
 
     async def ListTasks(  # noqa: N802
@@ -138,6 +142,7 @@ class TaskService(TaskServiceServicer):
     ) -> pb.ListTasksResponse:
         """List tasks, the newest first, no more of them than a client takes in one message."""
         query = requests.read_list(request)
+        check_view(query.view, access().scope)
         project_id, where, page_size = caller(), query.where, query.page_size
         cursor = tokens.read_list_token(request.page_token, project_id, where)
         while True:
@@ -208,6 +213,7 @@ class TaskService(TaskServiceServicer):
     ) -> None:
         """Follow a task, a queue, or all tasks."""
         scope = requests.read_watch(request)
+        check_view(scope.view, access().scope)
         items, sealer = await self._watched(scope, request.resume_token)
         del request  # a watch lasts, and there are many: it holds no more than it needs
         async with aclosing(items):

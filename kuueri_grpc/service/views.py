@@ -2,6 +2,8 @@
 
 from typing import TypeAlias
 
+from kuueri_grpc.domain.access import Scope
+from kuueri_grpc.domain.errors import check_scope
 from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.service.violations import Violations
 
@@ -17,3 +19,14 @@ def read_view(number: View, default: View, violations: Violations) -> View:
     if number != task_pb2.TASK_VIEW_UNSPECIFIED:
         violations.add("view", f"is {number}, which is no TaskView; expected one of MINIMAL, BASIC, FULL")
     return default
+
+
+def check_view(view: View, held: Scope) -> View:
+    """Return a view that a token of scope `held` may have.
+
+    Raises:
+        FullScopeNeeded: it may not: FULL has what a target knows its caller by.
+    """
+    if view == FULL:
+        check_scope(Scope.FULL, held)
+    return view

@@ -116,7 +116,9 @@ class Project:
         return Project(channel, self.project_id, self.token, self.signing_secret)
 
     async def subscribe(self, task: task_pb2.Task, request_id: str = "") -> task_pb2.Task:
-        request = tasks_pb.SubscribeRequest(task=task, request_id=request_id)
+        request = tasks_pb.SubscribeRequest(
+            task=task, request_id=request_id, view=task_pb2.TASK_VIEW_FULL
+        )
         return (await self.tasks.Subscribe(request, metadata=self.metadata)).task
 
     async def batch(
@@ -126,7 +128,7 @@ class Project:
         return (await self.tasks.BatchSubscribe(request, metadata=self.metadata)).results
 
     async def get(self, task_id: str) -> task_pb2.Task:
-        request = tasks_pb.GetTaskRequest(task_id=task_id)
+        request = tasks_pb.GetTaskRequest(task_id=task_id, view=task_pb2.TASK_VIEW_FULL)
         return (await self.tasks.GetTask(request, metadata=self.metadata)).task
 
     async def list(self, **filters: Any) -> tasks_pb.ListTasksResponse:

@@ -54,6 +54,9 @@ MESSAGES: dict[str, dict[str, str]] = {
         "body": "bytes",
         "follow_redirects": "bool",
         "body_size": "int64",
+        "header_names": "repeated string",
+        "query_param_names": "repeated string",
+        "url_query_hidden": "bool",
     },
     "Schedule": {
         "at": f"{TIMESTAMP} in start",

@@ -53,7 +53,29 @@ def test_a_command_asks_for_no_more_of_a_task_than_it_shows(run: Run, server: An
         script()
         assert run(*command.split(), "-a", server.address, *option.split())[0] == 0
     shown = TaskView.TASK_VIEW_MINIMAL if command == "cancel t" else TaskView.TASK_VIEW_BASIC
-    assert [request.view for request in server.tasks.requests] == [TaskView.TASK_VIEW_FULL, shown]
+    assert [request.view for request in server.tasks.requests] == [TaskView.TASK_VIEW_BASIC, shown]
+
+
+@pytest.mark.parametrize("command", ["list", "get t"])
+def test_everything_is_shown_to_those_alone_who_ask_for_it(run: Run, server: Any, command: str) -> None:
+    server.tasks.list_answers = [page(0, 1)]
+    server.tasks.get_answers = [GetTaskResponse(task=Task(task_id="t"))]
+    assert run(*command.split(), "-a", server.address, "--full")[0] == 0
+    assert [request.view for request in server.tasks.requests] == [TaskView.TASK_VIEW_FULL]
+
+
+def test_what_a_view_hides_is_named(run: Run, server: Any) -> None:
+    task = Task(task_id="t")
+    task.http_target.url, task.http_target.url_query_hidden = "https://example.com/a", True
+    task.http_target.header_names.append("authorization")
+    task.http_target.query_param_names.append("key")
+    server.tasks.get_answers = [GetTaskResponse(task=task)]
+    code, out, _ = run("get", "t", "-a", server.address)
+    assert code == 0
+    shown = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert ["request", "POST https://example.com/a?..."] in shown
+    assert ["header", "authorization"] in shown
+    assert ["query", "key"] in shown
 
 
 def test_the_size_of_a_body_is_shown_where_the_body_is_left_out(run: Run, server: Any) -> None:

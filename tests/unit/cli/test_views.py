@@ -256,6 +256,7 @@ def test_everything_about_a_task() -> None:
         "header": "X-A: 1",
         "query": "b=2",
         "body": "1,500 bytes",
+        "": "x" * 1_500,
         "redirects": "followed",
         "start": "within 1m of the due time",
         "retry": (

@@ -98,12 +98,21 @@ def test_what_was_not_asked_for_stays_unset_and_defaults_are_told() -> None:
 
 
 def test_each_view_has_what_the_one_before_it_has() -> None:
-    target = HttpTarget("https://x.example/", headers={"x-a": "b"}, body=b"12345")
+    target = HttpTarget(
+        "https://x.example/a?b=c", headers={"x-a": "b"}, query_params={"d": "e"}, body=b"12345"
+    )
     task = Task("p", TaskSpec("a", target, labels={"team": "x"}), TaskState.SCHEDULED, NOW_MS, NOW_MS + 1)
     full, basic, minimal = (to_task(task, view) for view in (FULL, BASIC, MINIMAL))
     assert (full.view, basic.view, minimal.view) == (FULL, BASIC, MINIMAL)
     assert (full.http_target.body, full.http_target.body_size) == (b"12345", 5)
-    full.http_target.ClearField("body")
+    assert (full.http_target.url, basic.http_target.url) == (target.url, "https://x.example/a")
+    assert (full.http_target.url_query_hidden, basic.http_target.url_query_hidden) == (False, True)
+    assert list(basic.http_target.header_names) == list(full.http_target.headers) == ["x-a"]
+    assert list(basic.http_target.query_param_names) == list(full.http_target.query_params) == ["d"]
+    for field in ("body", "headers", "query_params", "url"):
+        full.http_target.ClearField(field)
+    for field in ("header_names", "query_param_names", "url", "url_query_hidden"):
+        basic.http_target.ClearField(field)
     full.view = BASIC
     assert basic == full
     for field in ("http_target", "attempt_timeout", "labels"):
