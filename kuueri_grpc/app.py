@@ -41,18 +41,18 @@ from kuueri_grpc.engine.store_monitor import StoreMonitor
 from kuueri_grpc.engine.switchboard import Switchboard
 from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
-from kuueri_grpc.ports import BacklogReader, Instance, Telemetry
+from kuueri_grpc.ports import BacklogReader, Instance, StoreIdentity, Telemetry
 from kuueri_grpc.process.collector import settle_collector
 from kuueri_grpc.process.descriptors import fitted, raise_limit, target_connections
 from kuueri_grpc.process.edge import call_rate, open_edge
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.process.exposure import check_exposure
+from kuueri_grpc.process.exposure import check_exposure, queue_limit
 from kuueri_grpc.process.loops import Loop, running
 from kuueri_grpc.process.observed import Unobserved, observed
 from kuueri_grpc.process.port import reserved_port
 from kuueri_grpc.process.ready import print_ready, shown
 from kuueri_grpc.process.stop import Stop, StoppedEarly, stop_signals
-from kuueri_grpc.process.store import OpenStore, open_store
+from kuueri_grpc.process.store import OpenStore, is_embedded, open_store
 from kuueri_grpc.service.certificates import CertificateError
 from kuueri_grpc.service.counted import methods, refusals
 from kuueri_grpc.service.server import EngineApi, GrpcServer
@@ -60,6 +60,7 @@ from kuueri_grpc.store.backlog import RedisBacklogReader
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.connection import UnfitStore
 from kuueri_grpc.store.execution import RedisExecutionStore
+from kuueri_grpc.store.identity import identify
 from kuueri_grpc.store.instances import RedisInstanceRegistry
 from kuueri_grpc.store.key_registry import KeyRegistry
 from kuueri_grpc.store.probe import RedisStoreProbe, await_store
@@ -97,6 +98,7 @@ class _Process:
     monitor: StoreMonitor
     engine: EngineApi
     backlog: BacklogReader
+    store: StoreIdentity
 
 
 async def serve(settings: Settings, on_ready: Callable[[str], None] = lambda _: None) -> None:
@@ -166,7 +168,7 @@ async def _compose(
     partitions, address, vault = settings.database.partitions, store.address, Vault(store.keyring)
     instance = secrets.token_urlsafe(9)
     set_instance(instance)
-    queue_limit = settings.service.queue.limit
+    tasks_limit = queue_limit(settings)
     engine_settings = EngineSettings(
         max_in_flight=settings.service.max_in_flight,
         max_bytes=settings.service.max_bytes_in_flight,
@@ -217,7 +219,7 @@ async def _compose(
         )
         watches = WatchHub(tasks, bus, engine_settings.heartbeat_ms)
         monitor = StoreMonitor(probe, bus, scheduler, watches, health, telemetry)
-        project_store = RedisProjectStore(client, runner, partitions, queue_limit, vault)
+        project_store = RedisProjectStore(client, runner, partitions, tasks_limit, vault)
         authenticator = Authenticator(project_store, clock)
         projects = Projects(project_store, authenticator, revocations)
         throttle = CallThrottle(call_rate(settings.module.throttler), bus, telemetry)
@@ -241,7 +243,7 @@ async def _compose(
             health=health,
             monitor=monitor,
             engine=EngineApi(
-                Commands(tasks, revocations, queue_limit),
+                Commands(tasks, revocations, tasks_limit),
                 watches,
                 projects,
                 authenticator,
@@ -250,6 +252,7 @@ async def _compose(
                 telemetry,
             ),
             backlog=RedisBacklogReader(runner, store_settings),
+            store=await identify(checks_client, embedded=is_embedded(settings)),
         )
 
 
@@ -286,7 +289,7 @@ async def _run(
     server = None
     if API_ROLE in settings.roles:
         observation.telemetry.prepare(methods(), refusals())
-        server = await open_edge(settings, process.engine, _target_policy(settings))
+        server = await open_edge(settings, process.engine, _target_policy(settings), process.store)
     loops: list[Loop] = [
         process.switchboard.run,
         process.reporter.run,

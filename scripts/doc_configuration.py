@@ -31,6 +31,7 @@ commas in environment variables.
 _DECIDED_AT_START = {
     ("workers",): "the number of available cores",
     ("data_dir",): "`~/.local/share/kuueri` (XDG)",
+    ("service", "queue", "limit"): "1000; 100,000 on a loopback HOST without ADMIN_TOKEN",
 }
 
 

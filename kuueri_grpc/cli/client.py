@@ -14,6 +14,7 @@ from kuueri_grpc.cli.options import ADMIN_TOKEN_VARIABLE, TOKEN_VARIABLE
 from kuueri_grpc.cli.rpc_errors import to_cli_error
 from kuueri_grpc.cli.transport import current_transport, is_local
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
+from kuueri_grpc.pb.server_service_pb2_grpc import ServerServiceStub
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 
 Request = TypeVar("Request")
@@ -84,6 +85,7 @@ class Client:
         self._channel = current_transport().channel(connection.address, _channel_options(connection.address))
         self.tasks = TaskServiceStub(self._channel)
         self.projects = ProjectServiceStub(self._channel)
+        self.server = ServerServiceStub(self._channel)
 
     @classmethod
     def open(cls, address: str, token_option: str | None, notice: Callable[[str], None]) -> Self:

@@ -1,22 +1,24 @@
 """`kuueri project`: register one, look at it, choose among the kept ones, set its limit, delete it."""
 
-import sys
+import uuid
 from typing import Annotated
 
 import typer
 
-from kuueri_grpc.cli.client import Client, Connection, admin_connection
+from kuueri_grpc.cli.client import Client, admin_connection
 from kuueri_grpc.cli.credentials import CredentialsFile, ProjectCredentials
 from kuueri_grpc.cli.errors import CliError, usage_error
 from kuueri_grpc.cli.help import HelpfulGroup, SectionedCommand
 from kuueri_grpc.cli.instants import format_local
 from kuueri_grpc.cli.keeping import Export, export_line, told_of_keeping
-from kuueri_grpc.cli.options import ADMIN_TOKEN_VARIABLE, DEFAULT_ADDRESS, Address, Json, Token
+from kuueri_grpc.cli.operator import AdminToken, hinted
+from kuueri_grpc.cli.options import DEFAULT_ADDRESS, Address, Json, Token
 from kuueri_grpc.cli.output import Output, make_console, print_pairs, to_document
-from kuueri_grpc.cli.rotation import rotate_signing_secret, rotate_token
+from kuueri_grpc.cli.rotation import repeated, rotate_signing_secret, rotate_token
 from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.cli.tokens import tokens
 from kuueri_grpc.cli.transport import secured
+from kuueri_grpc.cli.yes import Yes, confirm
 from kuueri_grpc.pb.project_pb2 import Project
 from kuueri_grpc.pb.project_service_pb2 import (
     DeleteProjectRequest,
@@ -34,14 +36,6 @@ project = typer.Typer(
 app.add_typer(project, name="project")
 
 NoSave = Annotated[bool, typer.Option("--no-save", help="Do not keep the credentials in the file.")]
-AdminToken = Annotated[
-    str | None,
-    typer.Option(
-        "--admin-token",
-        metavar="TOKEN",
-        help=f"Admin token of the server, where it has one; else that in {ADMIN_TOKEN_VARIABLE}.",
-    ),
-]
 _MOST_TASKS = 2**31 - 1
 
 
@@ -58,9 +52,10 @@ def register(
     """Make a project and keep its credentials. Its token and signing secret are shown this once."""
     with Client(admin_connection(address, admin_token)) as client:
         try:
-            made = client.call(client.projects.Register, RegisterRequest(email=email))
+            request = RegisterRequest(email=email, request_id=uuid.uuid4().hex)
+            made = repeated(client, client.projects.Register, request)
         except CliError as error:
-            raise _hinted(error, client.connection) from None
+            raise hinted(error, client.connection) from None
     credentials = ProjectCredentials(
         made.project.project_id, made.project.email, made.token, made.signing_secret
     )
@@ -81,13 +76,6 @@ def register(
         output.notice(told_of_keeping(address, kept_in, before))
     if failure:
         raise failure
-
-
-def _hinted(error: CliError, connection: Connection) -> CliError:
-    if error.code == "UNAUTHENTICATED":
-        came = f"that from {connection.token_source} is not it" if connection.token else "none was given"
-        error.hint = f"--admin-token or {ADMIN_TOKEN_VARIABLE} give the server's TASKS_ADMIN_TOKEN; {came}"
-    return error
 
 
 @project.command("show", cls=SectionedCommand, hidden=True)
@@ -127,7 +115,7 @@ def limit(
         try:
             project = client.call(client.projects.SetProjectLimits, request).project
         except CliError as error:
-            raise _hinted(error, client.connection) from None
+            raise hinted(error, client.connection) from None
     output = Output(as_json)
     if as_json:
         output.document(project)
@@ -169,7 +157,7 @@ project.add_typer(tokens, name="token")
 @project.command("delete", cls=SectionedCommand)
 @secured
 def delete(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
     address: Address = DEFAULT_ADDRESS,
     token: Token = None,
@@ -193,14 +181,10 @@ def delete(
 
 
 def _confirm(found: Project) -> None:
-    question = (
+    confirm(
         f"Delete project {found.project_id} ({found.email}) with its {found.task_in_queue} tasks in queue, "
         "all history and all tokens?"
     )
-    if not sys.stdin.isatty():
-        raise usage_error(f"nobody can be asked: {question}", hint="--yes deletes without asking")
-    if not typer.confirm(printable(question), err=True):
-        raise CliError("not deleted")
 
 
 def _show_credentials(credentials: ProjectCredentials, export: bool) -> None:

@@ -27,6 +27,8 @@ COMMANDS = {
     "demo": ("demo.command", "See one task from subscribe to its last event, on a server of its own."),
     "target": ("target.command", "Run an HTTP server to send tasks to, with scripted answers."),
     "project": ("project", "Register a project, look at it, change its tokens, delete it."),
+    "admin": ("admin", "As the operator: list projects, make a token for one, delete one."),
+    "info": ("info", "Show what a server is: its version, its store and its limits."),
     "subscribe": ("subscribe", "Have an HTTP request made later, with retries and repetitions."),
     "watch": ("watch", "Follow a task live until it ends, or a queue or all tasks until Ctrl-C."),
     "get": ("tasks", "Show a task: its request, its policies, its counters."),

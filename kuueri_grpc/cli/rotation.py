@@ -4,10 +4,11 @@ import uuid
 from collections.abc import Callable
 from typing import Annotated
 
+import grpc
 import typer
 from google.protobuf.message import Message
 
-from kuueri_grpc.cli.client import Client
+from kuueri_grpc.cli.client import Client, Request, Response
 from kuueri_grpc.cli.credentials import CredentialsFile
 from kuueri_grpc.cli.errors import EXIT_UNAVAILABLE, CliError
 from kuueri_grpc.cli.keeping import Export, export_line, told_of_keeping
@@ -19,7 +20,6 @@ from kuueri_grpc.pb.project_service_pb2 import (
     GetProjectRequest,
     RotateSigningSecretRequest,
     RotateTokenRequest,
-    RotateTokenResponse,
 )
 
 #: An answer that did not arrive may have been the last one that the old token gets.
@@ -47,15 +47,18 @@ def rotate_token(
         request.grace.FromMilliseconds(grace)
     with Client.open(address, token, output.notice) as client:
         project_id = _project_id(client)
-        made = _rotated(client, request)
+        made = repeated(client, client.projects.RotateToken, request)
     shown = export_line(made.token) if export else made.token
     _keep(output, made, shown, address, lambda file: file.replace_token(address, project_id, made.token))
 
 
-def _rotated(client: Client, request: RotateTokenRequest) -> RotateTokenResponse:
+def repeated(
+    client: Client, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request
+) -> Response:
+    """Make a call that has a request id; make it again where no answer came. Raises as `Client.call` does."""
     for tries_left in reversed(range(_TRIES)):
         try:
-            return client.call(client.projects.RotateToken, request)
+            return client.call(method, request)
         except CliError as error:
             if error.exit_code != EXIT_UNAVAILABLE or not tries_left:
                 raise

@@ -74,6 +74,8 @@ def _hint(error: grpc.RpcError, reason: str, address: str, token_source: str) ->
             if mark in (error.details() or ""):
                 return hint
         return f"is `kuueri serve` running at {address}? --address or KUUERI_ADDRESS name another place"
+    if reason == "ADMIN_TOKEN_NOT_SET":
+        return ""  # no token opens the call: the message says what does
     if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return _token_hint(error.code(), address, token_source)
     if reason == "RESUME_TOKEN_TOO_OLD":

@@ -14,7 +14,12 @@ from kuueri_grpc.cli.rows import Column, RowPrinter
 from kuueri_grpc.cli.safe_text import printable
 from kuueri_grpc.cli.transport import secured
 from kuueri_grpc.domain.access import Scope
-from kuueri_grpc.pb.project_service_pb2 import CreateTokenRequest, ListTokensRequest, RevokeTokenRequest
+from kuueri_grpc.pb.project_service_pb2 import (
+    CreateTokenRequest,
+    CreateTokenResponse,
+    ListTokensRequest,
+    RevokeTokenRequest,
+)
 from kuueri_grpc.pb.token_pb2 import AccessToken, TokenScope
 
 tokens = typer.Typer(
@@ -47,12 +52,23 @@ def create(
 ) -> None:
     """Make one more token. It is shown this once, and kept in no file."""
     output = Output(as_json)
-    request = CreateTokenRequest(scope=TokenScope.Value(f"{_PREFIX}{scope}"), display_name=name)
-    if ttl is not None:
-        request.ttl.FromMilliseconds(ttl)
+    request = token_request(scope, name, ttl)
     with Client.open(address, token, output.notice) as client:
         made = client.call(client.projects.CreateToken, request)
-    if as_json:
+    show_made(made, output)
+
+
+def token_request(scope: Scope, name: str, ttl_ms: int | None) -> CreateTokenRequest:
+    """Return the request for a token."""
+    request = CreateTokenRequest(scope=TokenScope.Value(f"{_PREFIX}{scope}"), display_name=name)
+    if ttl_ms is not None:
+        request.ttl.FromMilliseconds(ttl_ms)
+    return request
+
+
+def show_made(made: CreateTokenResponse, output: Output) -> None:
+    """Print a token that was made, alone on standard output."""
+    if output.as_json:
         output.document(made)
     else:
         typer.echo(printable(made.token))

@@ -42,8 +42,8 @@ def default_data_dir() -> Path:
 class QueueSettings(Section):
     """Limits of a project."""
 
-    limit: int = Field(1000, ge=1)
-    """Tasks of one project that have not ended."""
+    limit: int | None = Field(None, ge=1)
+    """Tasks of a project that have not ended. `kuueri project limit` sets another number for one project."""
 
 
 class CryptoSettings(Section):

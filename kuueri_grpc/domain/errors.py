@@ -98,7 +98,10 @@ class EmailExists(Conflict):
     """The e-mail address has a project already."""
 
     def __init__(self, email: str) -> None:
-        super().__init__(f"a project is registered for {email!r} already; use its token, or another address")
+        super().__init__(
+            f"a project is registered for {email!r} already; use its token, or another address. If the token "
+            "is lost, the operator makes another one with `kuueri admin token create`"
+        )
         self.email = email
 
 
@@ -131,8 +134,9 @@ class QuotaExceeded(KuueriError):
 
     def __init__(self, project_id: str, limit: int) -> None:
         super().__init__(
-            f"project {project_id!r} has reached its limit of {limit} tasks in queue; "
-            "try again when some have ended"
+            f"project {project_id!r} has reached its limit of {limit:,} tasks in queue; try again when some "
+            "have ended. The operator sets the limit: SERVICE.QUEUE.LIMIT, or `kuueri project limit` for one "
+            "project"
         )
         self.project_id = project_id
         self.limit = limit

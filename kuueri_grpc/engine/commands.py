@@ -1,6 +1,7 @@
 """What clients can do with tasks."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 from ulid import ULID
@@ -50,9 +51,11 @@ class Commands:
         """Wait for the remaining delay again."""
         return await self._store.resume(project_id, task_id)
 
-    async def run(self, project_id: str, task_id: str) -> Task:
-        """Make the task due now."""
-        return await self._store.run(project_id, task_id)
+    async def run(self, project_id: str, task_id: str, request_id: str = "") -> Task:
+        """Make the task due now; again with the same request id it changes nothing."""
+        # Kept in the record: of one length, and without what the caller may have put into the id.
+        request = hashlib.sha256(request_id.encode()).hexdigest()[:32] if request_id else ""
+        return await self._store.run(project_id, task_id, request)
 
     async def purge(self, project_id: str, task_id: str) -> None:
         """Delete an ended or paused task with its timeline."""

@@ -2,14 +2,16 @@
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kuueri_grpc.domain.access import Access, Scope
+from kuueri_grpc.domain.errors import EmailExists, ProjectNotFound
 from kuueri_grpc.engine import token_format
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.deletion import Deletions
 from kuueri_grpc.engine.revocation import Revocations
-from kuueri_grpc.ports import Credential, KeyIdTaken, Project, ProjectStore, Rotation
+from kuueri_grpc.ports import Credential, KeyIdTaken, Project, ProjectPage, ProjectStore, Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,49 @@ class Projects:
         self._authenticator = authenticator
         self._deletions = Deletions(store, revocations)
 
-    async def register(self, email: str) -> Registered:
-        """Make a project with a full token. Raises `EmailExists`."""
-        project_id = token_format.new_project_id()
+    async def register(self, email: str, request_id: str = "") -> Registered:
+        """Make a project with a full token. Raises `EmailExists`.
+
+        A call that is repeated with its `request_id` answers with the same project, and new secrets in the
+        place of those that its caller did not get.
+        """
+        request = _secret_request(request_id)
+        try:
+            return await self._make(email, token_format.new_project_id(), request)
+        except EmailExists:
+            project_id = await self._store.project_of(email) if request else None
+            if project_id is None:
+                raise
+        while True:
+            with contextlib.suppress(KeyIdTaken):  # see create_token
+                made = await self._make(email, project_id, request)
+                self._authenticator.forget(project_id)
+                return made
+
+    async def _make(self, email: str, project_id: str, request: str) -> Registered:
         key_id, token = token_format.new_token(project_id)
         signing_secret = token_format.new_signing_secret()
-        await self._store.create(email, key_id, token_format.digest(token), signing_secret, project_id)
+        digest = token_format.digest(token)
+        await self._store.create(email, key_id, digest, signing_secret, project_id, request)
         return Registered(await self._store.get(project_id), token, signing_secret)
 
     async def get(self, project_id: str) -> Project:
         """Return the project. Raises `ProjectNotFound`."""
         return await self._store.get(project_id)
+
+    async def list(self, page_size: int, cursor: str | None) -> ProjectPage:
+        """Return one page of all projects. Raises `CursorInvalid`."""
+        return await self._store.list_projects(page_size, cursor)
+
+    async def find(self, email: str) -> Project | None:
+        """Return the project of an e-mail address, if there is one."""
+        project_id = await self._store.project_of(email)
+        if project_id is None:
+            return None
+        try:
+            return await self._store.get(project_id)
+        except ProjectNotFound:
+            return None
 
     async def create_token(
         self, project_id: str, scope: Scope, display_name: str, ttl_ms: int | None
@@ -75,7 +109,7 @@ class Projects:
             with contextlib.suppress(KeyIdTaken):  # of another token: one more try finds a free one
                 return CreatedToken(await self._store.add_credential(credential, ttl_ms), token)
 
-    async def tokens(self, project_id: str) -> list[Credential]:
+    async def tokens(self, project_id: str) -> Sequence[Credential]:
         """Return the valid tokens, the oldest first. Raises `ProjectNotFound`."""
         return await self._store.credentials(project_id)
 
@@ -91,7 +125,7 @@ class Projects:
         `ProjectNotFound`, `TooManyTokens`; `Unauthenticated` if the token has ended otherwise.
         """
         # With the token's key id, the only one who can repeat it: as good a secret as the token is.
-        request = hashlib.sha256(request_id.encode()).hexdigest() if request_id else ""
+        request = _secret_request(request_id)
         while True:
             key_id, token = token_format.new_token(caller.project_id)
             digest = token_format.digest(token)
@@ -134,3 +168,8 @@ class Projects:
     async def epoch(self) -> str:
         """Return the identity of the store's data."""
         return await self._store.epoch()
+
+
+def _secret_request(request_id: str) -> str:
+    """Return what is kept of a request id that is as good as a secret; empty for none."""
+    return hashlib.sha256(request_id.encode()).hexdigest() if request_id else ""

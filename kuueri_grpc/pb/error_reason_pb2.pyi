@@ -45,8 +45,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `google.rpc.QuotaFailure` gives the limit.
     """
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 8
-    """UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register and
-    SetProjectLimits: this server wants its admin token there.
+    """UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register,
+    ListProjects and SetProjectLimits: this server wants its admin token there.
     """
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 9
     """UNAUTHENTICATED: the token is malformed, unknown or no longer valid; or it was, a
@@ -138,8 +138,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: the method is open to no token."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """The reason of a `google.rpc.ErrorInfo`, which every error of this API carries
-    with domain `tasks.kuueri`. `ErrorInfo.reason` holds the name WITHOUT the prefix
+    """The reason of a `google.rpc.ErrorInfo`, which every error that this API answers carries
+    with domain `tasks.kuueri`. What gRPC ends a call with by itself has a status code and
+    no details: a message or metadata over its limit (RESOURCE_EXHAUSTED), a method that is
+    not served (UNIMPLEMENTED), a deadline that has passed (DEADLINE_EXCEEDED), a call that
+    was cancelled (CANCELLED), a connection that broke (UNAVAILABLE). `ErrorInfo.reason` holds the name WITHOUT the prefix
     of this enum: `TASK_NOT_FOUND`, not `ERROR_REASON_TASK_NOT_FOUND`. Reasons are
     added over time: a client falls back on the status code for one it does not know.
     """
@@ -167,8 +170,8 @@ ERROR_REASON_QUOTA_TASKS_IN_QUEUE: ErrorReason.ValueType  # 7
 `google.rpc.QuotaFailure` gives the limit.
 """
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 8
-"""UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register and
-SetProjectLimits: this server wants its admin token there.
+"""UNAUTHENTICATED: no `authorization: Bearer <token>` in the metadata. Of Register,
+ListProjects and SetProjectLimits: this server wants its admin token there.
 """
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 9
 """UNAUTHENTICATED: the token is malformed, unknown or no longer valid; or it was, a

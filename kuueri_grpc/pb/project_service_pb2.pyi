@@ -29,18 +29,28 @@ class RegisterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EMAIL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """Required. E-mail address, up to 254 characters, compared without regard to
     letter case; in use by another project: ALREADY_EXISTS (EMAIL_EXISTS).
+    """
+    request_id: _builtins.str
+    """Makes it safe to repeat a call whose answer did not arrive: for ten minutes, the same
+    address and id answer with the same project, a new token and a new signing secret;
+    those of the answer that was lost end. Not once the first token was rotated or
+    revoked: EMAIL_EXISTS then, as with another id. Random, 16 to 128 of `[A-Za-z0-9_-]`
+    (a UUID will do): who knows it and may register can repeat the call too. Unset: no
+    call is a repeated one.
     """
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -244,16 +254,23 @@ Global___RotateSigningSecretResponse: _TypeAlias = RotateSigningSecretResponse  
 
 @_typing.final
 class DeleteProjectRequest(_message.Message):
-    """Request of DeleteProject; the token says which project."""
+    """Request of DeleteProject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project. Required with the admin token of the server. With a token of a project,
+    that project or unset: it says which one itself.
+    """
     def __init__(
         self,
+        *,
+        project_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project_id", b"project_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,10 +302,16 @@ class CreateTokenRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
     scope: _token_pb2.TokenScope.ValueType
     """Required. What the token may do."""
     display_name: _builtins.str
     """What to call it, for people: up to 64 characters. Unset: nothing."""
+    project_id: _builtins.str
+    """The project. Required with the admin token of the server, which makes a token for a
+    project that has lost its own. With a token of a project, that project or unset: it
+    says which one itself.
+    """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long it is valid, 1 second to 3,650 days. Unset: until it is rotated (a full
@@ -301,10 +324,11 @@ class CreateTokenRequest(_message.Message):
         scope: _token_pb2.TokenScope.ValueType = ...,
         display_name: _builtins.str = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        project_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "scope", b"scope", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "project_id", b"project_id", "scope", b"scope", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,3 +499,69 @@ class SetProjectLimitsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetProjectLimitsResponse: _TypeAlias = SetProjectLimitsResponse  # noqa: Y015
+
+@_typing.final
+class ListProjectsRequest(_message.Message):
+    """Request of ListProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most projects on the page, up to 1,000; a larger number counts as 1,000, a negative
+    one is refused. Unset: 50.
+    """
+    page_token: _builtins.str
+    """`next_page_token` of the page before; one of other origin: INVALID_ARGUMENT
+    (PAGE_TOKEN_INVALID). Unset: the first page.
+    """
+    email: _builtins.str
+    """Only the project of this address, compared without regard to letter case; there is
+    one or none. Unset: all.
+    """
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsRequest: _TypeAlias = ListProjectsRequest  # noqa: Y015
+
+@_typing.final
+class ListProjectsResponse(_message.Message):
+    """Response of ListProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page. Empty: this is the last one."""
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[_project_pb2.Project]:
+        """The projects. A page can be shorter than `page_size` while `next_page_token` is set.
+        Those that are being deleted are not listed.
+        """
+
+    def __init__(
+        self,
+        *,
+        projects: _abc.Iterable[_project_pb2.Project] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "projects", b"projects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsResponse: _TypeAlias = ListProjectsResponse  # noqa: Y015

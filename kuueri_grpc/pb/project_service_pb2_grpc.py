@@ -28,8 +28,9 @@ if _version_not_supported:
 class ProjectServiceStub:
     """Registers projects and manages their credentials. Every call needs the metadata
     `authorization: Bearer <token>` and is about the project that the token belongs
-    to; but Register and SetProjectLimits are the operator's, and take the admin token
-    of the server.
+    to; but Register, ListProjects and SetProjectLimits are the operator's, and take the
+    admin token of the server. CreateToken and DeleteProject take either: with the admin
+    token they are about the project that the request names.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
     other call of a project here a full one. What a token may not do is
@@ -96,13 +97,19 @@ class ProjectServiceStub:
                 request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsRequest.SerializeToString,
                 response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsResponse.FromString,
                 _registered_method=True)
+        self.ListProjects = channel.unary_unary(
+                '/kuueri.tasks.v1.ProjectService/ListProjects',
+                request_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListProjectsRequest.SerializeToString,
+                response_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListProjectsResponse.FromString,
+                _registered_method=True)
 
 
 class ProjectServiceServicer:
     """Registers projects and manages their credentials. Every call needs the metadata
     `authorization: Bearer <token>` and is about the project that the token belongs
-    to; but Register and SetProjectLimits are the operator's, and take the admin token
-    of the server.
+    to; but Register, ListProjects and SetProjectLimits are the operator's, and take the
+    admin token of the server. CreateToken and DeleteProject take either: with the admin
+    token they are about the project that the request names.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
     other call of a project here a full one. What a token may not do is
@@ -124,6 +131,8 @@ class ProjectServiceServicer:
         A server that has an admin token takes this call with it alone, as
         `authorization: Bearer <admin token>`. One without takes it from anybody who
         reaches it, and starts like that on a loopback address or for development only.
+
+        Safe to send again with the same `request_id`.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
         """
@@ -223,6 +232,19 @@ class ProjectServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProjects(self, request, context):
+        """Lists the projects, or finds the one of an e-mail address. In no particular order; a
+        project that is registered meanwhile may or may not be on the pages that follow, none
+        is listed twice.
+
+        For the operator, as SetProjectLimits is.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProjectServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -271,6 +293,11 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsRequest.FromString,
                     response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsResponse.SerializeToString,
             ),
+            'ListProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProjects,
+                    request_deserializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListProjectsRequest.FromString,
+                    response_serializer=kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListProjectsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kuueri.tasks.v1.ProjectService', rpc_method_handlers)
@@ -282,8 +309,9 @@ def add_ProjectServiceServicer_to_server(servicer, server):
 class ProjectService:
     """Registers projects and manages their credentials. Every call needs the metadata
     `authorization: Bearer <token>` and is about the project that the token belongs
-    to; but Register and SetProjectLimits are the operator's, and take the admin token
-    of the server.
+    to; but Register, ListProjects and SetProjectLimits are the operator's, and take the
+    admin token of the server. CreateToken and DeleteProject take either: with the admin
+    token they are about the project that the request names.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
     other call of a project here a full one. What a token may not do is
@@ -532,6 +560,33 @@ class ProjectService:
             '/kuueri.tasks.v1.ProjectService/SetProjectLimits',
             kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsRequest.SerializeToString,
             kuueri_dot_tasks_dot_v1_dot_project__service__pb2.SetProjectLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kuueri.tasks.v1.ProjectService/ListProjects',
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListProjectsRequest.SerializeToString,
+            kuueri_dot_tasks_dot_v1_dot_project__service__pb2.ListProjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,

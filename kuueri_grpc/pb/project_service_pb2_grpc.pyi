@@ -29,8 +29,9 @@ GRPC_VERSION: str
 class ProjectServiceStub:
     """Registers projects and manages their credentials. Every call needs the metadata
     `authorization: Bearer <token>` and is about the project that the token belongs
-    to; but Register and SetProjectLimits are the operator's, and take the admin token
-    of the server.
+    to; but Register, ListProjects and SetProjectLimits are the operator's, and take the
+    admin token of the server. CreateToken and DeleteProject take either: with the admin
+    token they are about the project that the request names.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
     other call of a project here a full one. What a token may not do is
@@ -56,6 +57,8 @@ class ProjectServiceStub:
     A server that has an admin token takes this call with it alone, as
     `authorization: Bearer <admin token>`. One without takes it from anybody who
     reaches it, and starts like that on a loopback address or for development only.
+
+    Safe to send again with the same `request_id`.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
     """
@@ -119,13 +122,23 @@ class ProjectServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
     """
+    ListProjects: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListProjectsRequest, _project_service_pb2.ListProjectsResponse]
+    """Lists the projects, or finds the one of an e-mail address. In no particular order; a
+    project that is registered meanwhile may or may not be on the pages that follow, none
+    is listed twice.
+
+    For the operator, as SetProjectLimits is.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID).
+    """
 
 @_typing.type_check_only
 class ProjectServiceAsyncStub(ProjectServiceStub):
     """Registers projects and manages their credentials. Every call needs the metadata
     `authorization: Bearer <token>` and is about the project that the token belongs
-    to; but Register and SetProjectLimits are the operator's, and take the admin token
-    of the server.
+    to; but Register, ListProjects and SetProjectLimits are the operator's, and take the
+    admin token of the server. CreateToken and DeleteProject take either: with the admin
+    token they are about the project that the request names.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
     other call of a project here a full one. What a token may not do is
@@ -148,6 +161,8 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     A server that has an admin token takes this call with it alone, as
     `authorization: Bearer <admin token>`. One without takes it from anybody who
     reaches it, and starts like that on a loopback address or for development only.
+
+    Safe to send again with the same `request_id`.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
     """
@@ -211,12 +226,22 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
     """
+    ListProjects: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListProjectsRequest, _project_service_pb2.ListProjectsResponse]  # type: ignore[assignment]
+    """Lists the projects, or finds the one of an e-mail address. In no particular order; a
+    project that is registered meanwhile may or may not be on the pages that follow, none
+    is listed twice.
+
+    For the operator, as SetProjectLimits is.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID).
+    """
 
 class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers projects and manages their credentials. Every call needs the metadata
     `authorization: Bearer <token>` and is about the project that the token belongs
-    to; but Register and SetProjectLimits are the operator's, and take the admin token
-    of the server.
+    to; but Register, ListProjects and SetProjectLimits are the operator's, and take the
+    admin token of the server. CreateToken and DeleteProject take either: with the admin
+    token they are about the project that the request names.
 
     A token has a scope (`TokenScope`): GetProject needs one that may read, every
     other call of a project here a full one. What a token may not do is
@@ -243,6 +268,8 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         A server that has an admin token takes this call with it alone, as
         `authorization: Bearer <admin token>`. One without takes it from anybody who
         reaches it, and starts like that on a loopback address or for development only.
+
+        Safe to send again with the same `request_id`.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (EMAIL_EXISTS).
         """
@@ -353,6 +380,21 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         an admin token takes it from nobody: PERMISSION_DENIED (ADMIN_TOKEN_NOT_SET).
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (PROJECT_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def ListProjects(
+        self,
+        request: _project_service_pb2.ListProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_service_pb2.ListProjectsResponse, _abc.Awaitable[_project_service_pb2.ListProjectsResponse]]:
+        """Lists the projects, or finds the one of an e-mail address. In no particular order; a
+        project that is registered meanwhile may or may not be on the pages that follow, none
+        is listed twice.
+
+        For the operator, as SetProjectLimits is.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID).
         """
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

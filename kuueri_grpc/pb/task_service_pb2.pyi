@@ -88,13 +88,16 @@ Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
 
 @_typing.final
 class BatchSubscribeRequest(_message.Message):
-    """Request of BatchSubscribe."""
+    """Request of BatchSubscribe: `tasks`, with one `request_id` for all of them, or
+    `requests`, each with its own.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TASKS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes it safe to send the batch again when no answer arrived, or when some of its
     results are UNAVAILABLE; rules as in SubscribeRequest. A task is known by the id and
@@ -109,7 +112,15 @@ class BatchSubscribeRequest(_message.Message):
     """
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
-        """Required. The tasks, 1 to 1,000."""
+        """The tasks, 1 to 1,000. With `requests` beside them: INVALID_ARGUMENT."""
+
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscribeRequest]:
+        """In the place of `tasks`: 1 to 1,000 tasks, each with a `request_id` of its own, which
+        is the same as in a call of Subscribe, in whatever place of whatever batch the task
+        is sent again. `request_id` of the batch, and `view` of each, have to be unset, else
+        INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -117,10 +128,11 @@ class BatchSubscribeRequest(_message.Message):
         tasks: _abc.Iterable[_task_pb2.Task] | None = ...,
         request_id: _builtins.str = ...,
         view: _task_pb2.TaskView.ValueType = ...,
+        requests: _abc.Iterable[Global___SubscribeRequest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "tasks", b"tasks", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "requests", b"requests", "tasks", b"tasks", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -572,19 +584,27 @@ class RunTaskRequest(_message.Message):
 
     TASK_ID_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """Required. Id of the task."""
     view: _task_pb2.TaskView.ValueType
     """How much of the task the answer has. Unset: BASIC."""
+    request_id: _builtins.str
+    """Makes it safe to send the call again when no answer arrived: 1 to 128 characters of
+    `[A-Za-z0-9_-]`. A call whose id is that of one of the latest 16 calls on this task
+    changes nothing, and answers with the task as it is now. Kept as long as the task.
+    Unset: every call is a new one.
+    """
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
         view: _task_pb2.TaskView.ValueType = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task_id", b"task_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -599,7 +619,7 @@ class RunTaskResponse(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """The task, due now."""
+        """The task, due now; as it is now, where the call is a repeated one."""
 
     def __init__(
         self,

@@ -139,7 +139,8 @@ class TaskServiceServicer:
         have been accepted or not. The call as a whole fails with UNAVAILABLE where no task
         is known to be accepted. Send the whole batch again then, with the same
         `request_id`: each task that was accepted answers as before, and the others are
-        accepted now. Without a `request_id`, choose the `task_id`s: what was accepted
+        accepted now; with `requests`, those that failed are enough. Without a `request_id`,
+        choose the `task_id`s: what was accepted
         before then answers ALREADY_EXISTS (TASK_EXISTS). With neither, every task of a
         repeated call is a new one.
         """
@@ -220,6 +221,9 @@ class TaskServiceServicer:
         deadline does not apply any more: the task runs, however late. A Pause before the
         attempt takes that back.
 
+        Safe to send again with the same `request_id`; without one, a repeated call may bring
+        the next retry or repetition forward, too.
+
         Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) while
         DISPATCHING, (TASK_ENDED) after the end.
         """
@@ -253,9 +257,14 @@ class TaskServiceServicer:
         For a single task the stream ends with OK after the last event of the task, at
         once if that has ended already. The others go on until the client ends them.
 
+        A stream may end with UNAVAILABLE at any time: the server stops (SHUTTING_DOWN), the
+        connection has reached the age that the operator allows (CONNECTION_AGED, about an
+        hour by default), the client read too slowly (WATCHER_TOO_SLOW), or the connection
+        broke, which has no reason. Watch again with the last resume token received.
+
         Errors: NOT_FOUND (TASK_NOT_FOUND); INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
-        OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); UNAVAILABLE (WATCHER_TOO_SLOW,
-        SHUTTING_DOWN): watch again with the last resume token received.
+        OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); RESOURCE_EXHAUSTED (QUOTA_WATCHES); UNAVAILABLE
+        (SHUTTING_DOWN, CONNECTION_AGED, WATCHER_TOO_SLOW).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

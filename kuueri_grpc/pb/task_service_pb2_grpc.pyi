@@ -62,7 +62,8 @@ class TaskServiceStub:
     have been accepted or not. The call as a whole fails with UNAVAILABLE where no task
     is known to be accepted. Send the whole batch again then, with the same
     `request_id`: each task that was accepted answers as before, and the others are
-    accepted now. Without a `request_id`, choose the `task_id`s: what was accepted
+    accepted now; with `requests`, those that failed are enough. Without a `request_id`,
+    choose the `task_id`s: what was accepted
     before then answers ALREADY_EXISTS (TASK_EXISTS). With neither, every task of a
     repeated call is a new one.
     """
@@ -115,6 +116,9 @@ class TaskServiceStub:
     deadline does not apply any more: the task runs, however late. A Pause before the
     attempt takes that back.
 
+    Safe to send again with the same `request_id`; without one, a repeated call may bring
+    the next retry or repetition forward, too.
+
     Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) while
     DISPATCHING, (TASK_ENDED) after the end.
     """
@@ -140,9 +144,14 @@ class TaskServiceStub:
     For a single task the stream ends with OK after the last event of the task, at
     once if that has ended already. The others go on until the client ends them.
 
+    A stream may end with UNAVAILABLE at any time: the server stops (SHUTTING_DOWN), the
+    connection has reached the age that the operator allows (CONNECTION_AGED, about an
+    hour by default), the client read too slowly (WATCHER_TOO_SLOW), or the connection
+    broke, which has no reason. Watch again with the last resume token received.
+
     Errors: NOT_FOUND (TASK_NOT_FOUND); INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
-    OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); UNAVAILABLE (WATCHER_TOO_SLOW,
-    SHUTTING_DOWN): watch again with the last resume token received.
+    OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); RESOURCE_EXHAUSTED (QUOTA_WATCHES); UNAVAILABLE
+    (SHUTTING_DOWN, CONNECTION_AGED, WATCHER_TOO_SLOW).
     """
 
 @_typing.type_check_only
@@ -179,7 +188,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     have been accepted or not. The call as a whole fails with UNAVAILABLE where no task
     is known to be accepted. Send the whole batch again then, with the same
     `request_id`: each task that was accepted answers as before, and the others are
-    accepted now. Without a `request_id`, choose the `task_id`s: what was accepted
+    accepted now; with `requests`, those that failed are enough. Without a `request_id`,
+    choose the `task_id`s: what was accepted
     before then answers ALREADY_EXISTS (TASK_EXISTS). With neither, every task of a
     repeated call is a new one.
     """
@@ -232,6 +242,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     deadline does not apply any more: the task runs, however late. A Pause before the
     attempt takes that back.
 
+    Safe to send again with the same `request_id`; without one, a repeated call may bring
+    the next retry or repetition forward, too.
+
     Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) while
     DISPATCHING, (TASK_ENDED) after the end.
     """
@@ -257,9 +270,14 @@ class TaskServiceAsyncStub(TaskServiceStub):
     For a single task the stream ends with OK after the last event of the task, at
     once if that has ended already. The others go on until the client ends them.
 
+    A stream may end with UNAVAILABLE at any time: the server stops (SHUTTING_DOWN), the
+    connection has reached the age that the operator allows (CONNECTION_AGED, about an
+    hour by default), the client read too slowly (WATCHER_TOO_SLOW), or the connection
+    broke, which has no reason. Watch again with the last resume token received.
+
     Errors: NOT_FOUND (TASK_NOT_FOUND); INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
-    OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); UNAVAILABLE (WATCHER_TOO_SLOW,
-    SHUTTING_DOWN): watch again with the last resume token received.
+    OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); RESOURCE_EXHAUSTED (QUOTA_WATCHES); UNAVAILABLE
+    (SHUTTING_DOWN, CONNECTION_AGED, WATCHER_TOO_SLOW).
     """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -305,7 +323,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         have been accepted or not. The call as a whole fails with UNAVAILABLE where no task
         is known to be accepted. Send the whole batch again then, with the same
         `request_id`: each task that was accepted answers as before, and the others are
-        accepted now. Without a `request_id`, choose the `task_id`s: what was accepted
+        accepted now; with `requests`, those that failed are enough. Without a `request_id`,
+        choose the `task_id`s: what was accepted
         before then answers ALREADY_EXISTS (TASK_EXISTS). With neither, every task of a
         repeated call is a new one.
         """
@@ -400,6 +419,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         deadline does not apply any more: the task runs, however late. A Pause before the
         attempt takes that back.
 
+        Safe to send again with the same `request_id`; without one, a repeated call may bring
+        the next retry or repetition forward, too.
+
         Errors: NOT_FOUND (TASK_NOT_FOUND); FAILED_PRECONDITION (TASK_RUNNING) while
         DISPATCHING, (TASK_ENDED) after the end.
         """
@@ -437,9 +459,14 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         For a single task the stream ends with OK after the last event of the task, at
         once if that has ended already. The others go on until the client ends them.
 
+        A stream may end with UNAVAILABLE at any time: the server stops (SHUTTING_DOWN), the
+        connection has reached the age that the operator allows (CONNECTION_AGED, about an
+        hour by default), the client read too slowly (WATCHER_TOO_SLOW), or the connection
+        broke, which has no reason. Watch again with the last resume token received.
+
         Errors: NOT_FOUND (TASK_NOT_FOUND); INVALID_ARGUMENT (RESUME_TOKEN_INVALID);
-        OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); UNAVAILABLE (WATCHER_TOO_SLOW,
-        SHUTTING_DOWN): watch again with the last resume token received.
+        OUT_OF_RANGE (RESUME_TOKEN_TOO_OLD); RESOURCE_EXHAUSTED (QUOTA_WATCHES); UNAVAILABLE
+        (SHUTTING_DOWN, CONNECTION_AGED, WATCHER_TOO_SLOW).
         """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,6 +27,7 @@ from kuueri_grpc.ports.projects import (
     EraseStep,
     KeyIdTaken,
     Project,
+    ProjectPage,
     ProjectStore,
     RevokedAttempt,
     Rotation,
@@ -43,7 +44,7 @@ from kuueri_grpc.ports.signals import (
     SignalBus,
     Spent,
 )
-from kuueri_grpc.ports.store_probe import StoreProbe, UnfitStore
+from kuueri_grpc.ports.store_probe import StoreIdentity, StoreKind, StoreProbe, UnfitStore
 from kuueri_grpc.ports.tasks import (
     Cancelled,
     FeedEvent,
@@ -86,6 +87,7 @@ __all__ = [
     "NotStarted",
     "Project",
     "ProjectLane",
+    "ProjectPage",
     "ProjectStore",
     "Reconnected",
     "Renewal",
@@ -100,6 +102,8 @@ __all__ = [
     "Signal",
     "SignalBus",
     "Spent",
+    "StoreIdentity",
+    "StoreKind",
     "StoreProbe",
     "TaskFilter",
     "TaskPage",

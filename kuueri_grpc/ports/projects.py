@@ -20,6 +20,14 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectPage:
+    """Some projects, and where the next page begins; `cursor` None: there are no more."""
+
+    projects: Sequence[Project]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """A stored token: only its SHA-256 is kept. `expire_time_ms` None: until rotated or revoked.
 
@@ -92,13 +100,35 @@ class ProjectStore(Protocol):
     """Projects and their credentials."""
 
     async def create(
-        self, email: str, key_id: str, digest: bytes, signing_secret: str, project_id: str
+        self,
+        email: str,
+        key_id: str,
+        digest: bytes,
+        signing_secret: str,
+        project_id: str,
+        request: str = "",
     ) -> None:
-        """Make a project. Raises `EmailExists` (addresses compare case-insensitively)."""
+        """Make a project. Raises `EmailExists` (addresses compare case-insensitively).
+
+        With the id of the project that `project_of` names, and the `request` that made it (empty: none) ten
+        minutes ago or less, the credential and the secret take the place of its first ones; not once that
+        credential has been rotated or removed.
+        """
+        ...
+
+    async def project_of(self, email: str) -> str | None:
+        """Return the id of the project that an e-mail address belongs to, or is claimed for, if any."""
         ...
 
     async def get(self, project_id: str) -> Project:
         """Return the project. Raises `ProjectNotFound`."""
+        ...
+
+    async def list_projects(self, page_size: int, cursor: str | None) -> ProjectPage:
+        """Return up to `page_size` projects that are not being deleted, in no particular order, none twice.
+
+        `cursor`: of the page before, None for the first one. Raises `CursorInvalid`.
+        """
         ...
 
     async def credential(self, project_id: str, key_id: str) -> Credential | None:

@@ -1,6 +1,25 @@
 """Port: whether the store serves, and whether it is still the one that it was."""
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
+
+
+class StoreKind(StrEnum):
+    """What a store is: one that this server runs itself, one of the operator, a cluster of the operator."""
+
+    EMBEDDED = "EMBEDDED"
+    EXTERNAL = "EXTERNAL"
+    CLUSTER = "CLUSTER"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIdentity:
+    """What a store says it is; `product` and `version` are empty where it does not say."""
+
+    kind: StoreKind
+    product: str = ""
+    version: str = ""
 
 
 class UnfitStore(Exception):

@@ -169,8 +169,12 @@ class TaskStore(Protocol):
         """
         ...
 
-    async def run(self, project_id: str, task_id: str) -> Task:
-        """Make a waiting or paused task due now. Raises `TaskNotFound`, `TaskEnded`, `TaskRunning`."""
+    async def run(self, project_id: str, task_id: str, request: str = "") -> Task:
+        """Make a waiting or paused task due now. Raises `TaskNotFound`, `TaskEnded`, `TaskRunning`.
+
+        A `request` (a word without spaces; empty: none) of one of the latest 16 calls on the task changes
+        nothing, and gives the task as it is.
+        """
         ...
 
     async def purge(self, project_id: str, task_id: str) -> None:

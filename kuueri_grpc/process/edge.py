@@ -1,12 +1,16 @@
 """The gRPC server, as the settings have it."""
 
+from kuueri_grpc import __version__
 from kuueri_grpc.config import Settings
 from kuueri_grpc.config.edge import ModuleSettings, ThrottlerSettings
 from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.buckets import Rate
+from kuueri_grpc.ports import StoreIdentity
+from kuueri_grpc.process.exposure import queue_limit
 from kuueri_grpc.service.certificates import CertificateFiles
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
+from kuueri_grpc.service.server_info import About
 from kuueri_grpc.service.wire import WireLimits
 
 
@@ -19,7 +23,9 @@ def _rate(limit: int, throttler: ThrottlerSettings) -> Rate | None:
     return Rate(limit, throttler.ttl) if limit else None
 
 
-async def open_edge(settings: Settings, engine: EngineApi, targets: TargetPolicy) -> GrpcServer:
+async def open_edge(
+    settings: Settings, engine: EngineApi, targets: TargetPolicy, store: StoreIdentity
+) -> GrpcServer:
     """Return the server, bound but not started; its port is reserved, see `port`.
 
     Raises:
@@ -36,6 +42,13 @@ async def open_edge(settings: Settings, engine: EngineApi, targets: TargetPolicy
         reuse_port=True,
         certificates=_certificate_files(settings),
         admin_token=None if admin_token is None else admin_token.get_secret_value(),
+        about=About(
+            __version__,
+            store,
+            queue_limit(settings),
+            settings.history_ms,
+            call_rate(settings.module.throttler),
+        ),
     )
 
 

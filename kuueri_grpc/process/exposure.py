@@ -8,6 +8,19 @@ from kuueri_grpc.process.errors import StartError
 
 _log = logging.getLogger(__name__)
 
+#: Tasks of a project where no limit is set: on a server that projects share, and on one of a single user.
+SHARED_QUEUE_LIMIT, PERSONAL_QUEUE_LIMIT = 1_000, 100_000
+
+
+def queue_limit(settings: Settings) -> int:
+    """Return how many tasks of one project may be unfinished at a time."""
+    limit = settings.service.queue.limit
+    if limit is not None:
+        return limit
+    # Reached from this machine alone, and open to registration: there is nobody to be protected from.
+    is_personal = settings.admin_token is None and is_loopback(settings.host)
+    return PERSONAL_QUEUE_LIMIT if is_personal else SHARED_QUEUE_LIMIT
+
 
 def check_exposure(settings: Settings) -> None:
     """Refuse to serve in plain text, or to register anybody, beyond this machine, unless that was asked for.

@@ -61,6 +61,17 @@ async def open_store(settings: Settings, stop: Stop) -> AsyncIterator[OpenStore]
         await embedded.aclose()
 
 
+def is_embedded(settings: Settings) -> bool:
+    """Return whether this server runs its store itself; workers have its address in their settings."""
+    url = settings.redis_url
+    if url is None:
+        return True
+    try:
+        return url.get_secret_value() == EmbeddedValkey(settings.data_dir).url
+    except ValkeyStartError:
+        return False
+
+
 def running_store(settings: Settings) -> StoreAddress:
     """Return where the store of a running server is: the external one, or the socket of the embedded one.
 

@@ -16,7 +16,11 @@ from kuueri_grpc.service.peers import Peers
 #: The one call that anybody may make where there is no admin token.
 REGISTER = "ProjectService/Register"
 #: Those of the operator: they are of no project, and no token of one opens them.
-OPERATOR_CALLS = frozenset({REGISTER, "ProjectService/SetProjectLimits"})
+OPERATOR_CALLS = frozenset({REGISTER, "ProjectService/ListProjects", "ProjectService/SetProjectLimits"})
+#: Those that a project makes for itself, and the operator for any.
+SHARED_CALLS = frozenset({"ProjectService/CreateToken", "ProjectService/DeleteProject"})
+#: Those that anybody may make: they cost nothing, and tell everyone the same.
+OPEN_CALLS = frozenset({"ServerService/GetServerInfo"})
 #: The one call that a token may still make which ended by it.
 _ROTATE = "ProjectService/RotateToken"
 
@@ -60,7 +64,7 @@ class Admission:
         self._admin_digest = None if admin_token is None else _digest(admin_token)
 
     async def admit(self, name: str, metadata: Metadata, peer: str) -> None:
-        """Note who makes the call `name` (service and method), for `auth.caller`; not of `OPERATOR_CALLS`.
+        """Note who makes the call `name` (service and method), for `auth.caller`; nobody is the operator's.
 
         `peer`: where it comes from, as gRPC has it.
 
@@ -72,8 +76,10 @@ class Admission:
             RateLimited: the project, or the peer, has made too many.
             StoreUnavailable: the store does not serve.
         """
+        if name in OPEN_CALLS:
+            return
         try:
-            if name in OPERATOR_CALLS:
+            if name in OPERATOR_CALLS or (name in SHARED_CALLS and self._has_admin_token(metadata)):
                 self._admit_operator(name, metadata, peer)
                 return
             access = await self._authenticate(name, bearer_token(metadata), peer)
@@ -109,6 +115,10 @@ class Admission:
             self._check_admin(name, metadata, self._admin_digest)
         elif name != REGISTER:
             raise AdminTokenNotSet
+
+    def _has_admin_token(self, metadata: Metadata) -> bool:
+        digest = self._admin_digest
+        return digest is not None and hmac.compare_digest(digest, _digest(bearer_token(metadata)))
 
     @property
     def streams(self) -> Streams:

@@ -26,6 +26,12 @@ def caller() -> str:
     return _access.get().project_id
 
 
+def caller_or_operator() -> str | None:
+    """Return the id of the project that the current call was admitted for; None: it is the operator's."""
+    found = _access.get(None)
+    return None if found is None else found.project_id
+
+
 def access() -> Access:
     """Return what the current call was admitted with."""
     return _access.get()

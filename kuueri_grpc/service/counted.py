@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kuueri_grpc.pb import project_service_pb2, task_service_pb2
+from kuueri_grpc.pb import project_service_pb2, server_service_pb2, task_service_pb2
 from kuueri_grpc.service.errors import reason_names
 
 
@@ -10,8 +10,8 @@ def methods() -> Sequence[str]:
     """Return the methods of the API as telemetry names them: "TaskService/GetTask"."""
     return [
         f"{service.name}/{method.name}"
-        for file in (task_service_pb2.DESCRIPTOR, project_service_pb2.DESCRIPTOR)
-        for service in file.services_by_name.values()
+        for module in (task_service_pb2, project_service_pb2, server_service_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     ]
 

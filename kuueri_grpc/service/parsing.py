@@ -23,7 +23,10 @@ _MOST_FIELDS = 5_000
 _MOST_OTHER = 64
 
 _TASK = task_service_pb2.SubscribeRequest.DESCRIPTOR.fields_by_name["task"].number
-_TASKS = task_service_pb2.BatchSubscribeRequest.DESCRIPTOR.fields_by_name["tasks"].number
+_REPEATED = {
+    task_service_pb2.BatchSubscribeRequest.DESCRIPTOR.fields_by_name[name].number: name
+    for name in ("tasks", "requests")
+}
 _TARGET = task_pb2.Task.DESCRIPTOR.fields_by_name["http_target"].number
 
 Read = Callable[[bytes], Any]
@@ -58,46 +61,41 @@ async def parse_task(read: Read, message: bytes) -> Any:
     """Parse a SubscribeRequest. Raises `InvalidFields`, here and below."""
     if len(message) > _SHORT:
         try:
-            for i, (number, kind, start, end) in enumerate(fields(message, 0, len(message))):
-                if i > _MOST_OTHER:
-                    raise _too_many("request", _MOST_OTHER)
-                if number == _TASK and kind == BYTES:
-                    _check_task(message, start, end, "task")
+            _check_request(message, 0, len(message), "")
         except Malformed:
             raise _not_a_message() from None
     return parse(read, message)
 
 
 async def parse_batch(read: Read, message: bytes, most: int) -> Any:
-    """Parse a BatchSubscribeRequest of at most `most` tasks."""
+    """Parse a BatchSubscribeRequest of at most `most` tasks, in `tasks` or in `requests`."""
     if len(message) <= _SHORT:
         return parse(read, message)
     slices = Slices()
-    tasks, others = _split(message, most)
+    items, others = _split(message, most)
     request = parse(read, others)
-    for i, (start, end) in enumerate(tasks):
+    for name, start, end in items:
+        repeated = getattr(request, name)
         if end - start > _SHORT_TASK:
             try:
-                _check_task(message, start, end, f"tasks[{i}]")
+                _CHECKS[name](message, start, end, f"{name}[{len(repeated)}]")
             except Malformed:
                 raise _not_a_message() from None
-        parse(request.tasks.add().MergeFromString, message[start:end])
+        parse(repeated.add().MergeFromString, message[start:end])
         await slices.pause()
     return request
 
 
-def _split(message: bytes, most: int) -> tuple[list[tuple[int, int]], bytes]:
-    """Return where the tasks are, and the other fields."""
-    tasks: list[tuple[int, int]] = []
+def _split(message: bytes, most: int) -> tuple[list[tuple[str, int, int]], bytes]:
+    """Return where the tasks and the requests are, and the other fields."""
+    items: list[tuple[str, int, int]] = []
     others, after, count = bytearray(), 0, 0
     try:
         for number, kind, start, end in fields(message, 0, len(message)):
-            if number == _TASKS and kind == BYTES:
-                tasks.append((start, end))
-                if len(tasks) > most:
-                    raise InvalidFields(
-                        [Violation("tasks", f"are more than {most:,}; expected 1 to {most:,}")]
-                    )
+            if kind == BYTES and (name := _REPEATED.get(number)):
+                items.append((name, start, end))
+                if len(items) > most:
+                    raise InvalidFields([Violation(name, f"are more than {most:,}; expected 1 to {most:,}")])
             else:
                 others += message[after:end]
                 count += 1
@@ -106,7 +104,16 @@ def _split(message: bytes, most: int) -> tuple[list[tuple[int, int]], bytes]:
             after = end
     except Malformed:
         raise _not_a_message() from None
-    return tasks, bytes(others)
+    return items, bytes(others)
+
+
+def _check_request(message: bytes, start: int, end: int, path: str) -> None:
+    """Check a SubscribeRequest; `path`: where it is in a batch, empty for one of its own."""
+    for i, (number, kind, begin, close) in enumerate(fields(message, start, end)):
+        if i > _MOST_OTHER:
+            raise _too_many(path or "request", _MOST_OTHER)
+        if number == _TASK and kind == BYTES:
+            _check_task(message, begin, close, f"{path}.task" if path else "task")
 
 
 def _check_task(message: bytes, start: int, end: int, path: str) -> None:
@@ -124,6 +131,9 @@ def _check_task(message: bytes, start: int, end: int, path: str) -> None:
             )
         if count > _MOST_FIELDS:
             raise _too_many(path, _MOST_FIELDS)
+
+
+_CHECKS = {"tasks": _check_task, "requests": _check_request}
 
 
 def _not_a_message() -> InvalidFields:

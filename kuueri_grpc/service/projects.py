@@ -7,8 +7,9 @@ import grpc.aio
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.pb import project_service_pb2 as pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceServicer
-from kuueri_grpc.service import requests
-from kuueri_grpc.service.auth import access, caller
+from kuueri_grpc.service import project_requests as requests
+from kuueri_grpc.service import tokens as page_tokens
+from kuueri_grpc.service.auth import access, caller, caller_or_operator
 from kuueri_grpc.service.convert import to_access_token, to_project
 from kuueri_grpc.service.times import DAY_MS, to_timestamp
 
@@ -27,7 +28,7 @@ class ProjectService(ProjectServiceServicer):
         self, request: pb.RegisterRequest, context: Context
     ) -> pb.RegisterResponse:
         """Make a project."""
-        made = await self._projects.register(requests.read_email(request))
+        made = await self._projects.register(*requests.read_register(request))
         return pb.RegisterResponse(
             project=to_project(made.project), token=made.token, signing_secret=made.signing_secret
         )
@@ -53,7 +54,8 @@ class ProjectService(ProjectServiceServicer):
     ) -> pb.CreateTokenResponse:
         """Make one more token."""
         wanted = requests.read_create_token(request)
-        made = await self._projects.create_token(caller(), wanted.scope, wanted.display_name, wanted.ttl_ms)
+        project_id = requests.read_subject(request.project_id, caller_or_operator())
+        made = await self._projects.create_token(project_id, wanted.scope, wanted.display_name, wanted.ttl_ms)
         return pb.CreateTokenResponse(access_token=to_access_token(made.credential), token=made.token)
 
     async def ListTokens(  # noqa: N802
@@ -86,7 +88,7 @@ class ProjectService(ProjectServiceServicer):
         self, request: pb.DeleteProjectRequest, context: Context
     ) -> pb.DeleteProjectResponse:
         """Remove the project with all that it has."""
-        await self._projects.delete(caller())
+        await self._projects.delete(requests.read_subject(request.project_id, caller_or_operator()))
         return pb.DeleteProjectResponse()
 
     async def SetProjectLimits(  # noqa: N802
@@ -97,3 +99,16 @@ class ProjectService(ProjectServiceServicer):
         return pb.SetProjectLimitsResponse(
             project=to_project(await self._projects.set_task_limit(project_id, limit))
         )
+
+    async def ListProjects(  # noqa: N802
+        self, request: pb.ListProjectsRequest, context: Context
+    ) -> pb.ListProjectsResponse:
+        """List the projects, or find one by its address; the operator calls."""
+        email, page_size = requests.read_projects(request)
+        cursor = page_tokens.read_projects_token(request.page_token)
+        if email:
+            found = await self._projects.find(email)
+            return pb.ListProjectsResponse(projects=[] if found is None else [to_project(found)])
+        page = await self._projects.list(page_size, cursor)
+        token = "" if page.cursor is None else page_tokens.projects_token(page.cursor)
+        return pb.ListProjectsResponse(projects=map(to_project, page.projects), next_page_token=token)

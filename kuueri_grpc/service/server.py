@@ -15,8 +15,9 @@ from kuueri_grpc.engine.commands import Commands
 from kuueri_grpc.engine.projects import Projects
 from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
-from kuueri_grpc.pb import project_service_pb2, task_service_pb2
+from kuueri_grpc.pb import project_service_pb2, server_service_pb2, task_service_pb2
 from kuueri_grpc.pb.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
+from kuueri_grpc.pb.server_service_pb2_grpc import add_ServerServiceServicer_to_server
 from kuueri_grpc.pb.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from kuueri_grpc.ports import NO_TELEMETRY, Clock, Telemetry
 from kuueri_grpc.service.admission import Admission
@@ -31,6 +32,7 @@ from kuueri_grpc.service.open_methods import OpenMethods
 from kuueri_grpc.service.peers import Peers
 from kuueri_grpc.service.projects import ProjectService
 from kuueri_grpc.service.reflection import add_reflection
+from kuueri_grpc.service.server_info import About, ServerService, server_info
 from kuueri_grpc.service.streams import StreamLimits
 from kuueri_grpc.service.tasks import TaskService
 from kuueri_grpc.service.wire import WireLimits
@@ -38,6 +40,7 @@ from kuueri_grpc.service.wire import WireLimits
 SERVICES = (
     task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
     project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"].full_name,
+    server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name,
 )
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -139,7 +142,7 @@ def _listeners(host: str) -> int:
     return 1  # binding it says what is wrong
 
 
-async def build_server(
+async def build_server(  # noqa: PLR0913  all that a server is made of
     engine: EngineApi,
     limits: Limits,
     wire: WireLimits = WireLimits(),  # noqa: B008  it is frozen
@@ -149,11 +152,13 @@ async def build_server(
     reuse_port: bool = False,
     certificates: CertificateFiles | None = None,
     admin_token: str | None = None,
+    about: About = About(),  # noqa: B008  it is frozen
 ) -> GrpcServer:
     """Return a server, bound but not started. Port 0 picks a free one.
 
     `reuse_port` lets other processes bind the same port; the kernel spreads the connections. Without
     `certificates` it is served in plain text. Register needs the `admin_token`; None: anybody may call it.
+    `about`: what GetServerInfo tells beside the limits.
 
     Raises:
         OSError: The address cannot be bound.
@@ -188,6 +193,8 @@ async def build_server(
         server,
     )
     add_ProjectServiceServicer_to_server(ProjectService(engine.projects), server)
+    info = server_info(about, limits, wire, has_admin_token=admin_token is not None)
+    add_ServerServiceServicer_to_server(ServerService(info), server)
     health = HealthService(SERVICES)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     add_reflection(server, [*SERVICES, HEALTH])

@@ -78,7 +78,7 @@ class TaskService(TaskServiceServicer):
         self, request: pb.BatchSubscribeRequest, context: Context
     ) -> pb.BatchSubscribeResponse:
         """Accept tasks, each on its own."""
-        count = len(request.tasks)
+        count = len(request.tasks) or len(request.requests)
         try:
             # The call itself is counted already; a batch that is too large is refused for that.
             self._throttle.charge(caller(), min(count, self._limits.max_batch) - 1)
@@ -183,8 +183,9 @@ class TaskService(TaskServiceServicer):
         self, request: pb.RunTaskRequest, context: Context
     ) -> pb.RunTaskResponse:
         """Make a task due now."""
-        task_id, view = requests.read_task_request(request)
-        return pb.RunTaskResponse(task=to_task(await self._commands.run(caller(), task_id), view))
+        task_id, view, request_id = requests.read_run(request)
+        task = await self._commands.run(caller(), task_id, request_id)
+        return pb.RunTaskResponse(task=to_task(task, view))
 
     async def GetTimeline(  # noqa: N802
         self, request: pb.GetTimelineRequest, context: Context

@@ -25,7 +25,7 @@ _MOST = 2**53
 #: Longer than any token that is given out.
 _MAX_LENGTH = 512
 
-Kind = Literal["list", "timeline", "watch", "feed"]
+Kind = Literal["list", "projects", "timeline", "watch", "feed"]
 Position = Sequence[str | int]
 
 
@@ -63,6 +63,21 @@ def read_list_token(token: str, project_id: str, where: TaskFilter) -> str | Non
 def _list_scope(project_id: str, where: TaskFilter) -> Position:
     labels = [part for pair in sorted(where.labels.items()) for part in pair]
     return [project_id, where.state or "", where.queue or "", *labels]
+
+
+def projects_token(cursor: str) -> str:
+    """Return the page token for the store's `cursor` in the list of projects."""
+    return _seal("projects", [], [cursor])
+
+
+def read_projects_token(token: str) -> str | None:
+    """Return the store's cursor; None for the first page (an empty token). Raises `PageTokenInvalid`."""
+    if not token:
+        return None
+    match _open_page("projects", token, [], "a ListProjects"):
+        case [str() as cursor]:
+            return cursor
+    raise PageTokenInvalid("page_token holds no position")
 
 
 @dataclass(frozen=True, slots=True)

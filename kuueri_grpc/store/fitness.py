@@ -59,11 +59,16 @@ def check_version(server: Mapping[str, Any]) -> None:
     """
     if not server:
         return
-    # Others that speak the protocol name a version of Redis that they are like.
-    name = "Valkey" if "valkey_version" in server else "Redis"
-    version = str(server.get("valkey_version") or server.get("redis_version", "0"))
+    name, version = product_of(server)
     if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST[name]:
         raise UnfitStore(f"the store is {name} {version}; {_NEEDED}")
+
+
+def product_of(server: Mapping[str, Any]) -> tuple[str, str]:
+    """Return name and version of a server, as its `INFO server` has them."""
+    # Others that speak the protocol name a version of Redis that they are like.
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    return name, str(server.get("valkey_version") or server.get("redis_version", "0"))
 
 
 def _check_databases(settings: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ change them together, on one server and on a cluster alike.
 | 0  | `kuueri:email:<sha256>`          | String | project id that an e-mail address belongs to       |
 | 0  | `{p}:project:<project>`          | Hash   | the project, `taskInQueue`, its (sealed) secrets   |
 | 0  | `{p}:credentials:<project>`      | Hash   | key id -> token digest, scope, expiry (JSON)       |
+| 0  | `{p}:projects`                   | ZSet   | all projects, for ListProjects                     |
 | 0  | `{p}:closed`                     | Set    | projects that are being deleted                    |
 | 1  | `{p}:due`                        | ZSet   | queues and lanes by when each may dispatch next    |
 | 1  | `{p}:leases`                     | ZSet   | claimed tasks by lease expiry                      |
@@ -114,6 +115,7 @@ SCRIPT_KEY_NAMES = (
     "NEWS",
     "CLOSED",
     "DEADLINES",
+    "PROJECTS",
 )
 
 
@@ -144,4 +146,5 @@ def script_keys(partition: int) -> list[str]:
         f"{tag}:news:",
         f"{tag}:closed",
         f"{tag}:deadlines",
+        f"{tag}:projects",
     ]

@@ -12,12 +12,13 @@ from kuueri_grpc.domain.errors import (
     TooManyTokens,
     Unauthenticated,
 )
-from kuueri_grpc.ports import Credential, EndStep, EraseStep, KeyIdTaken, Project, Rotation
+from kuueri_grpc.ports import Credential, EndStep, EraseStep, KeyIdTaken, Project, ProjectPage, Rotation
 from kuueri_grpc.store import codec, keys
 from kuueri_grpc.store.commands import Commands
 from kuueri_grpc.store.credentials import pack_credential, unpack_credential
 from kuueri_grpc.store.deletion import ProjectDeletion
 from kuueri_grpc.store.fitness import text
+from kuueri_grpc.store.project_listing import ProjectListing
 from kuueri_grpc.store.scripts import Argument, ScriptRunner
 from kuueri_grpc.store.vault import Vault
 
@@ -27,8 +28,8 @@ _EMAIL_CLAIM_MS = 60_000
 MOST_CREDENTIALS = 100
 #: Secrets that one project signs with: each makes every request of it longer, and dearer to make.
 MOST_SIGNING_SECRETS = 10
-#: How long a rotation whose answer was lost can be repeated.
-_REPEAT_ROTATION_MS = 600_000
+#: How long a registration or a rotation whose answer was lost can be repeated.
+_REPEAT_MS = 600_000
 
 
 class RedisProjectStore:
@@ -43,29 +44,67 @@ class RedisProjectStore:
         self._partitions = partitions
         self._queue_limit = queue_limit
         self._deletion = ProjectDeletion(client, runner, partitions)
+        self._listing = ProjectListing(runner, partitions, queue_limit)
         self._vault = vault
 
     def _partition(self, project_id: str) -> int:
         return keys.partition_of(project_id, self._partitions)
 
     async def create(
-        self, email: str, key_id: str, digest: bytes, signing_secret: str, project_id: str
+        self,
+        email: str,
+        key_id: str,
+        digest: bytes,
+        signing_secret: str,
+        project_id: str,
+        request: str = "",
     ) -> None:
         """See `ports.ProjectStore`.
 
         The address lives in a slot of its own, so this is three steps: claim it for a minute, make the
-        project, keep the claim. A crash in between leaves a project nobody was told of.
+        project, keep the claim. A crash in between leaves a project nobody was told of, or a claim without
+        one, which a repeated call takes over.
         """
-        claim = keys.email(email)
+        claim, may_make = keys.email(email), True
         with self._observer.call("email"):
-            claimed = await self._client.set(claim, project_id, nx=True, px=_EMAIL_CLAIM_MS)
-            # A repeated call after a lost answer finds its own claim.
-            if not claimed and await self._client.get(claim) != project_id.encode():
-                raise EmailExists(email)
+            if not await self._client.set(claim, project_id, nx=True, px=_EMAIL_CLAIM_MS):
+                # A repeated call after a lost answer finds its own claim, or that of the call it repeats.
+                if await self._client.get(claim) != project_id.encode():
+                    raise EmailExists(email)
+                may_make = int(await self._client.pttl(claim)) > 0
         signing = codec.pack_signing([(self._vault.seal_signing(project_id, signing_secret), None)])
-        await self._run("project_create", project_id, email, key_id, pack_credential(digest), signing)
+        answer = await self._runner.run(
+            "project_create",
+            self._partition(project_id),
+            [
+                project_id,
+                email,
+                key_id,
+                pack_credential(digest),
+                signing,
+                request,
+                _REPEAT_MS,
+                "1" if may_make else "",
+                keys.CREDENTIALS_CHANNEL,
+            ],
+        )
+        match answer:
+            case [b"OK"]:
+                pass
+            case [b"EXISTS"]:
+                raise EmailExists(email)
+            case [b"TAKEN"]:
+                raise KeyIdTaken(key_id)
+            case _:
+                raise codec.CorruptRecord(f"project_create.lua answered {answer!r}")
         with self._observer.call("email"):
             await self._client.set(claim, project_id)
+
+    async def project_of(self, email: str) -> str | None:
+        """See `ports.ProjectStore`."""
+        with self._observer.call("email"):
+            kept = await self._client.get(keys.email(email))
+        return None if kept is None else text(kept)
 
     async def get(self, project_id: str) -> Project:
         """See `ports.ProjectStore`."""
@@ -80,6 +119,10 @@ class RedisProjectStore:
             task_in_queue=int(kept[b"taskInQueue"]),
             task_in_queue_limit=int(kept.get(b"taskInQueueLimit", self._queue_limit)),
         )
+
+    async def list_projects(self, page_size: int, cursor: str | None) -> ProjectPage:
+        """See `ports.ProjectStore`."""
+        return await self._listing.page(page_size, cursor)
 
     async def credential(self, project_id: str, key_id: str) -> Credential | None:
         """See `ports.ProjectStore`."""
@@ -130,7 +173,7 @@ class RedisProjectStore:
             pack_credential(rotation.digest),
             rotation.grace_ms,
             rotation.request,
-            _REPEAT_ROTATION_MS,
+            _REPEAT_MS,
             MOST_CREDENTIALS,
             keys.CREDENTIALS_CHANNEL,
         )

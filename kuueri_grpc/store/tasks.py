@@ -25,6 +25,9 @@ from kuueri_grpc.store.vault import Vault
 
 _log = logging.getLogger(__name__)
 
+#: Calls of RunTask that a task remembers.
+_RUNS_KEPT = 16
+
 
 class RedisTaskStore:
     """`ports.TaskStore` on the scripts."""
@@ -84,9 +87,9 @@ class RedisTaskStore:
         """See `ports.TaskStore`."""
         return await self._command("resume", project_id, task_id)
 
-    async def run(self, project_id: str, task_id: str) -> Task:
+    async def run(self, project_id: str, task_id: str, request: str = "") -> Task:
         """See `ports.TaskStore`."""
-        return await self._command("run", project_id, task_id, new_operation())
+        return await self._command("run", project_id, task_id, request or new_operation(), _RUNS_KEPT)
 
     async def purge(self, project_id: str, task_id: str) -> None:
         """See `ports.TaskStore`."""

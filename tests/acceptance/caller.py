@@ -116,9 +116,7 @@ class Project:
         return Project(channel, self.project_id, self.token, self.signing_secret)
 
     async def subscribe(self, task: task_pb2.Task, request_id: str = "") -> task_pb2.Task:
-        request = tasks_pb.SubscribeRequest(
-            task=task, request_id=request_id, view=task_pb2.TASK_VIEW_FULL
-        )
+        request = tasks_pb.SubscribeRequest(task=task, request_id=request_id, view=task_pb2.TASK_VIEW_FULL)
         return (await self.tasks.Subscribe(request, metadata=self.metadata)).task
 
     async def batch(

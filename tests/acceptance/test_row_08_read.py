@@ -127,7 +127,7 @@ async def test_row_08_list_filters_by_state_queue_and_labels_newest_first(
     assert await list_ids(project, labels={"team": "a", "x": "1"}) == ["third"]
     assert await list_ids(project, labels={"team": "b"}) == []
     assert await list_ids(project, queue="mail", state=task_pb2.TASK_STATE_SCHEDULED) == ["second"]
-    listed = (await project.list(queue="default")).tasks[0]
+    listed = (await project.list(queue="default", view=task_pb2.TASK_VIEW_FULL)).tasks[0]
     assert listed == await project.get("first")
 
 

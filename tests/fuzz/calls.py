@@ -8,13 +8,13 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 
-from kuueri_grpc.pb import project_service_pb2, task_service_pb2
+from kuueri_grpc.pb import project_service_pb2, server_service_pb2, task_service_pb2
 from tests.fuzz.messages import messages
 
 #: Every method of the API, by its path. From the descriptors, so that one added later is called too.
 METHODS: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
-    for file in (task_service_pb2.DESCRIPTOR, project_service_pb2.DESCRIPTOR)
+    for file in (task_service_pb2.DESCRIPTOR, project_service_pb2.DESCRIPTOR, server_service_pb2.DESCRIPTOR)
     for service in file.services_by_name.values()
     for method in service.methods
 }

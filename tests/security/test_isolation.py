@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
+from kuueri_grpc.pb import server_service_pb2 as server_pb
 from kuueri_grpc.pb import task_pb2, task_service_pb2, token_pb2
 from kuueri_grpc.pb import task_service_pb2 as tasks_pb
 from kuueri_grpc.service.times import to_duration
@@ -35,7 +36,7 @@ REQUEST_IDS = ("", "request-id-00000", "request-id-11111")
 
 METHODS = {
     f"{service.name}/{method.name}": method
-    for module in (task_service_pb2, projects_pb)
+    for module in (task_service_pb2, projects_pb, server_pb)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -110,6 +111,11 @@ class Call:
         return self._any("key_ids")
 
     @property
+    def project_id(self) -> str:
+        sides = ("", self.me.caller.project_id, self.other.caller.project_id)
+        return sides[self.choices.place % 3]
+
+    @property
     def email(self) -> str:
         return self.other.email if self.choices.flag else f"{self.me.mark}-{next(_numbers)}@example.com"
 
@@ -139,30 +145,44 @@ REQUESTS: Mapping[str, Callable[[Call], Message]] = {
     "TaskService/Subscribe": lambda call: tasks_pb.SubscribeRequest(
         task=call.task(), request_id=call.choices.request_id
     ),
-    "TaskService/BatchSubscribe": lambda call: tasks_pb.BatchSubscribeRequest(tasks=[call.task()] * 2),
+    "TaskService/BatchSubscribe": lambda call: (
+        tasks_pb.BatchSubscribeRequest(tasks=[call.task()] * 2, request_id=call.choices.request_id)
+        if call.choices.flag
+        else tasks_pb.BatchSubscribeRequest(
+            requests=[tasks_pb.SubscribeRequest(task=call.task(), request_id=call.choices.request_id)]
+        )
+    ),
     "TaskService/GetTask": _one(tasks_pb.GetTaskRequest),
     "TaskService/ListTasks": _list,
     "TaskService/Cancel": _one(tasks_pb.CancelRequest),
     "TaskService/Pause": _one(tasks_pb.PauseRequest),
     "TaskService/Resume": _one(tasks_pb.ResumeRequest),
     "TaskService/Purge": _one(tasks_pb.PurgeRequest),
-    "TaskService/RunTask": _one(tasks_pb.RunTaskRequest),
+    "TaskService/RunTask": lambda call: tasks_pb.RunTaskRequest(
+        task_id=call.choices.task_id, request_id=call.choices.request_id
+    ),
     "TaskService/GetTimeline": lambda call: tasks_pb.GetTimelineRequest(
         task_id=call.choices.task_id, page_size=1, page_token=call.page_token
     ),
     "TaskService/Watch": _watch,
-    "ProjectService/Register": lambda call: projects_pb.RegisterRequest(email=call.email),
+    "ProjectService/Register": lambda call: projects_pb.RegisterRequest(
+        email=call.email, request_id=call.choices.request_id
+    ),
     "ProjectService/GetProject": lambda _: projects_pb.GetProjectRequest(),
     "ProjectService/RotateToken": lambda call: projects_pb.RotateTokenRequest(
         grace=to_duration(HOUR_MS), request_id=call.choices.request_id
     ),
     "ProjectService/CreateToken": lambda call: projects_pb.CreateTokenRequest(
-        scope=token_pb2.TOKEN_SCOPE_READ, display_name=call.me.mark
+        scope=token_pb2.TOKEN_SCOPE_READ, display_name=call.me.mark, project_id=call.project_id
     ),
     "ProjectService/ListTokens": lambda _: projects_pb.ListTokensRequest(),
     "ProjectService/RevokeToken": lambda call: projects_pb.RevokeTokenRequest(key_id=call.key_id),
     "ProjectService/RotateSigningSecret": lambda _: projects_pb.RotateSigningSecretRequest(),
-    "ProjectService/DeleteProject": lambda _: projects_pb.DeleteProjectRequest(),
+    "ProjectService/DeleteProject": lambda call: projects_pb.DeleteProjectRequest(project_id=call.project_id),
+    "ProjectService/ListProjects": lambda call: projects_pb.ListProjectsRequest(
+        email=call.email, page_token=call.page_token
+    ),
+    "ServerService/GetServerInfo": lambda _: server_pb.GetServerInfoRequest(),
     "ProjectService/SetProjectLimits": lambda call: projects_pb.SetProjectLimitsRequest(
         project_id=(call.other if call.choices.flag else call.me).caller.project_id, task_in_queue_limit=7
     ),
@@ -176,7 +196,8 @@ def test_every_call_of_the_services_is_covered() -> None:
 async def make(edge: Edge, name: str, request: Message, caller: Caller) -> tuple[list[Message], bytes]:
     """Make a call; return the messages of its answer, and all that was said as bytes."""
     service, _, method_name = name.partition("/")
-    method = getattr(edge.tasks if service == "TaskService" else edge.projects, method_name)
+    stubs = {"TaskService": edge.tasks, "ProjectService": edge.projects, "ServerService": edge.info}
+    method = getattr(stubs[service], method_name)
     answers: list[Message] = []
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -285,7 +306,7 @@ async def test_neither_reaches_anything_of_the_other(
                 assert secret.encode() not in said or secret.encode() in sent, (name, request, said)
             for answer in answers:
                 me.learn(answer)
-            if name == "ProjectService/DeleteProject":
+            if name == "ProjectService/DeleteProject" and answers:
                 assert not kept_of(read(store_url), me.caller.project_id)
                 sides[actor] = await enter(edge, me.mark)
             if name == "ProjectService/RotateToken" and answers:

@@ -28,11 +28,13 @@ from kuueri_grpc.engine.throttle import CallThrottle
 from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
 from kuueri_grpc.pb.project_service_pb2_grpc import ProjectServiceStub
+from kuueri_grpc.pb.server_service_pb2_grpc import ServerServiceStub
 from kuueri_grpc.pb.task_service_pb2_grpc import TaskServiceStub
 from kuueri_grpc.ports import NO_TELEMETRY, Claim, Telemetry
 from kuueri_grpc.service.certificates import CertificateFiles
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.server import EngineApi, GrpcServer, build_server
+from kuueri_grpc.service.server_info import About
 from kuueri_grpc.service.wire import WireLimits
 from kuueri_grpc.store.clock import StoreClock
 from kuueri_grpc.store.connection import StoreAddress, initialise
@@ -65,6 +67,7 @@ class Edge:
         self.channel = channel
         self.tasks = TaskServiceStub(channel)
         self.projects = ProjectServiceStub(channel)
+        self.info = ServerServiceStub(channel)
         self._execution = execution
 
     async def register(self, email: str) -> "Caller":
@@ -109,6 +112,7 @@ async def serving(
     channel_credentials: grpc.ChannelCredentials | None = None,
     admin_token: str | None = None,
     instance: str = INSTANCE,
+    about: About = About(),
 ) -> AsyncIterator[Edge]:
     """Run a server until the end of the block; with `certificates`, `channel_credentials` are for them."""
     async with AsyncExitStack() as stack:
@@ -153,6 +157,7 @@ async def serving(
             wire or WireLimits(),
             certificates=certificates,
             admin_token=admin_token,
+            about=about,
         )
         await server.start()
         stack.push_async_callback(server.stop, 0)

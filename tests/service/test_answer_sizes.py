@@ -8,13 +8,15 @@ from google.protobuf.message import Message
 from redis import Redis
 
 from kuueri_grpc.pb import project_service_pb2 as projects_pb
+from kuueri_grpc.pb import server_service_pb2 as server_pb
 from kuueri_grpc.pb import task_pb2, token_pb2
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import to_duration
 from kuueri_grpc.service.views import BASIC, FULL, MINIMAL, View
 from kuueri_grpc.service.wire import WireLimits
-from tests.service.edge import Caller, Edge, serving
+from kuueri_grpc.store import keys
+from tests.service.edge import PARTITIONS, Caller, Edge, serving
 
 #: `grpc.max_receive_message_length` where it is not set; the channels of these tests do not set it.
 CLIENT_TAKES = 4_194_304
@@ -210,6 +212,24 @@ class Calls:
         request = projects_pb.SetProjectLimitsRequest(project_id=self._owner.project_id)
         return [await self._edge.projects.SetProjectLimits(request, metadata=admin())]
 
+    async def ListProjects(self) -> Sequence[Message]:  # noqa: N802
+        store = Redis.from_url(self._store_url)
+        ids = [f"p{i:015}" for i in range(1_100)]
+        with store, store.pipeline() as pipe:
+            for project_id in ids:
+                partition = keys.partition_of(project_id, PARTITIONS)
+                facts = {"id": project_id, "email": WIDE * 254, "create": 1, "taskInQueue": 2**31 - 1}
+                pipe.hset(keys.project(partition, project_id), mapping=facts)
+                pipe.zadd(f"{{{partition}}}:projects", {project_id: 0})
+            pipe.execute()
+        request = projects_pb.ListProjectsRequest(page_size=1_000)
+        page = await self._edge.projects.ListProjects(request, metadata=admin())
+        assert len(page.projects) == 1_000
+        return [page]
+
+    async def GetServerInfo(self) -> Sequence[Message]:  # noqa: N802
+        return [await self._edge.info.GetServerInfo(server_pb.GetServerInfoRequest())]
+
     async def DeleteProject(self) -> Sequence[Message]:  # noqa: N802
         await self.subscribed("deleted")
         request = projects_pb.DeleteProjectRequest()
@@ -222,7 +242,7 @@ def admin() -> tuple[tuple[str, str], ...]:
 
 METHODS = [
     method.name
-    for file in (pb.DESCRIPTOR, projects_pb.DESCRIPTOR)
+    for file in (pb.DESCRIPTOR, projects_pb.DESCRIPTOR, server_pb.DESCRIPTOR)
     for service in file.services_by_name.values()
     for method in service.methods
 ]

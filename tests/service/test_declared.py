@@ -6,9 +6,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from kuueri_grpc.pb import project_service_pb2, task_service_pb2
+from kuueri_grpc.pb import project_service_pb2, server_service_pb2, task_service_pb2
 from kuueri_grpc.service import reflection
-from kuueri_grpc.service.admission import OPERATOR_CALLS, SCOPES
+from kuueri_grpc.service.admission import OPEN_CALLS, OPERATOR_CALLS, SCOPES
 from kuueri_grpc.service.guard import API_PREFIX
 from kuueri_grpc.service.open_methods import OPEN_METHODS
 from tests.service.edge import serving
@@ -20,11 +20,15 @@ NEW = ("/kuueri.tasks.v1.TaskService/New", "/kuueri.tasks.v2.TaskService/New", "
 def test_every_method_of_the_api_has_a_scope_or_is_the_operators() -> None:
     methods = {
         f"{service.name}/{method.name}"
-        for file in (task_service_pb2.DESCRIPTOR, project_service_pb2.DESCRIPTOR)
+        for file in (
+            task_service_pb2.DESCRIPTOR,
+            project_service_pb2.DESCRIPTOR,
+            server_service_pb2.DESCRIPTOR,
+        )
         for service in file.services_by_name.values()
         for method in service.methods
     }
-    assert methods == SCOPES.keys() | OPERATOR_CALLS
+    assert methods == SCOPES.keys() | OPERATOR_CALLS | OPEN_CALLS
     assert not any(method.startswith(API_PREFIX) for method in OPEN_METHODS)
 
 

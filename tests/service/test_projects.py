@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from kuueri_grpc.pb import project_service_pb2 as pb
-from kuueri_grpc.pb import task_pb2, task_service_pb2
+from kuueri_grpc.pb import server_service_pb2, task_pb2, task_service_pb2
 from kuueri_grpc.pb.token_pb2 import TokenScope
-from kuueri_grpc.service.admission import OPERATOR_CALLS, SCOPES
+from kuueri_grpc.service.admission import OPEN_CALLS, OPERATOR_CALLS, SCOPES
 from kuueri_grpc.service.guard import API_PREFIX
 from kuueri_grpc.service.server import SERVICES
 from kuueri_grpc.service.times import to_duration
@@ -195,7 +195,7 @@ class TestAdminToken:
 
 METHODS = [
     f"/{service.full_name}/{method.name}"
-    for module in (task_service_pb2, pb)
+    for module in (task_service_pb2, pb, server_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -209,10 +209,10 @@ async def call_raw(edge: Edge, method: str, metadata: tuple[tuple[str, str], ...
 
 def test_the_list_of_methods_is_whole() -> None:
     assert {method.split("/")[1] for method in METHODS} == set(SERVICES)
-    assert {method.removeprefix(API_PREFIX) for method in METHODS} == {*SCOPES, *OPERATOR_CALLS}
+    assert {method.removeprefix(API_PREFIX) for method in METHODS} == {*SCOPES, *OPERATOR_CALLS, *OPEN_CALLS}
 
 
-PROTECTED = sorted(set(METHODS) - {f"{API_PREFIX}{name}" for name in OPERATOR_CALLS})
+PROTECTED = sorted(set(METHODS) - {f"{API_PREFIX}{name}" for name in OPERATOR_CALLS | OPEN_CALLS})
 #: What a token of each scope may call, written out.
 ALLOWED = {
     "SUBSCRIBE": {"Subscribe", "BatchSubscribe"},

@@ -16,7 +16,7 @@ from tests.store.raw import DATABASE_OF, KEY, Entry, RawStore, read
 #: Keys that live as long as the store, the project, or what they point at.
 WITHOUT_TTL = frozenset(
     {
-        *("store", "email", "project", "credentials", "closed"),
+        *("store", "email", "project", "projects", "credentials", "closed"),
         *("due", "leases", "ended", "deadlines", "queue", "index"),
     }
 )

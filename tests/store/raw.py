@@ -15,7 +15,7 @@ from kuueri_grpc.store.topology import ClusterUrl
 DATABASES = 4
 #: The database of each kind of key on a single server.
 DATABASE_OF = {
-    **dict.fromkeys(("store", "instances", "email", "project", "credentials", "closed"), 0),
+    **dict.fromkeys(("store", "instances", "email", "project", "projects", "credentials", "closed"), 0),
     **dict.fromkeys(("due", "leases", "ended", "deadlines", "queue", "task", "index", "request", "claim"), 1),
     "config": 2,
     "timeline": 3,

@@ -54,7 +54,7 @@ def test_defaults_need_no_source(tmp_path: Path) -> None:
     assert settings.allow_target == ()
     assert settings.redis_url is None
     assert settings.history_ms == 3 * 24 * 3600 * 1000
-    assert settings.service.queue.limit == 1000
+    assert settings.service.queue.limit is None
     assert settings.service.lease_ms == 5000
     assert settings.database.partitions == 256
 
@@ -83,7 +83,7 @@ def test_each_source_beats_the_ones_below(monkeypatch: pytest.MonkeyPatch) -> No
     assert (settings.port, settings.service.max_in_flight) == (3, 3)
     assert settings.service.lease_ms == 2000
     assert (settings.host, settings.service.max_per_host) == ("file", 1)
-    assert settings.service.queue.limit == 1000
+    assert settings.service.queue.limit is None
 
 
 def test_an_option_that_is_none_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,12 @@ MESSAGES: dict[str, dict[str, str]] = {
     },
     "SubscribeRequest": {"task": "Task", "request_id": "string", "view": "TaskView"},
     "SubscribeResponse": TASK_ONLY,
-    "BatchSubscribeRequest": {"tasks": "repeated Task", "request_id": "string", "view": "TaskView"},
+    "BatchSubscribeRequest": {
+        "tasks": "repeated Task",
+        "request_id": "string",
+        "view": "TaskView",
+        "requests": "repeated SubscribeRequest",
+    },
     "BatchSubscribeResponse": {"results": "repeated BatchSubscribeResult"},
     "BatchSubscribeResult": {"task": "Task in result", "error": "google.rpc.Status in result"},
     "GetTaskRequest": TASK_ID_AND_VIEW,
@@ -130,7 +135,7 @@ MESSAGES: dict[str, dict[str, str]] = {
     "ResumeResponse": TASK_ONLY,
     "PurgeRequest": TASK_ID_ONLY,
     "PurgeResponse": {},
-    "RunTaskRequest": TASK_ID_AND_VIEW,
+    "RunTaskRequest": {**TASK_ID_AND_VIEW, "request_id": "string"},
     "RunTaskResponse": TASK_ONLY,
     "GetTimelineRequest": {"task_id": "string", "page_size": "int32", "page_token": "string"},
     "GetTimelineResponse": {
@@ -170,7 +175,34 @@ MESSAGES: dict[str, dict[str, str]] = {
     },
     "RotateTokenRequest": {"grace": DURATION, "request_id": "string"},
     "RotateTokenResponse": {"token": "string", "old_token_expire_time": TIMESTAMP},
-    "CreateTokenRequest": {"scope": "TokenScope", "display_name": "string", "ttl": DURATION},
+    "CreateTokenRequest": {
+        "scope": "TokenScope",
+        "display_name": "string",
+        "ttl": DURATION,
+        "project_id": "string",
+    },
+    "DeleteProjectRequest": {"project_id": "string"},
+    "ListProjectsRequest": {"page_size": "int32", "page_token": "string", "email": "string"},
+    "ListProjectsResponse": {"projects": "repeated Project", "next_page_token": "string"},
+    "GetServerInfoRequest": {},
+    "GetServerInfoResponse": {"server_info": "ServerInfo"},
+    "ServerInfo": {
+        "version": "string",
+        "store": "StoreInfo",
+        "limits": "ServerLimits",
+        "features": "repeated string",
+    },
+    "StoreInfo": {"kind": "StoreKind", "product": "string", "version": "string"},
+    "ServerLimits": {
+        "max_body_bytes": "int64",
+        "max_message_bytes": "int64",
+        "max_batch_tasks": "int32",
+        "task_in_queue_limit": "int32",
+        "max_calls": "int32",
+        "call_period": DURATION,
+        "max_watches": "int32",
+        "history": DURATION,
+    },
     "CreateTokenResponse": {"access_token": "AccessToken", "token": "string"},
     "ListTokensRequest": {},
     "ListTokensResponse": {"access_tokens": "repeated AccessToken"},
@@ -178,7 +210,7 @@ MESSAGES: dict[str, dict[str, str]] = {
     "RevokeTokenResponse": {},
     "SetProjectLimitsRequest": {"project_id": "string", "task_in_queue_limit": "optional int32"},
     "SetProjectLimitsResponse": {"project": "Project"},
-    "RegisterRequest": {"email": "string"},
+    "RegisterRequest": {"email": "string", "request_id": "string"},
     "RegisterResponse": {"project": "Project", "token": "string", "signing_secret": "string"},
 }
 
@@ -187,6 +219,7 @@ ENUMS: dict[str, str] = {
     "HttpMethod": "GET HEAD POST PUT PATCH DELETE",
     "Growth": "CONSTANT LINEAR EXPONENTIAL",
     "TokenScope": "FULL SUBSCRIBE READ",
+    "StoreKind": "EMBEDDED EXTERNAL CLUSTER",
     "TaskView": "MINIMAL BASIC FULL",
     "TaskState": "SCHEDULED DISPATCHING RETRYING REPEATING PAUSED COMPLETED CANCELED FAILED EXPIRED",
     "EventType": (
@@ -201,8 +234,9 @@ SERVICES: dict[str, str] = {
     ),
     "ProjectService": (
         "Register GetProject RotateToken CreateToken ListTokens RevokeToken RotateSigningSecret "
-        "DeleteProject SetProjectLimits"
+        "DeleteProject SetProjectLimits ListProjects"
     ),
+    "ServerService": "GetServerInfo",
 }
 
 OUTPUT_ONLY_OF_TASK = {

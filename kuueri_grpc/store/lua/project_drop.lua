@@ -11,5 +11,6 @@ use(TIMELINE_DB)
 call('UNLINK', FEED .. project)
 use(AUTHORISATION_DB)
 call('DEL', PROJECT .. project, CREDENTIALS .. project)
+call('ZREM', PROJECTS, project)
 call('SREM', CLOSED, project)
 return { 'OK' }

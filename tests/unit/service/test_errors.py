@@ -84,7 +84,10 @@ PURGED = (
     "request_id 'r' made task 'a' before, which was purged, or its history has expired; nothing was made "
     "now: a task that is to be carried out again needs another request_id"
 )
-QUOTA = "project 'p' has reached its limit of 7 tasks in queue; try again when some have ended"
+QUOTA = (
+    "project 'p' has reached its limit of 7 tasks in queue; try again when some have ended. The operator "
+    "sets the limit: SERVICE.QUEUE.LIMIT, or `kuueri project limit` for one project"
+)
 OPEN_STREAMS = (
     "the address 192.0.2.1 has 100 streams open that need no token, the most it may; end some first"
 )
@@ -173,7 +176,10 @@ CASES: list[tuple[domain.KuueriError, int, str, list[Message]]] = [
     (
         domain.EmailExists("ops@example.com"),
         code_pb2.ALREADY_EXISTS,
-        "a project is registered for 'ops@example.com' already; use its token, or another address",
+        (
+            "a project is registered for 'ops@example.com' already; use its token, or another address. If "
+            "the token is lost, the operator makes another one with `kuueri admin token create`"
+        ),
         [info("EMAIL_EXISTS")],
     ),
     (

@@ -8,7 +8,7 @@ from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.pb import project_service_pb2, task_pb2
 from kuueri_grpc.pb import task_service_pb2 as pb
 from kuueri_grpc.ports import NewTask, TaskFilter
-from kuueri_grpc.service import requests
+from kuueri_grpc.service import project_requests, requests
 from kuueri_grpc.service.fingerprint import fingerprint
 from kuueri_grpc.service.limits import Limits
 from kuueri_grpc.service.times import DAY_MS, to_duration, to_timestamp
@@ -287,7 +287,7 @@ class TestEmail:
         "email", ["ops@example.com", "a.b+c@sub.example.co.id", "root@localhost", "ü@bücher.example"]
     )
     def test_accepts(self, email: str) -> None:
-        assert requests.read_email(project_service_pb2.RegisterRequest(email=email)) == email
+        assert project_requests.read_register(project_service_pb2.RegisterRequest(email=email)) == (email, "")
 
     @pytest.mark.parametrize(
         ("email", "fault"),
@@ -305,17 +305,17 @@ class TestEmail:
     )
     def test_refuses(self, email: str, fault: str) -> None:
         with pytest.raises(InvalidFields) as caught:
-            requests.read_email(project_service_pb2.RegisterRequest(email=email))
+            project_requests.read_register(project_service_pb2.RegisterRequest(email=email))
         assert caught.value.violations == (Violation("email", fault),)
 
 
 class TestGrace:
     def test_unset_is_the_default(self) -> None:
-        assert requests.read_grace(None, 7) == 7
+        assert project_requests.read_grace(None, 7) == 7
 
     @pytest.mark.parametrize("grace_ms", [0, 1, 30 * DAY_MS])
     def test_reads(self, grace_ms: int) -> None:
-        assert requests.read_grace(to_duration(grace_ms), 7) == grace_ms
+        assert project_requests.read_grace(to_duration(grace_ms), 7) == grace_ms
 
     @pytest.mark.parametrize(
         ("grace", "fault"),
@@ -326,5 +326,5 @@ class TestGrace:
     )
     def test_refuses(self, grace: Duration, fault: str) -> None:
         with pytest.raises(InvalidFields) as caught:
-            requests.read_grace(grace, 7)
+            project_requests.read_grace(grace, 7)
         assert caught.value.violations == (Violation("grace", fault),)

@@ -46,6 +46,7 @@ def test_the_keys_of_a_partition() -> None:
         "NEWS": "{7}:news:",
         "CLOSED": "{7}:closed",
         "DEADLINES": "{7}:deadlines",
+        "PROJECTS": "{7}:projects",
     }
 
 
