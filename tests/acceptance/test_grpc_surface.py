@@ -20,7 +20,11 @@ from tests.acceptance.targets import Target, held
 from tests.service.statuses import refusal, unpacked
 
 HOUR_MS = 3_600_000
-SERVICES = ("kuueri.tasks.v1.TaskService", "kuueri.tasks.v1.ProjectService")
+SERVICES = (
+    "kuueri.tasks.v1.TaskService",
+    "kuueri.tasks.v1.ProjectService",
+    "kuueri.tasks.v1.ServerService",
+)
 
 
 @pytest.mark.parametrize("service", ["", *SERVICES])

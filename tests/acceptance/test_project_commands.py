@@ -107,6 +107,24 @@ class TestDelete:
         (await kuueri("project", "register", "--email", second["email"])).ok()
 
 
+async def test_a_server_without_an_admin_token_says_so(kuueri: CommandLine) -> None:
+    for command in (("project", "limit", "p" * 16, "7"), ("admin", "projects")):
+        refused = await kuueri(*command)
+        assert "TASKS_ADMIN_TOKEN" in refused.stderr
+        assert "there is no token" not in refused.stderr
+
+
+async def test_info_is_told_without_a_token_in_80_columns(kuueri: CommandLine) -> None:
+    shown = (await kuueri("info")).ok().stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    (info,) = (await kuueri("info", "--json")).ok().documents
+    assert info["store"]["kind"] == "STORE_KIND_EMBEDDED"
+    assert info["store"]["product"] == "Valkey"
+    # One user's own server: on loopback, and open to registration.
+    assert info["limits"]["task_in_queue_limit"] == 100_000
+    assert "100,000 of a project" in shown
+
+
 class TestAdminToken:
     @pytest.fixture
     def guarded(self, tmp_path: Path) -> Iterator[Server]:
@@ -161,6 +179,30 @@ class TestAdminToken:
 
         back = await kuueri("project", "limit", project_id, "default", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)
         assert back.ok().stdout.endswith("1 of 1000 tasks in queue\n")
+
+    async def test_opens_a_project_that_lost_its_token(self, guarded: Server, tmp_path: Path) -> None:
+        kuueri = CommandLine(guarded, tmp_path)
+        email, admin = new_email(), {"KUUERI_ADMIN_TOKEN": ADMIN_TOKEN}
+        (await kuueri("project", "register", "--email", email, **admin)).ok()
+        (tmp_path / "credentials.json").unlink()
+        taken = await kuueri("project", "register", "--email", email, **admin)
+        assert "kuueri admin token create" in taken.stderr
+
+        (found,) = (await kuueri("admin", "projects", "--email", email, "--json", **admin)).ok().documents
+        project_id = found["project_id"]
+        assert project_id in (await kuueri("admin", "projects", **admin)).ok().stdout
+        token = (await kuueri("admin", "token", "create", project_id, **admin)).ok().stdout.strip()
+        assert email in (await kuueri("project", "get", KUUERI_TOKEN=token)).ok().stdout
+
+        refused = await kuueri("admin", "delete", project_id, **admin)
+        assert (refused.exit_code, "nobody can be asked" in refused.stderr) == (2, True)
+        (await kuueri("admin", "delete", project_id, "--yes", **admin)).ok()
+        assert (await kuueri("project", "get", KUUERI_TOKEN=token)).exit_code == 1
+        assert "no project of" in (await kuueri("admin", "projects", "--email", email, **admin)).ok().stderr
+        for command in (("projects",), ("token", "create", project_id), ("delete", project_id, "--yes")):
+            refused = await kuueri("admin", *command)
+            assert refused.exit_code == 1
+            assert "hint: --admin-token or KUUERI_ADMIN_TOKEN give" in refused.stderr
 
     async def test_a_server_for_others_does_not_start_without(self, tmp_path: Path) -> None:
         for workers in ("1", "2"):

@@ -184,6 +184,17 @@ async def test_answer_lost_after_commit_of_register(lossy: Lossy, step: str) -> 
     assert len((await registered.list()).tasks) == 0
 
 
+async def test_answer_lost_after_commit_of_a_repeated_register(lossy: Lossy) -> None:
+    request = projects_pb.RegisterRequest(email=new_email(), request_id="a-request-id-of-some-length")
+    projects = ProjectServiceStub(lossy.channel)
+    first = await projects.Register(request)
+    async with lossy.answer_lost("project_create"):
+        answer = await projects.Register(request)
+    assert answer.project == first.project
+    registered = Project(lossy.channel, answer.project.project_id, answer.token, answer.signing_secret)
+    assert len((await registered.list()).tasks) == 0
+
+
 async def test_answer_lost_after_commit_of_rotate_token(lossy: Lossy) -> None:
     request = projects_pb.RotateTokenRequest()
     async with lossy.answer_lost("rotate_token"):

@@ -302,6 +302,14 @@ class TestProjects:
 
         await assert_same(twice, lambda: projects.create("a@b.c", "k", b"d", "whsec_s", "project1111111111"))
 
+    async def test_create_for_a_repeated_call(self, twice: Twice) -> None:
+        projects = twice.ports.projects
+        await projects.create("a@b.c", "k", b"d", "whsec_s", "project1111111111", "request")
+
+        await assert_same(
+            twice, lambda: projects.create("a@b.c", "l", b"e", "whsec_t", "project1111111111", "request")
+        )
+
     @pytest.mark.parametrize("grace_ms", [0, HOUR_MS])
     async def test_rotate_the_token(self, twice: Twice, grace_ms: int) -> None:
         projects = twice.ports.projects

@@ -94,10 +94,20 @@ NO_CLIENTS = {
     "demo",
     "target",
     "project",
+    "admin",
 }
 
 
-@pytest.mark.parametrize("command", [*sorted(set(COMMANDS) - NO_CLIENTS), "project register", "project show"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *sorted(set(COMMANDS) - NO_CLIENTS),
+        "project register",
+        "project show",
+        "admin projects",
+        "admin token create",
+    ],
+)
 def test_every_client_command_takes_the_options(run: Run, command: str) -> None:
     _, out, _ = run(*command.split(), "--help")
     for option in ("--tls-ca", "--tls-cert", "--tls-key", "--insecure"):

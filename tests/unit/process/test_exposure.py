@@ -7,12 +7,14 @@ from pydantic import SecretStr
 
 from kuueri_grpc.config import Settings
 from kuueri_grpc.config.edge import TlsSettings
+from kuueri_grpc.config.settings import QueueSettings, ServiceSettings
 from kuueri_grpc.domain.hosts import is_loopback
 from kuueri_grpc.process.errors import StartError
-from kuueri_grpc.process.exposure import check_exposure
+from kuueri_grpc.process.exposure import check_exposure, queue_limit
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  to be refused
 ADMIN_TOKEN = SecretStr("an-admin-token-of-this-test-alone")
+SEVEN = ServiceSettings(queue=QueueSettings(limit=7))
 TLS = TlsSettings.model_validate({"cert": "server.crt", "key": "server.key"})
 
 
@@ -64,3 +66,19 @@ def test_unless_it_is_for_development_of_which_is_warned(caplog: pytest.LogCaptu
         check_exposure(Settings(host="127.0.0.1"))
         check_exposure(Settings(host=EVERYWHERE, roles=("scheduler",)))
     assert [record.event for record in caplog.records] == ["open_registration"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        (Settings(), 100_000),
+        (Settings(host="::1"), 100_000),
+        (Settings(admin_token=ADMIN_TOKEN), 1_000),
+        (Settings(host=EVERYWHERE), 1_000),
+        (Settings(host=EVERYWHERE, level="DEVELOPMENT"), 1_000),
+        (Settings(service=SEVEN), 7),
+        (Settings(host=EVERYWHERE, admin_token=ADMIN_TOKEN, service=SEVEN), 7),
+    ],
+)
+def test_a_project_has_room_on_a_server_of_one_user(settings: Settings, limit: int) -> None:
+    assert queue_limit(settings) == limit
