@@ -182,23 +182,36 @@ class TestAdminToken:
 
     async def test_opens_a_project_that_lost_its_token(self, guarded: Server, tmp_path: Path) -> None:
         kuueri = CommandLine(guarded, tmp_path)
-        email, admin = new_email(), {"KUUERI_ADMIN_TOKEN": ADMIN_TOKEN}
-        (await kuueri("project", "register", "--email", email, **admin)).ok()
+        email = new_email()
+        (await kuueri("project", "register", "--email", email, KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)).ok()
         (tmp_path / "credentials.json").unlink()
-        taken = await kuueri("project", "register", "--email", email, **admin)
+        taken = await kuueri("project", "register", "--email", email, KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)
         assert "kuueri admin token create" in taken.stderr
 
-        (found,) = (await kuueri("admin", "projects", "--email", email, "--json", **admin)).ok().documents
+        (found,) = (
+            (await kuueri("admin", "projects", "--email", email, "--json", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN))
+            .ok()
+            .documents
+        )
         project_id = found["project_id"]
-        assert project_id in (await kuueri("admin", "projects", **admin)).ok().stdout
-        token = (await kuueri("admin", "token", "create", project_id, **admin)).ok().stdout.strip()
+        assert project_id in (await kuueri("admin", "projects", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)).ok().stdout
+        token = (
+            (await kuueri("admin", "token", "create", project_id, KUUERI_ADMIN_TOKEN=ADMIN_TOKEN))
+            .ok()
+            .stdout.strip()
+        )
         assert email in (await kuueri("project", "get", KUUERI_TOKEN=token)).ok().stdout
 
-        refused = await kuueri("admin", "delete", project_id, **admin)
+        refused = await kuueri("admin", "delete", project_id, KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)
         assert (refused.exit_code, "nobody can be asked" in refused.stderr) == (2, True)
-        (await kuueri("admin", "delete", project_id, "--yes", **admin)).ok()
+        (await kuueri("admin", "delete", project_id, "--yes", KUUERI_ADMIN_TOKEN=ADMIN_TOKEN)).ok()
         assert (await kuueri("project", "get", KUUERI_TOKEN=token)).exit_code == 1
-        assert "no project of" in (await kuueri("admin", "projects", "--email", email, **admin)).ok().stderr
+        assert (
+            "no project of"
+            in (await kuueri("admin", "projects", "--email", email, KUUERI_ADMIN_TOKEN=ADMIN_TOKEN))
+            .ok()
+            .stderr
+        )
         for command in (("projects",), ("token", "create", project_id), ("delete", project_id, "--yes")):
             refused = await kuueri("admin", *command)
             assert refused.exit_code == 1

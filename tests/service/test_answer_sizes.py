@@ -218,8 +218,8 @@ class Calls:
         with store, store.pipeline() as pipe:
             for project_id in ids:
                 partition = keys.partition_of(project_id, PARTITIONS)
-                facts = {"id": project_id, "email": WIDE * 254, "create": 1, "taskInQueue": 2**31 - 1}
-                pipe.hset(keys.project(partition, project_id), mapping=facts)
+                facts = ("id", project_id, "email", WIDE * 254, "create", "1", "taskInQueue", "2147483647")
+                pipe.hset(keys.project(partition, project_id), items=list(facts))
                 pipe.zadd(f"{{{partition}}}:projects", {project_id: 0})
             pipe.execute()
         request = projects_pb.ListProjectsRequest(page_size=1_000)

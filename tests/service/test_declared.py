@@ -25,7 +25,7 @@ def test_every_method_of_the_api_has_a_scope_or_is_the_operators() -> None:
             project_service_pb2.DESCRIPTOR,
             server_service_pb2.DESCRIPTOR,
         )
-        for service in file.services_by_name.values()
+        for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
     assert methods == SCOPES.keys() | OPERATOR_CALLS | OPEN_CALLS

@@ -1,6 +1,7 @@
 """The calls of the operator: the way back into a project that has lost its token, and out of one."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -109,11 +110,12 @@ async def test_no_token_of_a_project_lists_projects(guarded: Edge) -> None:
 
 
 async def test_the_admin_token_opens_no_other_call(guarded: Edge) -> None:
-    for call, request in (
+    calls: tuple[tuple[Any, Any], ...] = (
         (guarded.projects.GetProject, pb.GetProjectRequest()),
         (guarded.projects.ListTokens, pb.ListTokensRequest()),
         (guarded.projects.RotateSigningSecret, pb.RotateSigningSecretRequest()),
-    ):
+    )
+    for call, request in calls:
         refused = await refusal(call(request, metadata=ADMIN))
         assert refused.code is grpc.StatusCode.UNAUTHENTICATED
 

@@ -1,6 +1,7 @@
 """A call that is sent again with its request id does nothing twice: Register, RunTask, an item of a batch."""
 
 import uuid
+from typing import Any
 
 import grpc
 import pytest
@@ -201,7 +202,8 @@ class TestBatch:
         assert one.task.task_id == two.task.task_id
         other = [items[0], pb.SubscribeRequest(task=task(body=b"[]"), request_id="i")]
         results = await self.batch(edge, owner, other)
-        assert unpacked(results[1].error)["ErrorInfo"].reason == "REQUEST_ID_REUSED"
+        reused: Any = unpacked(results[1].error)["ErrorInfo"]
+        assert reused.reason == "REQUEST_ID_REUSED"
 
     async def test_what_is_wrong_with_an_item_is_in_its_place(self, edge: Edge, owner: Caller) -> None:
         items = [
@@ -210,7 +212,8 @@ class TestBatch:
         ]
         good, bad = await self.batch(edge, owner, items)
         assert good.HasField("task")
-        assert {fault.field for fault in unpacked(bad.error)["BadRequest"].field_violations} == {
+        faults: Any = unpacked(bad.error)["BadRequest"]
+        assert {fault.field for fault in faults.field_violations} == {
             "requests[1].task",
             "requests[1].request_id",
             "requests[1].view",
