@@ -24,8 +24,8 @@ from kuueri_grpc.engine.patience import Patience
 from kuueri_grpc.engine.streams import Stream
 from kuueri_grpc.pb.task_service_pb2 import WatchRequest
 from kuueri_grpc.ports import NO_TELEMETRY, Telemetry
-from kuueri_grpc.service.admission import OPERATOR_CALLS, Admission
-from kuueri_grpc.service.auth import access, caller
+from kuueri_grpc.service.admission import Admission
+from kuueri_grpc.service.auth import access, caller, caller_or_operator
 from kuueri_grpc.service.errors import forget_frames, to_status
 from kuueri_grpc.service.gate import CallGate
 from kuueri_grpc.service.method_limits import method_limit
@@ -167,7 +167,7 @@ class CallGuard:
         """Admit the caller; return who it is to the receiver: its project, or its address if it has none."""
         peer = context.peer()
         await self._admission.admit(name, tuple(context.invocation_metadata() or ()), peer)
-        return network_of(peer) if name in OPERATOR_CALLS else caller()
+        return caller_or_operator() or network_of(peer)
 
     async def _abort(self, context: Context, error: Exception, ending: "_Ending") -> Never:
         status = to_status(error)

@@ -20,11 +20,7 @@ NEW = ("/kuueri.tasks.v1.TaskService/New", "/kuueri.tasks.v2.TaskService/New", "
 def test_every_method_of_the_api_has_a_scope_or_is_the_operators() -> None:
     methods = {
         f"{service.name}/{method.name}"
-        for file in (
-            task_service_pb2.DESCRIPTOR,
-            project_service_pb2.DESCRIPTOR,
-            server_service_pb2.DESCRIPTOR,
-        )
+        for module in (task_service_pb2, project_service_pb2, server_service_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }

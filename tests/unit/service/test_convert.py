@@ -109,10 +109,10 @@ def test_each_view_has_what_the_one_before_it_has() -> None:
     assert (full.http_target.url_query_hidden, basic.http_target.url_query_hidden) == (False, True)
     assert list(basic.http_target.header_names) == list(full.http_target.headers) == ["x-a"]
     assert list(basic.http_target.query_param_names) == list(full.http_target.query_params) == ["d"]
-    for field in ("body", "headers", "query_params", "url"):
-        full.http_target.ClearField(field)
-    for field in ("header_names", "query_param_names", "url", "url_query_hidden"):
-        basic.http_target.ClearField(field)
+    for secret in ("body", "headers", "query_params", "url"):
+        full.http_target.ClearField(secret)
+    for named in ("header_names", "query_param_names", "url", "url_query_hidden"):
+        basic.http_target.ClearField(named)
     full.view = BASIC
     assert basic == full
     for field in ("http_target", "attempt_timeout", "labels"):

@@ -42,6 +42,7 @@ async def single(message: bytes) -> Any:
 async def test_a_long_batch_is_what_the_parser_makes_of_it(request: Any) -> None:
     for _ in range(2):
         request.tasks.append(LARGE)
+        request.requests.add(task=LARGE, request_id="r")
     assert await batch(request.SerializeToString()) == request
 
 
@@ -49,6 +50,8 @@ async def test_the_largest_batch_is_taken() -> None:
     headers = {f"x-{i}": "x" * 50 for i in range(100)}
     task = Task(http_target=HttpTarget(url="https://example.com/", headers=headers), labels={"a": "b"})
     request = BatchSubscribeRequest(tasks=[task] * MOST)
+    assert await batch(request.SerializeToString()) == request
+    request = BatchSubscribeRequest(requests=[SubscribeRequest(task=task, request_id="r")] * MOST)
     assert await batch(request.SerializeToString()) == request
 
 
@@ -78,9 +81,30 @@ async def test_a_task_with_all_that_a_task_may_have_is_taken() -> None:
             ).SerializeToString(),
             ("tasks[1]", "has more than 5,000 fields and entries of maps"),
         ),
+        (b"\x22\x00" * 4_000_000, ("requests", "are more than 1,000; expected 1 to 1,000")),
+        (
+            BatchSubscribeRequest(
+                requests=[
+                    SubscribeRequest(),
+                    SubscribeRequest(task=Task(labels={f"{i}": "" for i in range(50_000)})),
+                ]
+            ).SerializeToString(),
+            ("requests[1].task", "has more than 5,000 fields and entries of maps"),
+        ),
+        (
+            b"\x22\xa0\x8d\x06" + b"\x78\x01" * 50_000,
+            ("requests[0]", "has more than 64 fields and entries of maps"),
+        ),
         (b"\x78\x01" * 4_000_000, ("request", "has more than 64 fields and entries of maps")),
     ],
-    ids=["empty tasks", "labels", "unknown fields"],
+    ids=[
+        "empty tasks",
+        "labels",
+        "empty requests",
+        "labels of a request",
+        "fields of a request",
+        "unknown fields",
+    ],
 )
 async def test_a_batch_of_too_many_fields_costs_nothing(message: bytes, found: tuple[str, str]) -> None:
     tracemalloc.start()
