@@ -1,5 +1,6 @@
 """The cases of `largest`: scripts on projects, their tokens and secrets."""
 
+import itertools
 import json
 import secrets
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,9 @@ from benchmarks.micro.largest import HOUR_MS, Bench, Call, Case, names, spec
 from benchmarks.micro.scripts import PROJECT
 from kuueri_grpc.ports import Credential, Rotation
 from kuueri_grpc.store import keys
+from kuueri_grpc.store.project_listing import CHUNK
 from kuueri_grpc.store.projects import MOST_CREDENTIALS, MOST_SIGNING_SECRETS
+from kuueri_grpc.store.settings import StoreSettings
 
 PROJECT_CASES: list[Case] = []
 
@@ -62,13 +65,37 @@ async def _(bench: Bench, run: int) -> Call:
 
 async def _opened(bench: Bench, name: str) -> str:
     """Make a project; return its id."""
-    await bench.run_for(name, "project_create", f"{name}@example.com", "key", json.dumps({"h": "h"}), "[]")
+    await _create(bench, name, "key")
     return name
+
+
+async def _create(bench: Bench, name: str, key_id: str) -> None:
+    """Make a project, or repeat the call that made it, with another first credential."""
+    facts = (f"{name}@example.com", key_id, json.dumps({"h": key_id}), "[]", "request", HOUR_MS, "1")
+    await bench.run_for(name, "project_create", *facts, keys.CREDENTIALS_CHANNEL)
 
 
 @_case("project_create", "a project")
 async def _(bench: Bench, run: int) -> Call:
     return lambda: _opened(bench, f"created{run}")
+
+
+@_case("project_create", "a repeated call")
+async def _(bench: Bench, run: int) -> Call:
+    name = await _opened(bench, f"repeated{run}")
+    return lambda: _create(bench, name, "another")
+
+
+@_case("project_list", "a full page")
+async def _(bench: Bench, run: int) -> Call:
+    def partition(name: str) -> int:
+        return keys.partition_of(name, StoreSettings().partitions)
+
+    names_here = (f"listed{n}" for n in itertools.count())
+    beside = (name for name in names_here if partition(name) == partition(PROJECT))
+    for name in itertools.islice(beside, CHUNK if run == 0 else 0):
+        await _opened(bench, name)
+    return lambda: bench.run("project_list", "", CHUNK)
 
 
 @_case("project_limit", "a project")

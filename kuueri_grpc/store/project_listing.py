@@ -9,7 +9,7 @@ from kuueri_grpc.store.fitness import text
 from kuueri_grpc.store.scripts import ScriptRunner
 
 #: Projects in one script call: long calls hold up every other client of the store.
-_CHUNK = 100
+CHUNK = 100
 #: Partitions that are asked at once, and how often for one page: most may have no project.
 _ROUND, _MOST_ROUNDS = 32, 16
 _CURSOR = re.compile(r"(\d{1,5})/([0-9a-z]*)", re.ASCII)
@@ -45,7 +45,7 @@ class ProjectListing:
 
     async def _round(self, place: "_Place", page_size: int, projects: list[Project]) -> "_Place":
         """Add projects from a place on, up to a full page; return the place where it goes on."""
-        most = min(_CHUNK, page_size - len(projects))
+        most = min(CHUNK, page_size - len(projects))
         partitions = range(place.partition, min(place.partition + _ROUND, self._partitions))
         begins = [place.after, *[""] * (len(partitions) - 1)]
         calls = [(p, (begin, most)) for p, begin in zip(partitions, begins, strict=True)]
