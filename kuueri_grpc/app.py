@@ -23,7 +23,6 @@ from kuueri_grpc.config import Settings
 from kuueri_grpc.crypto.keyring import Keyring
 from kuueri_grpc.dispatcher import EgressProxy, GuardedTransport, HttpDispatcher
 from kuueri_grpc.domain.errors import StoreUnavailable
-from kuueri_grpc.domain.target_policy import TargetPolicy
 from kuueri_grpc.engine.attempts import Attempts
 from kuueri_grpc.engine.authentication import Authenticator
 from kuueri_grpc.engine.commands import Commands
@@ -44,7 +43,7 @@ from kuueri_grpc.engine.watch import WatchHub
 from kuueri_grpc.ports import BacklogReader, Instance, StoreIdentity, Telemetry
 from kuueri_grpc.process.collector import settle_collector
 from kuueri_grpc.process.descriptors import fitted, raise_limit, target_connections
-from kuueri_grpc.process.edge import call_rate, open_edge
+from kuueri_grpc.process.edge import call_rate, open_edge, target_policy
 from kuueri_grpc.process.errors import StartError
 from kuueri_grpc.process.exposure import check_exposure, queue_limit
 from kuueri_grpc.process.loops import Loop, running
@@ -197,7 +196,7 @@ async def _compose(
         execution = RedisExecutionStore(runner, store_settings, clock, vault, key_registry)
         bus = RedisSignalBus(signals_client, partitions, instance, telemetry, runner.observer)
         transport = GuardedTransport(
-            _target_policy(settings),
+            target_policy(settings),
             proxy=_egress_proxy(settings),
             max_answer_bytes=settings.module.http.max_answer_length,
             max_connections=target_connections(settings),
@@ -256,10 +255,6 @@ async def _compose(
         )
 
 
-def _target_policy(settings: Settings) -> TargetPolicy:
-    return TargetPolicy(map(str, settings.allow_target), map(str, settings.deny_target))
-
-
 def _egress_proxy(settings: Settings) -> EgressProxy | None:
     url = settings.egress_proxy
     return None if url is None else EgressProxy.parse(url.get_secret_value())
@@ -289,7 +284,7 @@ async def _run(
     server = None
     if API_ROLE in settings.roles:
         observation.telemetry.prepare(methods(), refusals())
-        server = await open_edge(settings, process.engine, _target_policy(settings), process.store)
+        server = await open_edge(settings, process.engine, target_policy(settings), process.store)
     loops: list[Loop] = [
         process.switchboard.run,
         process.reporter.run,

@@ -23,6 +23,11 @@ def _rate(limit: int, throttler: ThrottlerSettings) -> Rate | None:
     return Rate(limit, throttler.ttl) if limit else None
 
 
+def target_policy(settings: Settings) -> TargetPolicy:
+    """Return where tasks may be sent."""
+    return TargetPolicy(map(str, settings.allow_target), map(str, settings.deny_target))
+
+
 async def open_edge(
     settings: Settings, engine: EngineApi, targets: TargetPolicy, store: StoreIdentity
 ) -> GrpcServer:

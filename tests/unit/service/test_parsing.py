@@ -5,7 +5,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuueri_grpc.pb.task_pb2 import HttpTarget, Task
@@ -38,6 +38,7 @@ async def single(message: bytes) -> Any:
     return await parsing.parse_task(SubscribeRequest.FromString, message)
 
 
+@settings(deadline=None)
 @given(messages(BatchSubscribeRequest.DESCRIPTOR))
 async def test_a_long_batch_is_what_the_parser_makes_of_it(request: Any) -> None:
     for _ in range(2):
