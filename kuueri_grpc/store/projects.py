@@ -65,13 +65,12 @@ class RedisProjectStore:
         project, keep the claim. A crash in between leaves a project nobody was told of, or a claim without
         one, which a repeated call takes over.
         """
-        claim, may_make = keys.email(email), True
+        claim = keys.email(email)
         with self._observer.call("email"):
-            if not await self._client.set(claim, project_id, nx=True, px=_EMAIL_CLAIM_MS):
-                # A repeated call after a lost answer finds its own claim, or that of the call it repeats.
-                if await self._client.get(claim) != project_id.encode():
-                    raise EmailExists(email)
-                may_make = int(await self._client.pttl(claim)) > 0
+            claimed = await self._client.set(claim, project_id, nx=True, px=_EMAIL_CLAIM_MS)
+            # A repeated call after a lost answer finds its own claim, or that of the call it repeats.
+            if not claimed and await self._client.get(claim) != project_id.encode():
+                raise EmailExists(email)
         signing = codec.pack_signing([(self._vault.seal_signing(project_id, signing_secret), None)])
         answer = await self._runner.run(
             "project_create",
@@ -84,7 +83,7 @@ class RedisProjectStore:
                 signing,
                 request,
                 _REPEAT_MS,
-                "1" if may_make else "",
+                "1",
                 keys.CREDENTIALS_CHANNEL,
             ],
         )
