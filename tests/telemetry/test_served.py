@@ -13,7 +13,7 @@ import pytest
 
 from kuueri_grpc.pb import task_pb2
 from kuueri_grpc.pb.error_reason_pb2 import ErrorReason
-from kuueri_grpc.service.admission import OPERATOR_CALLS, SCOPES
+from kuueri_grpc.service.admission import OPEN_CALLS, OPERATOR_CALLS, SCOPES
 from tests.acceptance.caller import Project, after, duration, post, retries
 from tests.acceptance.targets import Target, held, listening, status
 from tests.telemetry.scrape import get
@@ -108,7 +108,7 @@ async def test_series_are_there_before_anything_happens(tmp_path: Path) -> None:
             if labels["code"] == "INTERNAL" and value == 0
         ]
         assert {"TaskService/Subscribe", "TaskService/Watch", "ProjectService/Register"} <= set(internal)
-        assert set(SCOPES) | OPERATOR_CALLS == set(internal)
+        assert {*SCOPES, *OPERATOR_CALLS, *OPEN_CALLS} == set(internal)
         assert seen.by("kuueri_tasks_refused_total", "reason") == {
             name.removeprefix("ERROR_REASON_"): 0 for name in ErrorReason.keys()[1:]
         }
