@@ -33,18 +33,20 @@ class LeftTasks:
             found.pop(suspect_from, None)
         return found
 
-    def note(self, batch: ClaimBatch, *, whole: bool, gave_suspects: bool) -> None:
-        """Note what a claim has left. `whole`: it had begun at the beginning of the index."""
+    def note(self, batch: ClaimBatch, *, began_at: int | None, gave_suspects: bool) -> None:
+        """Note what a claim has left. `began_at`: what `passed` said of its partition; None: nothing."""
         partition = batch.partition
         if batch.left_lanes:
             self._lanes.add(partition)
         if batch.left_projects:
             self._projects.setdefault(partition, set()).update(batch.left_projects)
-        if gave_suspects or (whole and not batch.left_suspects):
+        if gave_suspects or (began_at is None and not batch.left_suspects):
             self._suspects.pop(partition, None)
         if batch.left_suspects:
             self._suspects[partition] = None  # behind the others, if it had its turn
-        if batch.passed is not None:
+        # While it was under way there may have been room again for something before the place where it began:
+        # it has not seen that, and the next one is to.
+        if batch.passed is not None and (began_at is None or began_at == self._passed.get(partition)):
             self._passed[partition] = batch.passed
 
     def forget(self) -> None:

@@ -253,7 +253,7 @@ class Scheduler:
         """Note what a claim has left, and when to look again. `instant`: when it was to look this time."""
         partition, next_ms, now_ms = batch.partition, batch.next_due_ms, self._clock.now_ms()
         self._left.note(
-            batch, whole=partition not in room.passed, gave_suspects=partition == room.suspect_from
+            batch, began_at=room.passed.get(partition), gave_suspects=partition == room.suspect_from
         )
         self._sizes.ended(partition, left=batch.left_bytes)
         if batch.next_chore_ms is not None:
