@@ -72,10 +72,20 @@ class Script:
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-@cache
 def script(name: str, *, one_database: bool = False) -> Script:
     """Return the script in `lua/<name>.lua`, see `Script`."""
+    return _read(name, one_database)
+
+
+# What `cache` knows an argument by is also whether it was named, and whether it was left out.
+@cache
+def _read(name: str, one_database: bool) -> Script:
     return Script(name, one_database=one_database)
+
+
+def forget_all() -> None:
+    """Read scripts from their files again, for tests."""
+    _read.cache_clear()
 
 
 def read_all() -> None:
@@ -84,7 +94,8 @@ def read_all() -> None:
     for file in (resources.files("kuueri_grpc.store") / "lua").iterdir():
         name, _, kind = file.name.rpartition(".")
         if kind == "lua" and name not in shared:
-            _ = script(name)
+            for one_database in (False, True):
+                _ = script(name, one_database=one_database)
 
 
 async def run_alone(client: Commands, name: str, script_keys: Sequence[str], *arguments: Argument) -> Any:

@@ -11,10 +11,11 @@ LUA = Path(scripts.__file__).parent / "lua"
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> None:
-    scripts.script.cache_clear()
+    scripts.forget_all()
 
 
-def test_after_the_start_no_file_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("one_database", [False, True])
+def test_after_the_start_no_file_is_opened(monkeypatch: pytest.MonkeyPatch, *, one_database: bool) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise OSError(24, "Too many open files")
 
@@ -25,3 +26,5 @@ def test_after_the_start_no_file_is_opened(monkeypatch: pytest.MonkeyPatch) -> N
     assert {"claim", "report", "renew", "subscribe", "announce"} <= names
     for name in names:
         assert scripts.script(name).source.startswith("#!lua")
+        # As `ScriptRunner` asks for it, on a single server and on a cluster.
+        assert scripts.script(name, one_database=one_database).source.startswith("#!lua")
