@@ -143,3 +143,18 @@ async def test_what_the_store_says_to_a_script_that_fails_is_logged(
     (line,) = [line for line in caplog.records if line.__dict__["event"] == "store_outage_began"]
     assert line.__dict__["kind"] == "other"
     assert "the first was claim: WRONGTYPE" in line.getMessage()
+
+
+async def test_a_claim_without_an_answer(ports: Ports) -> None:
+    await ports.subscribe(spec("damaged"), *(spec(f"whole-{n}") for n in range(5)))
+    claims = await ports.claim()
+    await damage(ports, "origin")
+    # The same process asks again, and never had the answer.
+    claim_id, _, _ = claims[0].token.partition(":")
+    ports.execution._unanswered.note(partition_of(PROJECT, 4), claim_id)
+
+    batch = await ports.look()
+
+    assert batch.unreadable == [(PROJECT, "damaged")]
+    assert {claim.task_id for claim in batch.claims} == {f"whole-{n}" for n in range(5)}
+    assert {lost.reason for lost in batch.recovered} == {Reason.HANDED_BACK}

@@ -112,6 +112,7 @@ local function give_back_unanswered()
     ids[id] = true
   end
   for _, name in ipairs(call('ZRANGE', LEASES, 0, -1)) do
+    use(EXECUTION_DB) -- setting the one before aside may have looked elsewhere
     local token = fields_of(name, 'token')[1]
     local t = token and ids[string.match(token, '^[^:]*')] and leased(name)
     if t then
