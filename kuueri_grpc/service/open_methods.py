@@ -88,7 +88,9 @@ class OpenMethods:
     def _answering(self, handler: Any) -> Any:
         async def call(_: object, context: Context) -> Any:
             try:
-                request = await self._read(handler, network_of(context.peer()), context)
+                # Not counted with streams, which may wait for long: a client that keeps some open, as of
+                # reflection, is not to hold up the health checks that come from its address.
+                request = await self._read(handler, f"{network_of(context.peer())} unary", context)
             except KuueriError as error:
                 await _abort(context, error)
             return await handler.unary_unary(request, context)

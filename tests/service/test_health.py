@@ -8,6 +8,8 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kuueri_grpc.service.open_methods import _WAIT_S as _MESSAGE_WAIT_S
+from kuueri_grpc.service.reflection import V1 as REFLECTION
 from kuueri_grpc.service.server import HEALTH, SERVICES
 from tests.fuzz.test_garbage import HEADERS, SETTINGS, START, frame, message, request
 from tests.service.edge import Edge
@@ -63,3 +65,17 @@ async def test_what_is_not_known_is_watched_all_the_same(edge: Edge) -> None:
     watch = aiter(stub.Watch(health_pb2.HealthCheckRequest(service="nobodys")))
     async with asyncio.timeout(PATIENCE_S):
         assert (await anext(watch)).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_streams_that_say_nothing_hold_up_no_check_from_their_address(edge: Edge) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(edge.channel)
+    conversing: Any = edge.channel.stream_stream(f"/{REFLECTION}/ServerReflectionInfo")
+    silent = [conversing() for _ in range(8)]
+    for stream in silent:
+        await stream.wait_for_connection()
+    # They have arrived when one that comes later is answered.
+    async with asyncio.timeout(_MESSAGE_WAIT_S / 2):
+        for _ in range(3):
+            assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+    for stream in silent:
+        stream.cancel()
