@@ -40,7 +40,8 @@ class LeftTasks:
             self._lanes.add(partition)
         if batch.left_projects:
             self._projects.setdefault(partition, set()).update(batch.left_projects)
-        if gave_suspects or (began_at is None and not batch.left_suspects):
+        was_asked = batch.passed is not None  # or its part of the store does not serve
+        if was_asked and (gave_suspects or (began_at is None and not batch.left_suspects)):
             self._suspects.pop(partition, None)
         if batch.left_suspects:
             self._suspects[partition] = None  # behind the others, if it had its turn

@@ -50,3 +50,15 @@ def test_room_while_a_claim_is_under_way_has_the_next_one_begin_at_the_beginning
     tasks.note(left(200), began_at=began_at, gave_suspects=False)
 
     assert begins(tasks) is None
+
+
+def test_a_suspect_is_left_where_a_partition_could_not_be_asked() -> None:
+    tasks = LeftTasks()
+    with_suspects = ClaimBatch(PARTITION, [], None, left_suspects=True, passed=100)
+    tasks.note(with_suspects, began_at=None, gave_suspects=False)
+
+    tasks.note(ClaimBatch(PARTITION, [], None), began_at=None, gave_suspects=True)
+    assert tasks.first_suspect() == PARTITION
+
+    tasks.note(left(100), began_at=None, gave_suspects=True)
+    assert tasks.first_suspect() is None
