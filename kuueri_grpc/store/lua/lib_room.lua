@@ -5,6 +5,9 @@
 -- that the caller has passed by before, and is short whatever their number.
 local suspect_wanted = ARGS[8] == '1'
 local bytes_left, one_larger, look_from = tonumber(ARGS[9]), ARGS[10] == '1', tonumber(ARGS[11])
+if look_from and look_from > now then
+  look_from = nil -- by a clock that was ahead: what came since may be in front of it
+end
 local share_of_one, others = tonumber(ARGS[12]), tonumber(ARGS[13])
 local shares, full = {}, {} -- project -> how many more of its tasks; <project>/<lane> -> true
 for i = 1, others do
