@@ -63,7 +63,9 @@ async def flying(project: Project, target: Target) -> AsyncIterator[str]:
 async def test_row_13_every_key_is_of_a_documented_kind_and_every_kind_is_there(
     project: Project, target: Target, store: Redis, flying: str
 ) -> None:
-    await project.subscribe(post(target.url("/a"), schedule=after(HOUR_MS)), request_id="mine")
+    with_deadline = after(HOUR_MS)
+    with_deadline.start_deadline.FromSeconds(60)
+    await project.subscribe(post(target.url("/a"), schedule=with_deadline), request_id="mine")
     await project.batch([post(target.url("/c"), schedule=after(HOUR_MS))] * 2, request_id="ours")
     ended = await project.subscribe(post(target.url("/b")))
     await project.ended(ended.task_id)
@@ -85,11 +87,13 @@ async def test_row_13_every_key_is_of_a_documented_kind_and_every_kind_is_there(
             kept_as = store.type(key)
             if kept_as == b"none":
                 continue  # it has expired since
-            assert [kind.type for kind in matching] == [kept_as], key
-            seen.update(matching)
+            # A name that fits two kinds is of the one that says more of it.
+            kind = max(matching, key=lambda kind: len(kind.pattern))
+            assert kind.type == kept_as, key
+            seen.add(kind)
     # There only while something is under way that nothing here does: a deletion, a task that was lost twice.
-    in_passing = {kind for kind in kinds if kind.pattern.endswith((":closed", "\\~!"))}
-    assert len(in_passing) == 2
+    in_passing = {kind for kind in kinds if kind.pattern.endswith((":closed", "\\~!", "claim:\\~[^/:]+"))}
+    assert len(in_passing) == 3
     assert seen == set(kinds) - in_passing
 
 

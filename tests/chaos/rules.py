@@ -70,12 +70,10 @@ def numbered(case: Case) -> Iterator[str]:
 
 
 def ended(case: Case) -> Iterator[str]:
-    """Its one last event is its end. A task may be purged while it is paused."""
+    """Its one last event is its end."""
     told = types(case.events)
     if set(told[:-1]) & TERMINAL_EVENTS:
         yield f"goes on after its end: {told}"
-    if case.found is None and told[-1:] == ["PAUSED"]:
-        return
     if told and told[-1] not in TERMINAL_EVENTS:
         yield f"has not ended: {told}"
     elif not told and (case.found is not None or case.arrivals):
@@ -253,7 +251,8 @@ def cancelled(case: Case) -> Iterator[str]:
         if types(case.events)[-1:] != ["CANCELED"]:
             yield f"was canceled, and its timeline ends with {types(case.events)[-1:]}"
         yield from _arrived_after(case, call.answered_ms, "Cancel")
-    if of_type(case.events, "CANCELED") and not case.entry.tried("cancel"):
+    # Purge cancels a task that is paused.
+    if of_type(case.events, "CANCELED") and not (case.entry.tried("cancel") or case.entry.tried("purge")):
         yield "is CANCELED, and nobody asked for it"
 
 

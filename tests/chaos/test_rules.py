@@ -315,7 +315,13 @@ def test_no_rule_is_left_out() -> None:
 
 EXCUSED: dict[str, tuple[Rule, Case]] = {
     "a purge without an answer": (rules.kept, with_calls(lost(lively()), call("purge", 2_000))),
-    "purged while paused": (rules.ended, lost(case(history(event("SUBSCRIBED"), event("PAUSED")), []))),
+    "purged while paused": (
+        rules.cancelled,
+        with_calls(
+            lost(case(history(event("SUBSCRIBED"), event("PAUSED"), event("CANCELED")), [])),
+            call("purge", 95),
+        ),
+    ),
     "a cancel that came too late": (rules.cancelled, with_calls(lively(), call("cancel", 0, refused=True))),
     "a cancel without an answer": (rules.cancelled, with_calls(cancelled(), call("cancel", 0))),
     "in the socket while Cancel's answer was read": (

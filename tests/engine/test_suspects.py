@@ -8,7 +8,7 @@ from kuueri_grpc.store.settings import StoreSettings
 from tests.engine.parts import instance, process, running, soon
 from tests.store.ports import PROJECT, Ports, spec
 
-LEASE_MS = 50
+LEASE_MS = 200
 _NAMES = (f"project{n:010}" for n in range(1, 99))
 OTHER = next(name for name in _NAMES if partition_of(name, 4) != partition_of(PROJECT, 4))
 PROJECTS = (PROJECT, OTHER)

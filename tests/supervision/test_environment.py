@@ -11,7 +11,7 @@ from tests.supervision.processes import proc, serving
 
 pytestmark = pytest.mark.timeout(240)
 
-CANARY = "canary-in-the-environment"
+CANARY = "canary-in-the-environment-0123456789"
 KEY = Keyring((EncryptionKey("canary", bytes(range(32))),)).reveal()
 SECRETS = {
     "TASKS_ADMIN_TOKEN": CANARY,
