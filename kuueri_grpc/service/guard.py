@@ -34,6 +34,7 @@ from kuueri_grpc.service.outlet import Outlet
 from kuueri_grpc.service.parsing import parse, parser
 from kuueri_grpc.service.peers import network_of
 from kuueri_grpc.service.receiver import ReceiveLimits, Receiver
+from kuueri_grpc.service.rooms import SHORT_MESSAGE, Rooms
 from kuueri_grpc.service.streams import StreamLimits
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class CallGuard:
         self._max_batch = max_batch
         self._telemetry = telemetry
         self._receiver = Receiver(ReceiveLimits(), MESSAGE_WAIT_S)
+        self._rooms = Rooms()
         self._patience = Patience[Stream](lambda: SLOW_CLIENT_S, lambda stream: stream.end(WatcherTooSlow()))
 
     def guarded(self, method: str, handler: Handler) -> Handler:
@@ -99,13 +101,16 @@ class CallGuard:
 
         async def call(_: object, context: Context) -> Any:
             ending, started = _Ending(), time.perf_counter()
-            sender, size = "", 0
+            sender, size, room = "", 0, 0
             message = request = None
             try:
                 with self._gate:
                     sender = await self._admit(name, context)
                     message = await self._receiver.receive(context, sender, limit)
                     size = len(message)
+                    if size > SHORT_MESSAGE:
+                        await self._rooms.take(sender, size)
+                        room = size
                     request = parse(read, message) if read_long is None else await read_long(read, message)
                     message = None
                     response = await method(request, context)
@@ -115,6 +120,8 @@ class CallGuard:
                 message = request = None  # see `forget_frames`
                 await self._abort(context, error, ending)
             finally:
+                if room:
+                    self._rooms.give(sender, room)
                 self._receiver.release(sender, size)
                 self._telemetry.call_ended(name, ending.code, time.perf_counter() - started)
 

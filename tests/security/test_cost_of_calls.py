@@ -29,6 +29,7 @@ MIB = 1_048_576
 #: What the peak of the server's memory may rise by.
 _SLACK_BYTES = 128 * MIB
 _AT_ONCE = 12
+_HELD_AT_ONCE = 6
 _REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _HEALTH_WATCH = "/grpc.health.v1.Health/Watch"
 _TASKS = "/kuueri.tasks.v1.TaskService/"
@@ -238,6 +239,21 @@ class TestWithAToken:
             path = f"{_TASKS}BatchSubscribe"
             codes = await codes_of(4, channel, path, message, *attacker.metadata, packed=True)
         assert set(codes) <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK}
+
+    async def test_batches_of_many_fields_at_once_are_handled_by_turns(
+        self, server: Server, neighbour: Project, attacker: Project
+    ) -> None:
+        task = Task(
+            http_target=HttpTarget(url="http://127.0.0.1:1/", headers={f"a{i}": "" for i in range(2_900)})
+        )
+        task.schedule.delay.FromSeconds(3_600)
+        message = pb.BatchSubscribeRequest(tasks=[task] * 150).SerializeToString()
+        # What is made of one takes some 100 MiB.
+        most = _HELD_AT_ONCE * len(message) + 2 * _SLACK_BYTES
+        async with beside(server, neighbour, most), connected(server.address) as channel:
+            path = f"{_TASKS}BatchSubscribe"
+            codes = await codes_of(_HELD_AT_ONCE, channel, path, message, *attacker.metadata, packed=True)
+        assert codes == {grpc.StatusCode.OK: _HELD_AT_ONCE}
 
     async def test_a_filter_of_many_labels_is_refused(self, attacker: Project) -> None:
         request = pb.ListTasksRequest(labels={f"a{i}": "" for i in range(65)})
