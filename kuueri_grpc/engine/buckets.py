@@ -57,7 +57,7 @@ class Buckets:
         """Take more tokens for what has `taken` some already, all of them or none.
 
         If they are more than a bucket holds, they are taken from a full one, which fills up from so far below
-        then. Returns the seconds until they can be taken, 0 if they were.
+        then. Returns the seconds until they can be taken by what takes `taken` anew then, 0 if they were.
         """
         now = self._clock()
         used_s = max(0.0, self._full_at.get(key, now) - now)
@@ -66,7 +66,7 @@ class Buckets:
         else:
             wait_s = used_s + tokens * self._token_s - self._window_s
         if wait_s > 1e-9:
-            return wait_s
+            return wait_s + taken * self._token_s
         self._keep(key, now + used_s + tokens * self._token_s)
         return 0.0
 

@@ -68,7 +68,7 @@ def test_what_is_overdrawn_is_filled_up_in_full(clock: Clock) -> None:
 def test_more_is_taken_whole_or_not_at_all(clock: Clock) -> None:
     buckets = Buckets(Rate(10, 60), clock=clock)
     assert taken(buckets, tries=5) == 5
-    assert buckets.take_more("a", 6) == pytest.approx(6)
+    assert buckets.take_more("a", 6) == pytest.approx(12)
     assert taken(buckets, tries=1) == 1
     assert buckets.take_more("a", 4) == 0
     assert buckets.take("a") > 0
@@ -77,12 +77,25 @@ def test_more_is_taken_whole_or_not_at_all(clock: Clock) -> None:
 def test_more_than_a_bucket_holds_is_taken_from_a_full_one(clock: Clock) -> None:
     buckets = Buckets(Rate(10, 60), clock=clock)
     assert taken(buckets, tries=2) == 2
-    assert buckets.take_more("a", 99) == pytest.approx(6)
+    assert buckets.take_more("a", 99) == pytest.approx(12)
     clock.now += 6
     assert buckets.take_more("a", 99) == 0
     assert buckets.take("a") == pytest.approx(91 * 6)
     clock.now += 91 * 6
     assert taken(buckets, tries=2) == 1
+
+
+@pytest.mark.parametrize("size", [2, 5, 10, 99])
+def test_a_batch_that_waits_as_long_as_it_was_told_is_taken(clock: Clock, size: int) -> None:
+    buckets = Buckets(Rate(10, 60), clock=clock)
+    assert taken(buckets) == 10
+    for _ in range(3):
+        # The call itself takes one each time, also where its batch is refused.
+        clock.now += buckets.take("a")
+        assert buckets.take("a") == 0
+        clock.now += buckets.take_more("a", size - 1)
+        assert buckets.take("a") == 0
+        assert buckets.take_more("a", size - 1) == 0
 
 
 @given(
