@@ -30,8 +30,8 @@ _PREFIX = "TOKEN_SCOPE_"
 _COLUMNS = (
     Column("KEY ID", 20),
     Column("SCOPE", 9),
-    Column("CREATED", 25),
-    Column("EXPIRES", 25),
+    Column("CREATED", 29),
+    Column("EXPIRES", 29),
     Column("NAME", 12),
 )
 
