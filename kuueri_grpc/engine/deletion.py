@@ -46,13 +46,18 @@ class Deletions:
         except ProjectNotFound:
             pass  # gone
 
-    async def finish_all(self) -> None:
-        """Remove the closed projects that no other process is at. Raises `StoreUnavailable`."""
+    async def finish_all(self) -> bool:
+        """Remove the closed projects that no other process is at; return whether all are gone.
+
+        Raises `StoreUnavailable`.
+        """
+        all_gone = True
         for project_id in await self._store.closed():
             try:
-                await _Deletion(self._store, self._revocations, project_id).run()
+                all_gone &= await _Deletion(self._store, self._revocations, project_id).run()
             except ProjectNotFound:
                 continue  # another process was faster
+        return all_gone
 
 
 class _Deletion:

@@ -12,6 +12,9 @@ from kuueri_grpc.ports import ExecutionStore
 
 _log = logging.getLogger(__name__)
 
+#: After how long a deletion that another process was at is looked at again.
+_RECHECK_MS = 5_000
+
 
 class Maintenance:
     """Once a minute: drop index entries of expired history, finish deletions, look at every partition again.
@@ -35,21 +38,28 @@ class Maintenance:
             loops.create_task(self._finish_deletions())
 
     async def _finish_deletions(self) -> None:
-        # What a crash broke off does not wait for the first minute to be over.
-        await _done(self._projects.finish_deletions)
-        await self._repeat(self._projects.finish_deletions)
+        # What a crash broke off does not wait for the first minute to be over, nor for the next one where the
+        # process that was at it may have crashed, too.
+        while True:
+            all_gone = await _done(self._projects.finish_deletions)
+            await self._sleep(self._interval_ms if all_gone else min(_RECHECK_MS, self._interval_ms))
 
     async def _repeat(self, *steps: Callable[[], Awaitable[object]]) -> None:
         while True:
-            # Spread out, so that many processes do not do it in the same moment.
-            await asyncio.sleep(self._interval_ms * random.uniform(0.8, 1.2) / 1_000)  # noqa: S311 - not a secret
+            await self._sleep(self._interval_ms)
             for step in steps:
                 await _done(step)
 
+    @staticmethod
+    async def _sleep(about_ms: int) -> None:
+        # Spread out, so that many processes do not do it in the same moment.
+        await asyncio.sleep(about_ms * random.uniform(0.8, 1.2) / 1_000)  # noqa: S311 - not a secret
 
-async def _done(step: Callable[[], Awaitable[object]]) -> None:
-    """Do a step. One that fails does not keep the others from their turn."""
+
+async def _done(step: Callable[[], Awaitable[object]]) -> object:
+    """Return what a step gives; True where it failed, which does not keep the others from their turn."""
     try:
-        await step()
+        return await step()
     except TRANSIENT as error:
         _log.warning("maintenance failed, the next one comes by itself: %s", error)
+        return True

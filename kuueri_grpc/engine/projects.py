@@ -161,9 +161,9 @@ class Projects:
         self._authenticator.forget(project_id)
         await self._deletions.finish(project_id)
 
-    async def finish_deletions(self) -> None:
-        """Go on with what others began, and maybe did not finish."""
-        await self._deletions.finish_all()
+    async def finish_deletions(self) -> bool:
+        """Go on with what others began, and maybe did not finish; see `Deletions.finish_all`."""
+        return await self._deletions.finish_all()
 
     async def epoch(self) -> str:
         """Return the identity of the store's data."""

@@ -141,7 +141,7 @@ class Project:
         return (await self.tasks.Pause(request, metadata=self.metadata)).task
 
     async def resume(self, task_id: str) -> task_pb2.Task:
-        request = tasks_pb.ResumeRequest(task_id=task_id)
+        request = tasks_pb.ResumeRequest(task_id=task_id, view=task_pb2.TASK_VIEW_FULL)
         return (await self.tasks.Resume(request, metadata=self.metadata)).task
 
     async def run(self, task_id: str) -> task_pb2.Task:
@@ -172,7 +172,10 @@ class Project:
 
     def watch(self, task_id: str, resume_token: str = "") -> AsyncGenerator[tasks_pb.WatchResponse, None]:
         """Yield the messages of a Watch to its end; left before, the stream is cancelled."""
-        return self._watch(tasks_pb.WatchRequest(task_id=task_id, resume_token=resume_token))
+        request = tasks_pb.WatchRequest(
+            task_id=task_id, resume_token=resume_token, view=task_pb2.TASK_VIEW_FULL
+        )
+        return self._watch(request)
 
     def watch_all(self, resume_token: str = "") -> AsyncGenerator[tasks_pb.WatchResponse, None]:
         """Like `watch`, of all tasks."""
