@@ -13,9 +13,7 @@ from tests.acceptance.targets import Target, listening
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that may send to loopback addresses. No test stops it."""
-    # As many tasks as a shared server gives a project.
-    limit = {"TASKS_SERVICE__QUEUE__LIMIT": "1000"}
-    with Server(tmp_path_factory.mktemp("served"), *LOOPBACK, env=limit) as server:
+    with Server(tmp_path_factory.mktemp("served"), *LOOPBACK) as server:
         yield server
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
 
 from kuueri_grpc.pb import task_pb2
-from tests.acceptance.caller import Project, after, post, state_name, timestamp
-from tests.acceptance.served import PATIENCE_S
+from tests.acceptance.caller import Project, after, connected, post, register, state_name, timestamp
+from tests.acceptance.served import LOOPBACK, PATIENCE_S, Server
 from tests.acceptance.targets import Target, now_ms
 from tests.service.statuses import refusal, unpacked
 
@@ -63,24 +65,30 @@ async def test_a_batch_of_none_or_too_many_is_refused_whole(
     assert target.exchanges == []
 
 
+@pytest.fixture
+async def limited(tmp_path: Path) -> AsyncIterator[Project]:
+    """A project on a server that gives it as many tasks as a shared one does."""
+    with Server(tmp_path, *LOOPBACK, env={"TASKS_SERVICE__QUEUE__LIMIT": "1000"}) as server:
+        async with connected(server.address) as channel:
+            yield await register(channel)
+
+
 async def test_more_tasks_than_a_project_may_have_are_refused_one_by_one(
-    project: Project, target: Target
+    limited: Project, target: Target
 ) -> None:
     later = post(target.url("/hook"), schedule=after(HOUR_MS))
-    first = await project.batch([later] * 1_000)
+    first = await limited.batch([later] * 1_000)
     assert all(result.HasField("task") for result in first)
 
-    refused = await refusal(project.subscribe(later))
+    refused = await refusal(limited.subscribe(later))
     assert (refused.code, refused.reason) == (
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "QUOTA_TASKS_IN_QUEUE",
     )
-    await project.cancel(first[0].task.task_id)
-    results = await project.batch([later] * 2)
+    await limited.cancel(first[0].task.task_id)
+    results = await limited.batch([later] * 2)
     assert [result.WhichOneof("result") for result in results] == ["task", "error"]
     assert results[1].error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
-    listed = await project.list(page_size=1_000)
-    await asyncio.gather(*(project.cancel(task.task_id) for task in listed.tasks[:1_000]))
 
 
 async def test_500_tasks_due_in_one_instant_arrive_exactly_once(project: Project, target: Target) -> None:
